@@ -1,0 +1,1 @@
+"""Runnable Beam jobs: flags, one main, one pipeline expression each."""

@@ -1,0 +1,1 @@
+"""mmstream: a plugin-based streaming processor for multimodal records."""

@@ -1,0 +1,154 @@
+"""Files by path or URI: the local disk directly, every other scheme through Beam's filesystems."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_TEMPORARY = ".mmstream-tmp"
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URI with a scheme, as "gs://bucket/file"."""
+    return bool(_SCHEME.match(path))
+
+
+def join(folder: str, *parts: str) -> str:
+    """A path inside a folder, local or remote; an absolute part replaces what stands before it."""
+    for part in parts:
+        if is_remote(part) or part.startswith("/") or not folder:
+            folder = part
+        else:
+            folder = f"{folder.rstrip('/')}/{part}"
+    return folder
+
+
+def parent(path: str) -> str:
+    """The folder of a file."""
+    return path.rstrip("/").rsplit("/", 1)[0] if is_remote(path) else str(Path(path).parent)
+
+
+def name(path: str) -> str:
+    """The last part of a path."""
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def open_read(path: str) -> BinaryIO:
+    """Open for reading in binary, uncompressed as it lies there.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if not is_remote(path):
+        return Path(path).open("rb")
+    from apache_beam.io.filesystem import CompressionTypes
+
+    return cast(BinaryIO, _beam().open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole of a file."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
+    return bool(_beam().exists(path)) if is_remote(path) else Path(path).exists()
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder; on an object store, whether anything lies below it."""
+    if not is_remote(path):
+        return Path(path).is_dir()
+    return next(list_files(path), None) is not None
+
+
+def list_files(folder: str) -> Iterator[str]:
+    """All files below a folder, as paths relative to it, folder by folder in sorted order.
+
+    Links are not followed into folders; names that begin with a dot are passed over.
+    """
+    if is_remote(folder):
+        base = folder.rstrip("/") + "/"
+        (found,) = _beam().match([base + "**"])
+        yield from sorted(m.path[len(base) :] for m in found.metadata_list if not name(m.path).startswith("."))
+        return
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for file in sorted(n for n in names if not n.startswith(".")):
+            yield os.path.relpath(os.path.join(place, file), folder)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a file whole or not at all: a reader sees the old bytes or the new ones."""
+    if is_remote(path):
+        with _beam().create(path) as file:
+            file.write(data)
+        return
+    with _replacing(path) as file:
+        file.write(data)
+
+
+def move_in(temporary: str, path: str) -> None:
+    """Put a finished local file in its place, whole or not at all, and remove the temporary one."""
+    if is_remote(path):
+        with Path(temporary).open("rb") as source, _beam().create(path) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    else:
+        with Path(temporary).open("rb") as source, _replacing(path) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    Path(temporary).unlink()
+
+
+def remove(path: str) -> None:
+    """Remove a file; one that is not there is no error."""
+    if is_remote(path):
+        if exists(path):
+            _beam().delete([path])
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def sweep(folder: str) -> None:
+    """Remove what a killed process left half-written below a folder."""
+    if not is_remote(folder):
+        for path in Path(folder).rglob(f".*{_TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
+
+def checksum(path: str) -> str:
+    """The sha256 of a file, as hexadecimal."""
+    with open_read(path) as file:
+        total = hashlib.sha256()
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beam():  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems

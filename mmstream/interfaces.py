@@ -1,0 +1,270 @@
+"""What a plugin implements. Light: importing this module imports neither Keras, TensorFlow nor Beam.
+
+Letters used in every docstring: B batch, T tokens, D the shared width (`model.width`), L text length,
+V fitted values of a vocabulary.
+
+Constructors: what stands before the `*` is handed over by mmstream (the width, sizes that follow from the fitted
+data); what stands after it is named in the config file and checked against its annotation:
+
+    class Gru(keras.layers.Layer):
+        def __init__(self, width: int, vocabulary_size: int, *, units: int = 128, **kwargs): ...
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+RESERVED_IDS = 4
+"""Ids 0 to 3 of every vocabulary: padding, unknown, start, end. The fitted values follow."""
+PADDING, UNKNOWN, START, END = range(RESERVED_IDS)
+
+LabelType = Literal["string", "number", "strings", "numbers"]
+
+
+class TensorSpec(NamedTuple):
+    """Static shape of one record's tensor (without B) and its dtype: "float32", "int64" or "uint8"."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Spec = Mapping[str, TensorSpec]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What the full pass over the training split learnt of one field.
+
+    Attributes:
+        vocabulary: its V values, most frequent first; value v has id `RESERVED_IDS + v`.
+    """
+
+    vocabulary: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """What a source reads: a row, or the error that makes it a dead letter.
+
+    Attributes:
+        origin: where it stands, relative to the input: "manifest.jsonl:12" or a path.
+        columns: the values by column, None where the row could not be read.
+        raw: what was found instead of a row, kept in the dead letter.
+        error: why it could not be read.
+    """
+
+    origin: str
+    columns: Mapping[str, Any] | None
+    raw: Any = None
+    error: Exception | None = None
+
+
+class Split(NamedTuple):
+    """A piece of a source that one worker reads; it can be pickled.
+
+    Attributes:
+        path: the file or folder.
+        rows: how many rows it holds.
+        first: number of its first row in the file, from 1.
+        start: first byte, where the source cuts files.
+        end: one past the last byte.
+    """
+
+    path: str
+    rows: int
+    first: int = 1
+    start: int = 0
+    end: int = 0
+
+
+class Source(abc.ABC):
+    """Reads records. Constructor parameters after `*` come from `source:` in the config."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of the files it reads, as ".jsonl"."""
+    reads_folders: ClassVar[bool] = False
+    """Whether it reads a folder rather than a file."""
+
+    @abc.abstractmethod
+    def splits(self, path: str) -> Sequence[Split]:
+        """The pieces of the input, in a fixed order.
+
+        Raises:
+            MmstreamError: the path is not there or is not of this kind.
+        """
+
+    @abc.abstractmethod
+    def read(self, split: Split) -> Iterator[Row]:
+        """The rows of one piece. A bad row is yielded with its error; it never ends the reading."""
+
+
+class Sink(abc.ABC):
+    """Turns label rows into the bytes of one file and back; mmstream writes, checksums and commits them."""
+
+    suffix: ClassVar[str]
+
+    @abc.abstractmethod
+    def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
+        """The file. Equal rows give equal bytes; no rows give a valid, empty file."""
+
+    @abc.abstractmethod
+    def loads(self, data: bytes) -> list[dict[str, Any]]:
+        """The rows of a file that `dumps` made."""
+
+
+class Field(abc.ABC):
+    """Turns one column's values into tensors. Imports no TensorFlow at the top of its module.
+
+    A media field (`media = True`) decodes the bytes of a file, per record, in Python. Any other field is cheap: its
+    `decode` gives lists, which tensorflow-transform analyses in a full pass and `graph` turns into tensors.
+    """
+
+    media: ClassVar[bool] = False
+    """Whether the column names a file; mmstream opens it and `decode` gets its bytes."""
+    predicted_by: ClassVar[str] = ""
+    """Name of the head that usually predicts such a field; a hint for people, "" for none."""
+    max_bytes: int = 64 * 1024 * 1024
+    """The largest media file that is read; a media field's constructor may set it."""
+
+    @abc.abstractmethod
+    def decode(self, value: Any) -> dict[str, Any] | None:
+        """One value, checked. Never called with None.
+
+        Returns:
+            media: {tensor: numpy array as `spec` says}; cheap: {raw column: list}; None where the value is absent
+            after all (an empty text).
+
+        Raises:
+            ValueError, TypeError, OSError: the value is bad; the record becomes a dead letter.
+        """
+
+    @abc.abstractmethod
+    def spec(self, fitted: Fitted) -> Spec:
+        """Static shape and dtype of each tensor. mmstream adds `present: float32[]` itself."""
+
+    def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
+        """Raw columns that `decode` of a cheap field gives, with their dtype; each value is a list."""
+        return {}
+
+    def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Cheap fields: tensorflow-transform code.
+
+        Args:
+            raw: {raw column: tf.SparseTensor [B, any]}, a row without values being an absent one.
+            name: the field's name. A vocabulary is called so: `vocab_filename=name`.
+
+        Returns:
+            {tensor: dense, padded, [B, *spec shape]}, zeros where absent.
+        """
+        raise TypeError(f"{type(self).__name__} has no graph")
+
+    def text(self, decoded: Mapping[str, Any]) -> str | None:
+        """The normalised text of what `decode` gave, for fields that are text; kept in the examples."""
+        return None
+
+    def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
+        """Training only, inside tf.data, one record: TensorFlow code from tensors to tensors of the same spec.
+
+        Args:
+            tensors: {tensor: tf.Tensor of the spec's shape}.
+            seed: int32[2] for the stateless random operations of TensorFlow.
+        """
+        return tensors
+
+
+class Reading(NamedTuple):
+    """What a head reads: one field, or a fusion of several.
+
+    Attributes:
+        tokens: float[B, T, D].
+        mask: float[B, T], 1 where there is a token.
+        vector: float[B, D]: the field's place in the shared space, or the fused vector.
+        present: float32[B], 1 where the reading holds anything.
+    """
+
+    tokens: Any
+    mask: Any
+    vector: Any
+    present: Any
+
+
+class Encoder(Protocol):
+    """A Keras layer: one field's tensors → tokens. `__init__(width, <sizes>, *, <parameters>, **kwargs)`."""
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """Plain integers for the constructor that follow from the data; they go into `get_config`."""
+
+    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """{tensor: [B, …]} → {"tokens": float[B, T, D], "mask": float[B, T]}."""
+
+
+class Fusion(Protocol):
+    """A Keras layer: several fields → one vector. `__init__(width, *, <parameters>, **kwargs)`."""
+
+    def call(self, readings: Mapping[str, Mapping[str, Any]], training: bool | None = None) -> Any:
+        """{field: {"tokens", "mask", "vector", "present"}} → float[B, D].
+
+        What an absent field holds must not matter: with `present = 0` its tokens and vector are ignored.
+        """
+
+
+class Head(Protocol):
+    """A Keras layer: a reading → predictions of one target field. `__init__(<sizes>, *, <parameters>, **kwargs)`."""
+
+    forced: ClassVar[bool]
+    """Whether it sees its target in training (teacher forcing)."""
+    label_type: ClassVar[LabelType]
+    """Type of the label in the output rows."""
+    score_type: ClassVar[LabelType]
+    """Type of the score: "number", or "numbers" for one score a label."""
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """Plain integers for the constructor that follow from the target field."""
+
+    def call(self, reading: Mapping[str, Any], target: Any = None, training: bool | None = None) -> dict[str, Any]:
+        """Reading → {"logits": float32[B, …], …}.
+
+        A forced head is called with its target in training ({"logits": float32[B, L, V + 4]}), and without it to
+        generate ({"ids": int32[B, L], "score": float32[B]}).
+        """
+
+    def known(self, target: Mapping[str, Any]) -> Any:
+        """float32[B]: 1 where the target is known, 0 where it is missing."""
+
+    def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: each example's loss; finite where the target is unknown."""
+
+    def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+        """What `decode` needs beyond the predictions, fitted on the validation split: numpy in, JSON out."""
+
+    def decode(
+        self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
+    ) -> list[tuple[Any, Any]]:
+        """Predictions as numpy [B, …] → B pairs (label, score)."""
+
+    def evaluate(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> dict[str, float]:
+        """Metrics over the rows whose target is known: numpy in. `target["text"]` is there for text fields."""
+
+
+class Objective(Protocol):
+    """A Keras layer: a loss between named tensors. `__init__(*, <parameters>, **kwargs)`."""
+
+    def needs(self) -> list[str]:
+        """Names of the tensors it reads.
+
+        `embeddings.<field>` float[B, D], `present.<field>` float32[B], `fields.<field>.<tensor>`,
+        `targets.<field>.<tensor>`, `heads.<head>.logits`, `fused` float[B, D].
+        """
+
+    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
+        """{name: tensor} → float32 scalar; mmstream multiplies it by the objective's weight."""

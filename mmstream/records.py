@@ -1,0 +1,138 @@
+"""The records that flow through every job, and the letters that record why one failed."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+
+_LARGE_VALUE_BYTES = 64 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """One row of a source that may be processed.
+
+    Attributes:
+        id: unique in its dataset; the origin where the source names no id column.
+        origin: where it stands: "manifest.jsonl:12" or a path, relative to the input.
+        columns: the row as read; media are references (a path or URI), never pixels.
+    """
+
+    id: str
+    origin: str
+    columns: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record that failed, and why. Nothing in it depends on the run, so that equal input gives equal bytes.
+
+    Attributes:
+        id: "" where the row has none.
+        origin: as in `Record`.
+        stage: "read", "check", "decode" or "predict".
+        field: the field at fault, or "".
+        component: the component that raised, as "field:image", or "".
+        error: the class of the error.
+        message: its text, memory addresses masked.
+        row: the raw row, so that it can be replayed.
+        digest: of what was read of the record.
+        fingerprint: of the model or preprocessing that refused it.
+    """
+
+    id: str
+    origin: str
+    stage: str
+    field: str
+    component: str
+    error: str
+    message: str
+    row: Any
+    digest: str
+    fingerprint: str = ""
+
+    def to_json(self) -> str:
+        """One line of a dead-letter file."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> DeadLetter:
+        """The inverse of `to_json`."""
+        return cls(**json.loads(line))
+
+
+def printable(value: Any) -> Any:
+    """A value as JSON can hold it: bytes as base64, long values by their digest, odd numbers as text.
+
+    >>> printable({"a": b"\\xff", "b": [1, float("nan")]})
+    {'a': {'base64': '/w=='}, 'b': [1, 'nan']}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    if isinstance(value, bytes):
+        if len(value) > _LARGE_VALUE_BYTES:
+            return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value)}
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        if len(data) > _LARGE_VALUE_BYTES:
+            return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        return data.decode("utf-8", "backslashreplace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
+
+
+def digest_of(value: Any, *media: bytes) -> str:
+    """A digest of any JSON-like value and the media that belong to it; it never raises.
+
+    >>> digest_of({"b": 1, "a": "x"}) == digest_of({"a": "x", "b": 1})
+    True
+    """
+    text = json.dumps(printable(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    total = hashlib.sha256(text.encode("utf-8", "backslashreplace"))
+    for data in media:
+        total.update(hashlib.sha256(data).digest())
+    return total.hexdigest()[:32]
+
+
+def hash_fraction(salt: str, key: str) -> float:
+    """A stable number in [0, 1) for a key; another salt gives an unrelated number."""
+    data = hashlib.sha256(f"{salt}\0{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(data[:8], "big") / 2**64
+
+
+def split_of(key: str, validation: float, test: float) -> str:
+    """The split of a record, by a hash of its id or group: "train", "validation" or "test".
+
+    Args:
+        key: the id, or the value that related records share.
+        validation: share of the validation split, 0 to 1.
+        test: share of the test split, 0 to 1.
+    """
+    place = hash_fraction("split", key)
+    if place < validation:
+        return "validation"
+    return "test" if place < validation + test else "train"
+
+
+def origin_key(origin: str) -> tuple[str, int]:
+    """Sort key that puts line 9 of a file before line 10.
+
+    >>> sorted(["b.jsonl:10", "b.jsonl:9", "a.png"], key=origin_key)
+    ['a.png', 'b.jsonl:9', 'b.jsonl:10']
+    """
+    match = re.fullmatch(r"(.*):(\d+)", origin, re.DOTALL)
+    return (match[1], int(match[2])) if match else (origin, 0)

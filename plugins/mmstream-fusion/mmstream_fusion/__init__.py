@@ -1,0 +1,14 @@
+"""Fusions that come with mmstream."""
+
+from __future__ import annotations
+
+from mmstream.hookspecs import hookimpl
+
+
+@hookimpl
+def register_fusions() -> dict[str, str]:
+    """Fusions by the name that a config uses."""
+    return {
+        "concat": "mmstream_fusion.concat:Concat",
+        "attention": "mmstream_fusion.attention:Attention",
+    }

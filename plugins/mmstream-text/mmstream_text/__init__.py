@@ -1,0 +1,29 @@
+"""The text field, its encoders and the caption head."""
+
+from __future__ import annotations
+
+from mmstream.hookspecs import hookimpl
+
+
+@hookimpl
+def register_fields() -> dict[str, str]:
+    """Fields by the name that a config uses."""
+    return {
+        "text": "mmstream_text.field:Text",
+    }
+
+
+@hookimpl
+def register_encoders() -> dict[str, str]:
+    """Encoders by the name that a config uses."""
+    return {
+        "gru": "mmstream_text.gru:Gru",
+    }
+
+
+@hookimpl
+def register_heads() -> dict[str, str]:
+    """Heads by the name that a config uses."""
+    return {
+        "caption": "mmstream_text.caption:Caption",
+    }
