@@ -84,7 +84,7 @@ def list_files(folder: str) -> Iterator[str]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for file in sorted(n for n in names if not n.startswith(".")):
-            yield os.path.relpath(os.path.join(place, file), folder)
+            yield str((Path(place) / file).relative_to(folder))
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Every hook of mmstream. A plugin implements those it wants; each returns {name: "module:Class"}, imported on first use."""
+"""Every hook of mmstream. A plugin implements those it wants.
+
+Each returns {name: "module:Class"}; a class is imported when a config first uses it.
+"""
 
 from __future__ import annotations
 

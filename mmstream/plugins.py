@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.metadata as metadata
 import pkgutil
+from typing import Any
 
 import packaging.requirements
 import packaging.utils
@@ -134,16 +135,15 @@ def _components(
         for implementation in hook.get_hookimpls():
             if implementation.plugin is not module:
                 continue
-            for key, reference in implementation.function().items():
+            registered: Any = implementation.function()
+            for key, reference in registered.items():
                 if not isinstance(reference, str) or ":" not in reference:
                     raise TypeError(f"{hook.name} gives {key!r}: {reference!r}; expected the text 'module:Class'")
                 found.append(Component(kind, key, reference, name, distribution, version))
     return found
 
 
-def _unique(
-    claims: dict[tuple[str, str], list[Component]], plugins: list[Plugin]
-) -> dict[tuple[str, str], Component]:
+def _unique(claims: dict[tuple[str, str], list[Component]], plugins: list[Plugin]) -> dict[tuple[str, str], Component]:
     """The names that exactly one plugin claims; every plugin of a shared claim is marked broken."""
     unique = {}
     for (kind, name), claimed in sorted(claims.items()):

@@ -1,0 +1,214 @@
+"""What a config says, as pydantic models. `config_file` reads and checks the file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mmstream.errors import ConfigError, describe
+
+FUSED = "fused"
+
+Share = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, pydantic.Field(gt=0)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Use(pydantic.BaseModel):
+    """A component by name; every key beside the declared ones is a parameter of its constructor."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True, strict=True)
+    use: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The component's own parameters."""
+        return dict(self.model_extra or {})
+
+
+class SourceConfig(_Use):
+    """Where records come from.
+
+    Attributes:
+        path: file or folder, relative to the config file.
+        id: the column that names a record; without it, the origin does.
+        roots: folders beside the input's own that media may lie in.
+        limit: read only so many rows; None for all.
+    """
+
+    path: str
+    id: str | None = None
+    roots: list[str] = []
+    limit: Positive | None = None
+
+
+class SplitConfig(_Section):
+    """How records are divided: by a hash of the id or of `group`'s value, or as `column` says.
+
+    Attributes:
+        validation: share of the validation split.
+        test: share of the test split.
+        group: records with the same value here stay together.
+        column: this column holds "train", "validation" or "test".
+    """
+
+    validation: Share = 0.1
+    test: Share = 0.1
+    group: str | None = None
+    column: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test leave nothing to train on")
+        if self.column and (self.group or {"validation", "test"} & self.model_fields_set):
+            raise ValueError("`column` gives the splits; it does not go with `group`, `validation` or `test`")
+        return self
+
+
+class FieldConfig(_Use):
+    """One field; `column` where the column has another name than the field."""
+
+    column: str = ""
+
+
+class PartConfig(_Use):
+    """An encoder or a fusion."""
+
+
+class HeadConfig(_Use):
+    """A head: predicts the field `target` from what it `reads`, with `weight` in the total loss."""
+
+    target: str = ""
+    reads: str | list[str] = FUSED
+    weight: Annotated[float, pydantic.Field(ge=0.0)] = 1.0
+
+
+class ObjectiveConfig(_Use):
+    """A loss between named tensors, with `weight` in the total loss."""
+
+    weight: Annotated[float, pydantic.Field(ge=0.0)] = 1.0
+
+
+class ModelConfig(_Section):
+    """The network's parts. `width` is D, the one number that they share."""
+
+    width: Positive = 128
+    encoders: dict[str, PartConfig]
+    fusion: PartConfig | None = None
+    heads: dict[str, HeadConfig] = {}
+    objectives: dict[str, ObjectiveConfig] = {}
+
+
+class OptimizerConfig(_Use):
+    """A Keras optimizer by its name in lower case; the other keys are its parameters."""
+
+    use: str = "adamw"
+
+
+class EarlyStoppingConfig(_Section):
+    """Stop when `monitor` has not improved for `patience` epochs."""
+
+    monitor: str = "val_loss"
+    patience: Positive = 8
+
+
+class TrainingConfig(_Section):
+    """How the network is trained.
+
+    Attributes:
+        schedule: "cosine" lets the learning rate fall to zero over all epochs, "constant" keeps it.
+        precision: dtype policy of Keras.
+        modality_dropout: probability with which a field is hidden from fusions during training.
+        steps_per_epoch: stop each epoch after so many batches; None for all.
+    """
+
+    epochs: Positive = 50
+    batch_size: Positive = 64
+    optimizer: OptimizerConfig = OptimizerConfig(use="adamw", learning_rate=0.001)  # type: ignore[call-arg]
+    schedule: Literal["cosine", "constant"] = "cosine"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 1
+    modality_dropout: Share = 0.0
+    early_stopping: EarlyStoppingConfig | None = None
+    steps_per_epoch: Positive | None = None
+
+
+class Config(_Section):
+    """The whole file. Read one with `config_file.load_config`."""
+
+    source: SourceConfig
+    split: SplitConfig = SplitConfig()
+    fields: dict[str, FieldConfig]
+    model: ModelConfig
+    golden: Annotated[int, pydantic.Field(ge=0, le=64)] = 8
+    training: TrainingConfig = TrainingConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _fill_in(self) -> Config:
+        """Resolve what is said by leaving it out: a field's column and a head's target are its own name."""
+        fields = {
+            name: field if field.column else field.model_copy(update={"column": name})
+            for name, field in self.fields.items()
+        }
+        heads = {
+            name: head if head.target else head.model_copy(update={"target": name})
+            for name, head in self.model.heads.items()
+        }
+        object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "model", self.model.model_copy(update={"heads": heads}))
+        return self
+
+    def reads(self, head: HeadConfig) -> tuple[str, ...]:
+        """The fields that a head reads, directly or through a fusion."""
+        if head.reads == FUSED:
+            return tuple(sorted(self.model.encoders))
+        return (head.reads,) if isinstance(head.reads, str) else tuple(sorted(head.reads))
+
+    def to_yaml(self) -> str:
+        """The effective config as YAML; reading it gives an equal config."""
+        out = io.StringIO()
+        yaml = YAML()
+        yaml.default_flow_style = None
+        yaml.width = 120
+        yaml.dump(self.model_dump(mode="json", exclude_unset=True), out)
+        return out.getvalue()
+
+
+def parse_config(text: str) -> Config:
+    """The config that a model holds: its structure is checked, its components are not imported.
+
+    Raises:
+        ConfigError: it is not a config.
+    """
+    try:
+        return Config.model_validate(plain(YAML(typ="safe").load(text)))
+    except (YAMLError, pydantic.ValidationError) as error:
+        raise ConfigError(f"not a valid config: {describe(error)}") from error
+
+
+def needs_fusion(head: HeadConfig) -> bool:
+    """Whether a head reads a fusion rather than a single field."""
+    return head.reads == FUSED or not isinstance(head.reads, str)
+
+
+def plain(value: Any) -> Any:
+    """Plain dicts, lists and scalars in place of the YAML reader's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
