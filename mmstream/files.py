@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -97,15 +98,25 @@ def write_bytes(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def move_in(temporary: str, path: str) -> None:
-    """Put a finished local file in its place, whole or not at all, and remove the temporary one."""
+def temporary_for(path: str) -> Path:
+    """A local file to write what shall become `path`: beside it, or in the temporary folder where `path` is remote."""
     if is_remote(path):
-        with Path(temporary).open("rb") as source, _beam().create(path) as target:
+        return Path(tempfile.mkdtemp(prefix="mmstream-")) / f"file{_TEMPORARY}"
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return _temporary_beside(target)
+
+
+def move_in(temporary: Path, path: str) -> None:
+    """Put a finished file that `temporary_for` named in its place, whole or not at all."""
+    if is_remote(path):
+        with temporary.open("rb") as source, _beam().create(path) as target:
             shutil.copyfileobj(source, target, 1 << 20)
-    else:
-        with Path(temporary).open("rb") as source, _replacing(path) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-    Path(temporary).unlink()
+        shutil.rmtree(temporary.parent)
+        return
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def remove(path: str) -> None:
@@ -137,7 +148,7 @@ def checksum(path: str) -> str:
 def _replacing(path: str) -> Iterator[BinaryIO]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
+    temporary = _temporary_beside(target)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -146,6 +157,10 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
 
 
 def _beam():  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files

@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict
 
 RESERVED_IDS = 4
 """Ids 0 to 3 of every vocabulary: padding, unknown, start, end. The fitted values follow."""
@@ -174,8 +174,8 @@ class Field(abc.ABC):
         return tensors
 
 
-class Reading(NamedTuple):
-    """What a head reads: one field, or a fusion of several.
+class Reading(TypedDict):
+    """What a fusion and a head read: one field, or (heads only) a fusion of several.
 
     Attributes:
         tokens: float[B, T, D].
@@ -204,7 +204,7 @@ class Encoder(Protocol):
 class Fusion(Protocol):
     """A Keras layer: several fields → one vector. `__init__(width, *, <parameters>, **kwargs)`."""
 
-    def call(self, readings: Mapping[str, Mapping[str, Any]], training: bool | None = None) -> Any:
+    def call(self, readings: Mapping[str, Reading], training: bool | None = None) -> Any:
         """{field: {"tokens", "mask", "vector", "present"}} → float[B, D].
 
         What an absent field holds must not matter: with `present = 0` its tokens and vector are ignored.
@@ -225,7 +225,7 @@ class Head(Protocol):
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
         """Plain integers for the constructor that follow from the target field."""
 
-    def call(self, reading: Mapping[str, Any], target: Any = None, training: bool | None = None) -> dict[str, Any]:
+    def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
         """Reading → {"logits": float32[B, …], …}.
 
         A forced head is called with its target in training ({"logits": float32[B, L, V + 4]}), and without it to

@@ -1,0 +1,112 @@
+"""Golden records: a few raw records that travel with the data and the model, and prove that every path agrees."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmstream import files
+from mmstream.media import Media
+from mmstream.preprocessing import Preprocessor
+from mmstream.records import Record, printable
+
+RELATIVE_TOLERANCE = 1e-3
+ABSOLUTE_TOLERANCE = 1e-3
+PIXEL_TOLERANCE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far one named array is from what it should be.
+
+    Attributes:
+        name: as "tensors/image/pixels" or "outputs/heads/group/logits".
+        largest: largest absolute difference; infinite where shapes or finiteness differ.
+        allowed: the tolerance it is held to.
+        within: whether every element is within it.
+    """
+
+    name: str
+    largest: float
+    allowed: float
+    within: bool
+
+
+def write_golden(output: str, records: Sequence[Record], preprocessor: Preprocessor, media: Media) -> None:
+    """Write records and the media that they name to `golden/`, as a manifest that can be read like any other."""
+    lines = []
+    for record in records:
+        columns = {column: record.columns.get(column) for column in preprocessor.columns.values()}
+        for name, field in preprocessor.fields.items():
+            column = preprocessor.columns[name]
+            if field.media and columns[column] is not None:
+                data = media.read(columns[column], field.max_bytes)
+                path = f"media/{hashlib.sha256(data).hexdigest()[:32]}"
+                files.write_bytes(files.join(output, "golden", path), data)
+                columns[column] = path
+        lines.append(json.dumps({"id": record.id, **printable(columns)}, ensure_ascii=False, sort_keys=True))
+    files.write_bytes(files.join(output, "golden", "records.jsonl"), "".join(f"{line}\n" for line in lines).encode())
+
+
+def read_golden(folder: str) -> list[Record]:
+    """The golden records of an output of preprocess or of a model; [] where it has none."""
+    path = files.join(folder, "golden", "records.jsonl")
+    if not files.exists(path):
+        return []
+    records = []
+    for number, line in enumerate(files.read_bytes(path).decode().splitlines(), 1):
+        row = json.loads(line)
+        records.append(Record(row["id"], f"golden/records.jsonl:{number}", row))
+    return records
+
+
+def golden_media(folder: str) -> Media:
+    """Where golden records find their media."""
+    return Media(files.join(folder, "golden"))
+
+
+def write_expected(folder: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keep what the golden records gave in training: golden/expected.npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(files.join(folder, "golden", "expected.npz"), buffer.getvalue())
+
+
+def read_expected(folder: str) -> dict[str, np.ndarray]:
+    """What the golden records gave in training, by name; {} where nothing was kept."""
+    path = files.join(folder, "golden", "expected.npz")
+    if not files.exists(path):
+        return {}
+    with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[Difference]:
+    """Compare arrays by name; those that were not computed this time are left out.
+
+    Integers must be equal, pixels (uint8) within one level, floats within rtol 1e-3 plus atol 1e-3 · max|x|.
+    """
+    return [_difference(name, expected[name], found[name]) for name in sorted(expected) if name in found]
+
+
+def _difference(name: str, expected: np.ndarray, found: np.ndarray) -> Difference:
+    if expected.shape != found.shape:
+        return Difference(name, float("inf"), 0.0, False)
+    if expected.size == 0:
+        return Difference(name, 0.0, 0.0, True)
+    if expected.dtype.kind in "iu":
+        allowed = float(PIXEL_TOLERANCE if expected.dtype == np.uint8 else 0)
+        largest = float(np.abs(expected.astype(np.int64) - found.astype(np.int64)).max())
+        return Difference(name, largest, allowed, largest <= allowed)
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    if not np.isfinite(found).all():
+        return Difference(name, float("inf"), 0.0, False)
+    scale = float(np.abs(expected).max())
+    gap = np.abs(expected - found)
+    within = bool((gap <= RELATIVE_TOLERANCE * np.abs(expected) + ABSOLUTE_TOLERANCE * scale).all())
+    return Difference(name, float(gap.max()), ABSOLUTE_TOLERANCE * scale, within)

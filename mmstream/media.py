@@ -1,0 +1,78 @@
+"""Opening the media files that rows name: only plain files, only where the user allows it, never too large."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from mmstream import files
+from mmstream.errors import MediaError
+
+
+class Media:
+    """Reads media by the reference that stands in a row.
+
+    Args:
+        folder: relative references are taken from here, and files below it may be read.
+        roots: further folders whose files may be read.
+        anywhere: the caller chose the references itself, so that any local file may be read.
+    """
+
+    def __init__(self, folder: str, roots: Sequence[str] = (), *, anywhere: bool = False) -> None:
+        self.folder = folder
+        self.anywhere = anywhere
+        self.roots = tuple(root if files.is_remote(root) else os.path.realpath(root) for root in (folder, *roots))
+
+    def read(self, reference: Any, max_bytes: int) -> bytes:
+        """The bytes of a file, or of a value that already is bytes.
+
+        Raises:
+            TypeError: the reference is neither a path nor bytes.
+            MediaError: the file is missing, too large, not a plain file, or lies outside the allowed folders.
+        """
+        if isinstance(reference, bytes):
+            if len(reference) > max_bytes:
+                raise MediaError(f"{len(reference):,} bytes are more than max_bytes = {max_bytes:,}")
+            return reference
+        if not isinstance(reference, str):
+            raise TypeError(f"expected the path of a file; found {type(reference).__name__}: {reference!r:.80}")
+        if not reference.strip() or "\0" in reference:
+            raise MediaError(f"{reference!r} is not the path of a file")
+        path = files.join(self.folder, reference)
+        return self._read_remote(path, max_bytes) if files.is_remote(path) else self._read_local(path, max_bytes)
+
+    def _read_local(self, path: str, max_bytes: int) -> bytes:
+        real = os.path.realpath(path)
+        if not self.anywhere and not any(_lies_in(real, root) for root in self.roots):
+            raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+        try:
+            descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise MediaError(f"cannot open {path!r}: {error.strerror}") from error
+        with os.fdopen(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise MediaError(f"{path!r} is not a plain file")
+            if about.st_size > max_bytes:
+                raise MediaError(f"{path!r} has {about.st_size:,} bytes, more than max_bytes = {max_bytes:,}")
+            return file.read(max_bytes)
+
+    def _read_remote(self, path: str, max_bytes: int) -> bytes:
+        scheme, _, rest = path.partition("://")
+        if posixpath.normpath(rest) != rest or not any(_lies_in(path, root.rstrip("/")) for root in self.roots):
+            raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+        try:
+            with files.open_read(path) as file:
+                data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise MediaError(f"cannot open {path!r} ({scheme}): {error}") from error
+        if len(data) > max_bytes:
+            raise MediaError(f"{path!r} has more than max_bytes = {max_bytes:,}")
+        return data
+
+
+def _lies_in(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

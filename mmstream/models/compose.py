@@ -1,0 +1,172 @@
+"""From a config and the fitted data to a network of plugins' layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras
+
+from mmstream import components, plugins
+from mmstream.config import FUSED, Config, needs_fusion
+from mmstream.errors import MmstreamError, choices
+from mmstream.interfaces import Fitted, Spec
+from mmstream.models.layers import JoinReadings, ModalityDropout, SharedSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """A composed network, for training and for inference, on the same layers.
+
+    Attributes:
+        training: {"fields": {field: {tensor}}, "targets": {field: {tensor}}} → named outputs.
+        inference: {field: {tensor}} → named outputs; forced heads generate.
+        heads: the layer of each head.
+        objectives: the layer of each objective.
+    """
+
+    training: keras.Model
+    inference: keras.Model
+    heads: dict[str, Any]
+    objectives: dict[str, Any]
+
+
+def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitted]) -> Composition:
+    """Build the network that a config describes.
+
+    Args:
+        config: its `model` section names the parts; its `training` section, precision and modality dropout.
+        specs: {field: {tensor: shape and dtype}}, `present` included.
+        fitted: what the full pass learnt of each field.
+
+    Returns:
+        networks whose outputs are {"embeddings": {field: [B, D]}, "fused": [B, D] (where something reads it),
+        "heads": {head: predictions}, "present": {head: [B]}}; the inference network also gives "readings", what each
+        forced head reads, so that its logits can be checked.
+
+    Raises:
+        MmstreamError: an objective needs a tensor that is not there.
+    """
+    model = config.model
+    keras.config.set_dtype_policy(config.training.precision)
+    inputs = {name: _inputs("fields", name, specs[name]) for name in sorted(model.encoders)}
+    readings: dict[str, dict[str, Any]] = {}
+    for name, part in sorted(model.encoders.items()):
+        sizes = plugins.find("encoder", part.use).sizes(specs[name], fitted[name])  # type: ignore[attr-defined]
+        encoder = components.build(
+            "encoder", part.use, part.parameters, width=model.width, name=f"encoders_{name}", **sizes
+        )
+        tensors = {key: value for key, value in inputs[name].items() if key != "present"}
+        encoded = encoder(tensors)
+        readings[name] = {**encoded, "present": inputs[name]["present"]}
+    embeddings = SharedSpace(model.width, sorted(model.encoders), name="shared_space")(readings)
+    for name, reading in readings.items():
+        reading["vector"] = embeddings[name]
+
+    objectives = {
+        name: components.build("objective", part.use, part.parameters, name=f"objectives_{name}")
+        for name, part in model.objectives.items()
+    }
+    needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
+    joined: dict[tuple[str, ...], dict[str, Any]] = {}
+    wanted = {config.reads(head) for head in model.heads.values() if needs_fusion(head)}
+    if FUSED in needed:
+        wanted.add(tuple(sorted(model.encoders)))
+    for names in sorted(wanted):
+        joined[names] = _fuse(config, {name: readings[name] for name in names}, whole=len(names) == len(readings))
+
+    heads: dict[str, Any] = {}
+    targets: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
+    generated: dict[str, Any] = {}
+    forced: dict[str, Any] = {}
+    present: dict[str, Any] = {}
+    for name, head_part in sorted(model.heads.items()):
+        sizes = plugins.find("head", head_part.use).sizes(specs[head_part.target], fitted[head_part.target])  # type: ignore[attr-defined]
+        head = components.build("head", head_part.use, head_part.parameters, name=f"heads_{name}", **sizes)
+        reading = joined[config.reads(head_part)] if needs_fusion(head_part) else readings[config.reads(head_part)[0]]
+        if head.forced:
+            if head_part.target not in targets:
+                targets[head_part.target] = _inputs("targets", head_part.target, specs[head_part.target])
+            predictions[name] = head(reading, targets[head_part.target])
+            generated[name] = head(reading)
+            forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
+        else:
+            predictions[name] = generated[name] = head(reading)
+        present[name] = reading["present"]
+        heads[name] = head
+
+    everything = tuple(sorted(model.encoders))
+    outputs: dict[str, Any] = {"embeddings": embeddings, "heads": predictions, "present": present}
+    if everything in joined:
+        outputs["fused"] = joined[everything]["vector"]
+    training = keras.Model({"fields": inputs, "targets": targets}, outputs, name="training")
+    inference = keras.Model(inputs, {**outputs, "heads": generated, "readings": forced}, name="inference")
+    _check_needs(objectives, config, specs, outputs)
+    return Composition(training, inference, heads, objectives)
+
+
+def prune(network: keras.Model, heads: Collection[str], fields: Collection[str], *, embeddings: bool) -> keras.Model:
+    """The part of an inference network that some heads need, on the same layers.
+
+    Args:
+        network: {field: {tensor}} → named outputs.
+        heads: that are wanted.
+        fields: that they read; others are no longer inputs.
+        embeddings: whether the embeddings, and the fused vector, are wanted too.
+    """
+    inputs = {name: tensors for name, tensors in network.input.items() if name in fields}
+    outputs = {key: {h: network.output[key][h] for h in sorted(heads)} for key in ("heads", "present")}
+    for key in ("embeddings", FUSED) if embeddings else ():
+        if key in network.output:
+            outputs[key] = network.output[key]
+    return keras.Model(inputs, outputs, name="pruned")
+
+
+def forced_readings(network: keras.Model, heads: Collection[str], fields: Collection[str]) -> keras.Model | None:
+    """What the forced ones among some heads read, by head; None where there are none."""
+    inputs = {name: tensors for name, tensors in network.input.items() if name in fields}
+    readings = {name: reading for name, reading in network.output["readings"].items() if name in heads}
+    return keras.Model(inputs, readings, name="readings") if readings else None
+
+
+def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:
+    return {
+        tensor: keras.Input(shape, dtype=dtype, name=f"{kind}-{field}-{tensor}")
+        for tensor, (shape, dtype) in sorted(spec.items())
+    }
+
+
+def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
+    """Several fields as one reading: {"tokens", "mask", "vector", "present"}."""
+    assert config.model.fusion is not None
+    suffix = "" if whole else "_" + "_".join(sorted(readings))
+    present = {name: reading["present"] for name, reading in readings.items()}
+    if config.training.modality_dropout and len(readings) > 1:
+        dropout = ModalityDropout(
+            config.training.modality_dropout, config.training.seed, name=f"modality_dropout{suffix}"
+        )
+        present = dropout(present)
+    seen = {name: {**reading, "present": present[name]} for name, reading in readings.items()}
+    part = config.model.fusion
+    fusion = components.build("fusion", part.use, part.parameters, width=config.model.width, name=f"fusion{suffix}")
+    tokens = {name: {key: r[key] for key in ("tokens", "mask", "present")} for name, r in seen.items()}
+    return {**JoinReadings(name=f"joined{suffix}")(tokens), "vector": fusion(seen)}
+
+
+def _check_needs(
+    objectives: Mapping[str, Any], config: Config, specs: Mapping[str, Spec], outputs: Mapping[str, Any]
+) -> None:
+    known = {f"embeddings.{name}" for name in outputs["embeddings"]}
+    known |= {f"present.{name}" for name in outputs["embeddings"]}
+    known |= {f"fields.{name}.{tensor}" for name in outputs["embeddings"] for tensor in specs[name]}
+    known |= {f"targets.{h.target}.{tensor}" for h in config.model.heads.values() for tensor in specs[h.target]}
+    known |= {f"heads.{name}.{tensor}" for name, tensors in outputs["heads"].items() for tensor in tensors}
+    known |= {FUSED} & set(outputs)
+    for name, objective in objectives.items():
+        for tensor in objective.needs():
+            if tensor not in known:
+                raise MmstreamError(
+                    f"model.objectives.{name} needs the tensor {tensor!r}, which is not there. {choices(tensor, known)}"
+                )

@@ -1,0 +1,87 @@
+"""The composed network with its losses: L = Σ α_i L_i over heads and objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from mmstream.config import Config
+from mmstream.models.compose import Composition
+
+
+class MultimodalModel(keras.Model):
+    """What `fit` trains. Its input is {"fields": {field: {tensor}}, "targets": {field: {tensor}}}, without y.
+
+    Each head's loss is the mean over the examples whose target is known and whose reading is present.
+
+    Source: the weighted sum of task losses of Caruana, "Multitask learning" (1997).
+
+    Args:
+        composition: the networks and layers.
+        config: weights and targets of heads, weights of objectives.
+    """
+
+    def __init__(self, composition: Composition, config: Config, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.training_network = composition.training
+        self.head_layers = composition.heads
+        self.objective_layers = composition.objectives
+        self.head_configs = config.model.heads
+        self.objective_weights = {name: part.weight for name, part in config.model.objectives.items()}
+        self.trackers = {
+            name: keras.metrics.Mean(name=f"{name}_loss") for name in (*self.head_layers, *self.objective_layers)
+        }
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the objectives; the network was built when it was composed."""
+        for layer in self.objective_layers.values():
+            if not layer.built:
+                layer.build({})
+        self.built = True
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """Named outputs, as `compose` describes them."""
+        taken = self.training_network.input
+        chosen = {kind: {name: inputs[kind][name] for name in taken[kind]} for kind in taken}
+        return self.training_network(chosen, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = True,
+    ) -> Any:
+        """Σ α_i L_i, float32 scalar; each L_i is tracked as the metric "<name>_loss"."""
+        total = ops.zeros((), "float32")
+        for name, head in self.head_layers.items():
+            part = self.head_configs[name]
+            target = x["targets"][part.target]
+            weight = head.known(target) * ops.cast(y_pred["present"][name], "float32")
+            each = head.loss(y_pred["heads"][name], target)
+            count = ops.sum(weight)
+            loss = ops.sum(each * weight) / ops.maximum(count, 1.0)
+            self.trackers[name].update_state(loss, sample_weight=count)
+            total += part.weight * loss
+        for name, objective in self.objective_layers.items():
+            loss = objective({key: named_tensor(key, x, y_pred) for key in objective.needs()}, training=training)
+            self.trackers[name].update_state(loss)
+            total += self.objective_weights[name] * loss
+        for extra in self.losses:
+            total += ops.cast(extra, "float32")
+        return total
+
+
+def named_tensor(name: str, x: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+    """The tensor that an objective calls by name, as "embeddings.image" or "targets.group.id"."""
+    kind, *path = name.split(".")
+    if kind == "present":
+        return x["fields"][path[0]]["present"]
+    found: Any = x[kind] if kind in ("fields", "targets") else outputs[kind]
+    for step in path:
+        found = found[step]
+    return found

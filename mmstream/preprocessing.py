@@ -1,0 +1,231 @@
+"""From a record to tensors. Every path there is goes through `Preprocessor`: jobs, training, Python and serving."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmstream import components, files
+from mmstream.config import FieldConfig
+from mmstream.errors import MmstreamError, RecordError, choices, describe
+from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
+from mmstream.media import Media
+from mmstream.records import Record, digest_of
+
+PRESENT = "present"
+Decoded = Mapping[str, "dict[str, Any] | None"]
+Tensors = dict[str, dict[str, np.ndarray]]
+
+
+class Loaded(NamedTuple):
+    """What was read of a record: its fields' values (media as bytes), and a digest of exactly that.
+
+    Attributes:
+        values: {field: value}, None where absent.
+        digest: of the columns that are read and the bytes of the media.
+        error: why a medium could not be read, None where all is well.
+    """
+
+    values: dict[str, Any]
+    digest: str
+    error: RecordError | None
+
+
+class Preprocessor:
+    """Turns records into tensors.
+
+    Args:
+        fields: of the config, by name.
+        transform: directory of the fitted tensorflow-transform graph; "" before it is fitted.
+        only: the fields that are wanted; the others are neither read nor decoded. None for all.
+    """
+
+    def __init__(
+        self, fields: Mapping[str, FieldConfig], transform: str = "", only: Collection[str] | None = None
+    ) -> None:
+        self.all_fields: dict[str, Field] = {
+            name: components.build("field", field.use, field.parameters) for name, field in fields.items()
+        }
+        self.fields = {name: field for name, field in self.all_fields.items() if only is None or name in only}
+        self.columns = {name: fields[name].column for name in self.fields}
+        self.component = {name: f"field:{fields[name].use}" for name in self.fields}
+        self._transform = transform
+
+    def load(self, record: Record, media: Media) -> Loaded:
+        """Read what the fields need of a record. Never raises for a bad record."""
+        values: dict[str, Any] = {}
+        seen: dict[str, Any] = {}
+        error = None
+        for name, field in self.fields.items():
+            value = record.columns.get(self.columns[name])
+            values[name] = seen[name] = value
+            if field.media and value is not None:
+                try:
+                    data = media.read(value, field.max_bytes)
+                except (TypeError, ValueError, OSError) as problem:
+                    error = error or self._failure(name, problem)
+                    seen[name] = [seen[name], describe(problem)]
+                else:
+                    values[name] = data
+                    seen[name] = digest_of("media", data)
+        return Loaded(values, digest_of(seen), error)
+
+    def decode(self, values: Mapping[str, Any]) -> Decoded:
+        """Decode the values of one record.
+
+        Args:
+            values: {field: value}, media as bytes.
+
+        Returns:
+            {field: what its `decode` gave}, None where absent.
+
+        Raises:
+            RecordError: a value is bad; names the field.
+        """
+        decoded: dict[str, Any] = {}
+        for name, field in self.fields.items():
+            value = values.get(name)
+            if value is None:
+                decoded[name] = None
+                continue
+            try:
+                decoded[name] = field.decode(value)
+            except (TypeError, ValueError, OSError) as error:
+                raise self._failure(name, error) from error
+        return decoded
+
+    def tensors(self, decoded: Sequence[Decoded], size: int | None = None) -> Tensors:
+        """Tensors of a batch.
+
+        Args:
+            decoded: what `decode` gave, at most `size` of it.
+            size: B, the batch is padded to it with absent rows; None for as many as there are.
+
+        Returns:
+            {field: {tensor: [B, *spec shape]}}, with `present: float32[B]` for each field.
+        """
+        size = len(decoded) if size is None else size
+        cheap = self._transformed(decoded, size)
+        tensors: Tensors = {}
+        for name, field in self.fields.items():
+            arrays = {}
+            for tensor, spec in self.specs[name].items():
+                if tensor == PRESENT:
+                    array = np.zeros(size, np.float32)
+                    array[: len(decoded)] = [row[name] is not None for row in decoded]
+                elif field.media:
+                    array = np.zeros((size, *spec.shape), spec.dtype)
+                    for index, row in enumerate(decoded):
+                        values = row[name]
+                        if values is not None:
+                            array[index] = values[tensor]
+                else:
+                    array = cheap[f"{name}/{tensor}"].astype(spec.dtype).reshape((size, *spec.shape))
+                arrays[tensor] = array
+            tensors[name] = arrays
+        return tensors
+
+    def texts(self, decoded: Decoded) -> dict[str, str]:
+        """The normalised texts of a record, by field, of those fields that are text."""
+        found = {}
+        for name, field in self.fields.items():
+            values = decoded[name]
+            text = None if values is None else field.text(values)
+            if text is not None:
+                found[name] = text
+        return found
+
+    @functools.cached_property
+    def fitted(self) -> dict[str, Fitted]:
+        """What the full pass learnt of each field.
+
+        Raises:
+            MmstreamError: the transform directory is not whole.
+        """
+        return {name: self._read_fitted(name, field) for name, field in self.fields.items()}
+
+    @functools.cached_property
+    def specs(self) -> dict[str, Spec]:
+        """Static shape and dtype of every tensor of every field, `present` included."""
+        present = TensorSpec((), "float32")
+        return {
+            name: {**field.spec(self.fitted[name]), PRESENT: present} for name, field in sorted(self.fields.items())
+        }
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether any field goes through tensorflow-transform."""
+        return any(field.raw() for field in self.all_fields.values())
+
+    def raw_columns(self) -> dict[str, str]:
+        """{"<field>/<raw column>": dtype} of all cheap fields: the input of the transform graph."""
+        return {
+            f"{name}/{raw}": dtype
+            for name, field in sorted(self.all_fields.items())
+            for raw, dtype in sorted(field.raw().items())
+        }
+
+    def check_columns(self, rows: Sequence[Mapping[str, Any]], needed: str) -> None:
+        """The columns that the fields read occur in a sample of the data.
+
+        Raises:
+            MmstreamError: `needed` is "all" and one does not occur, or it is "any" and none does.
+        """
+        found = {column for row in rows for column, value in row.items() if value is not None}
+        missing = {name: column for name, column in self.columns.items() if column not in found}
+        if not rows or not missing or (needed == "any" and len(missing) < len(self.columns)):
+            return
+        lines = [
+            f"  field {name!r} reads column {column!r}. {choices(column, found)}" for name, column in missing.items()
+        ]
+        raise MmstreamError(
+            f"the data does not have the columns that are read (first {len(rows)} rows):\n" + "\n".join(lines)
+        )
+
+    def _transformed(self, decoded: Sequence[Decoded], size: int) -> dict[str, np.ndarray]:
+        """Outputs of the transform graph for the cheap fields; {} where none is wanted."""
+        if all(field.media for field in self.fields.values()):
+            return {}
+        import tensorflow as tf
+
+        inputs = {}
+        for column, dtype in self.raw_columns().items():
+            name, raw = column.split("/")
+            rows = [((row.get(name) or {}).get(raw) or []) for row in decoded]
+            counts = [len(values) for values in rows]
+            width = max(counts, default=0)
+            indices = [(row, place) for row, count in enumerate(counts) for place in range(count)]
+            inputs[column] = tf.SparseTensor(
+                np.array(indices, np.int64).reshape(-1, 2),
+                tf.constant([value for values in rows for value in values], tf.as_dtype(dtype)),
+                (size, width),
+            )
+        return {key: value.numpy() for key, value in self._graph(inputs).items()}
+
+    @functools.cached_property
+    def _graph(self) -> Any:
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(files.join(self._transform, "transform_fn"))
+
+        def call(inputs: Mapping[str, Any], keep: Any = loaded) -> Any:
+            return keep.transform_fn(dict(inputs))
+
+        return call
+
+    def _read_fitted(self, name: str, field: Field) -> Fitted:
+        path = files.join(self._transform, "transform_fn", "assets", name)
+        if field.media or not self._transform or not files.exists(path):
+            return Fitted()
+        try:
+            return Fitted(tuple(files.read_bytes(path).decode("utf-8").split("\n")[:-1]))
+        except (OSError, UnicodeDecodeError) as error:
+            raise MmstreamError(f"the vocabulary {path} is damaged: {error}") from error
+
+    def _failure(self, name: str, error: Exception) -> RecordError:
+        return RecordError(
+            describe(error), stage="decode", field=name, component=self.component[name], error=type(error).__name__
+        )

@@ -1,0 +1,56 @@
+"""Working on two parts at a time, so that threads do not idle while a part is being written."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+
+_PARTS_AT_A_TIME = 2
+
+PartWork = Callable[[int, Iterable[Any], ThreadPoolExecutor], list[Any]]
+"""(part, its items, pool for the batches) → outputs."""
+
+
+class WorkAhead(beam.DoFn):
+    """Applies `work` to (part, items); a part is done when its outputs leave, at the latest when the bundle ends.
+
+    Args:
+        work: called for two parts at a time, from different threads.
+        threads: of the pool that both share.
+    """
+
+    def __init__(self, work: PartWork, threads: int) -> None:
+        self._work = work
+        self._threads = threads
+
+    def setup(self) -> None:
+        """Start the threads."""
+        self._batches = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
+        self._parts = ThreadPoolExecutor(_PARTS_AT_A_TIME, thread_name_prefix="part")
+
+    def start_bundle(self) -> None:
+        """Nothing is pending."""
+        self._pending: collections.deque[Future[list[Any]]] = collections.deque()
+
+    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[Any]:
+        """Begin with this part and finish the one before the last."""
+        part, items = element
+        self._pending.append(self._parts.submit(self._work, part, list(items), self._batches))
+        while len(self._pending) > _PARTS_AT_A_TIME:
+            yield from self._pending.popleft().result()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Finish every part of the bundle."""
+        while self._pending:
+            for output in self._pending.popleft().result():
+                yield GlobalWindows.windowed_value(output)
+
+    def teardown(self) -> None:
+        """End the threads."""
+        self._parts.shutdown(cancel_futures=True)
+        self._batches.shutdown(cancel_futures=True)

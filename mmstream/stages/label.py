@@ -1,0 +1,177 @@
+"""The stage of `mmstream label`: one part's records to label rows, committed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from mmstream import components, files, parts
+from mmstream.interfaces import Sink
+from mmstream.labelling import label_records
+from mmstream.media import Media
+from mmstream.records import DeadLetter, Record
+from mmstream.stages.ahead import WorkAhead
+from mmstream.stages.reading import dump_letters, first_of_each, load_letters
+from mmstream.trained_model import TrainedModel
+
+LabelRow = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """What a part holds, or is to hold."""
+
+    rows: list[LabelRow]
+    letters: list[DeadLetter]
+
+
+def label_part(
+    part: int,
+    items: Sequence[Record | DeadLetter],
+    *,
+    model: TrainedModel,
+    media: Media,
+    sink: Sink,
+    output: str,
+    threads: int,
+    pool: ThreadPoolExecutor,
+) -> dict[str, int]:
+    """Label what a part does not hold yet, and commit it.
+
+    Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that this
+    input does not have stay too: an output may be fed from several inputs.
+
+    Returns:
+        {"read", "labelled", "dead_lettered", "skipped", "kept"}: records of this input by what became of them in this
+        run, and how many rows and letters of other inputs the part keeps.
+    """
+    records, letters = first_of_each(items)
+    before = read_part(output, part, sink)
+    kept, todo = still_valid(records, before, model, media, pool)
+    fresh = [result for _, result in label_records(todo, model, media, threads=threads, pool=pool)]
+    others = _of_other_inputs(before, items)
+    known = {letter.to_json() for letter in before.letters}
+    old_letters = [letter for letter in letters if letter.to_json() in known]
+
+    results = [*kept, *fresh, *letters, *others.rows, *others.letters]
+    rows = sorted((r for r in results if not isinstance(r, DeadLetter)), key=lambda row: row["id"])
+    all_letters = [result for result in results if isinstance(result, DeadLetter)]
+    rows_path, letters_path = label_paths(part, sink)
+    parts.commit_part(
+        output,
+        part,
+        model.fingerprint,
+        {"labelled": len(rows), "dead_lettered": len(all_letters)},
+        {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
+    )
+    failed = sum(isinstance(result, DeadLetter) for result in fresh)
+    return {
+        "read": len(items),
+        "labelled": len(fresh) - failed,
+        "dead_lettered": failed + len(letters) - len(old_letters),
+        "skipped": len(kept) + len(old_letters),
+        "kept": len(others.rows) + len(others.letters),
+    }
+
+
+def read_part(output: str, part: int, sink: Sink) -> Labelled:
+    """What a part holds; nothing where it was never committed whole."""
+    if parts.read_commit(output, part) is None:
+        return Labelled([], [])
+    rows_path, letters_path = label_paths(part, sink)
+    return Labelled(
+        sink.loads(files.read_bytes(files.join(output, rows_path))),
+        load_letters(files.read_bytes(files.join(output, letters_path))),
+    )
+
+
+def still_valid(
+    records: Sequence[Record], before: Labelled, model: TrainedModel, media: Media, pool: ThreadPoolExecutor
+) -> tuple[list[LabelRow | DeadLetter], list[Record]]:
+    """Results of an earlier run that this model would give again, and the records that are left to do."""
+    rows = {row["id"]: row for row in before.rows if row["_fingerprint"] == model.fingerprint}
+    letters = {letter.id: letter for letter in before.letters if letter.fingerprint == model.fingerprint}
+    candidates = [record for record in records if record.id in rows or record.id in letters]
+    digests = pool.map(lambda record: model.preprocessor.load(record, media).digest, candidates)
+    digest_of_id = {record.id: digest for record, digest in zip(candidates, digests, strict=True)}
+    kept: list[LabelRow | DeadLetter] = []
+    todo = []
+    for record in records:
+        row, letter, digest = rows.get(record.id), letters.get(record.id), digest_of_id.get(record.id)
+        if row and row["_digest"] == digest:
+            kept.append({**row, "_origin": record.origin})
+        elif letter and letter.digest == digest:
+            kept.append(dataclasses.replace(letter, origin=record.origin))
+        else:
+            todo.append(record)
+    return kept, todo
+
+
+def label_paths(part: int, sink: Sink) -> tuple[str, str]:
+    """A part's file of rows and its file of dead letters, below the output."""
+    name = parts.part_name(part)
+    return f"labels/{name}{sink.suffix}", f"dead_letters/{name}.jsonl"
+
+
+@dataclasses.dataclass
+class LabelParts(beam.PTransform):
+    """(part, its items) → committed label files; gives each part's counts.
+
+    Attributes:
+        model: directory of the model.
+        embeddings: whether rows get embeddings.
+        sink: name of the sink component.
+        media: where media may lie.
+        output: directory of the output.
+        run: the run's start.
+        threads: that decode and predict, in each worker process.
+    """
+
+    model: str
+    embeddings: bool
+    sink: str
+    media: Media
+    output: str
+    run: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._shared = Shared()
+
+    def expand(self, grouped: beam.PCollection) -> beam.PCollection:
+        """Label two parts at a time."""
+        return grouped | beam.ParDo(WorkAhead(self._label, self.threads))
+
+    def _label(self, part: int, items: Iterable[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
+        started = time.monotonic()
+        counts = label_part(
+            part,
+            list(items),
+            model=self._shared.acquire(lambda: TrainedModel(self.model, embeddings=self.embeddings)),
+            media=self.media,
+            sink=components.build("sink", self.sink, {}),
+            output=self.output,
+            threads=self.threads,
+            pool=pool,
+        )
+        seconds = round(time.monotonic() - started, 3)
+        parts.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
+        return [counts]
+
+
+def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> Labelled:
+    """What a part holds of records that this input does not have."""
+    items = list(items)
+    ids = {item.id for item in items if item.id}
+    origins = {item.origin for item in items}
+    return Labelled(
+        [row for row in before.rows if row["id"] not in ids],
+        [letter for letter in before.letters if letter.id not in ids and letter.origin not in origins],
+    )

@@ -1,0 +1,306 @@
+"""The artefact: network, fitted preprocessing, config, calibration, fingerprint and golden records in one directory.
+
+MODEL/network.keras  config.yaml  transform/  golden/  model.json  history.csv  logs/
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmstream import files, golden, parts, plugins
+from mmstream.config import Config, parse_config
+from mmstream.errors import MmstreamError
+from mmstream.interfaces import LabelType
+from mmstream.labelling import label_records
+from mmstream.media import Media
+from mmstream.preprocessing import PRESENT, Preprocessor, Tensors
+from mmstream.records import Record, digest_of
+
+_FORMAT = 1
+_CORE_DISTRIBUTIONS = ("mmstream", "keras", "tensorflow", "pillow")
+
+
+class TrainedModel:
+    """A trained model. Opening it is cheap; the network is loaded, and proven, when it is first needed.
+
+    Args:
+        path: the model's directory.
+        embeddings: also give the embedding of each field and the fused vector.
+        about: what model.json would say, while training has not written it yet.
+
+    Raises:
+        MmstreamError: the directory is not a model, or is damaged.
+    """
+
+    def __init__(self, path: str, *, embeddings: bool = False, about: dict[str, Any] | None = None) -> None:
+        self.path = path
+        self.embeddings = embeddings
+        try:
+            self.about = about or json.loads(files.read_bytes(files.join(path, "model.json")))
+            self.config: Config = parse_config(files.read_bytes(files.join(path, "config.yaml")).decode())
+        except (OSError, ValueError) as error:
+            raise MmstreamError(f"{path} is not a model that `mmstream train` finished: {error}") from error
+        if self.about.get("format") != _FORMAT:
+            raise MmstreamError(f"{path} has format {self.about.get('format')!r}; this mmstream reads format {_FORMAT}")
+        self.batch: int = self.about["batch"]
+        self.calibration: dict[str, Any] = self.about["calibration"]
+        self.heads: dict[str, Any] = self.about["heads"]
+        self.fingerprint = fingerprint_of({**self.about["fingerprints"], "versions": versions_of(self.config)})
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def preprocessor(self) -> Preprocessor:
+        """Of the fields that the heads read (and, with `embeddings`, of all that are encoded)."""
+        read = {field for head in self.heads.values() for field in head["reads"]}
+        if self.embeddings or not read:
+            read |= set(self.config.model.encoders)
+        return Preprocessor(self.config.fields, files.join(self.path, "transform"), only=read)
+
+    @functools.cached_property
+    def schema(self) -> dict[str, LabelType]:
+        """Columns of a label row, with their types."""
+        columns: dict[str, LabelType] = {"id": "string"}
+        for name, head in self.heads.items():
+            columns[name] = head["label"]
+            columns[f"{name}_score"] = head["score"]
+        if self.embeddings:
+            columns |= {f"embedding_{field}": "numbers" for field in sorted(self.config.model.encoders)}
+            columns |= {"embedding": "numbers"} if self.about["fused"] else {}
+        return {**columns, "_fingerprint": "string", "_digest": "string", "_origin": "string"}
+
+    def prepare(self) -> None:
+        """Load the network and check the golden records, once in a process.
+
+        Raises:
+            MmstreamError: it cannot be loaded, or the golden records do not come out as they did in training.
+        """
+        with self._lock:
+            if "_loaded" not in self.__dict__:
+                self.__dict__["_loaded"] = self._load()
+
+    def predict(self, tensors: Tensors) -> dict[str, Any]:
+        """Named outputs of one padded batch: numpy in and out, always `self.batch` rows."""
+        self.prepare()
+        return self.__dict__["_loaded"](tensors)
+
+    def rows(self, outputs: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+        """The first `count` rows of some outputs as label rows, without the columns that tell their origin.
+
+        A head whose reading is absent gives None.
+        """
+        rows: list[dict[str, Any]] = [{} for _ in range(count)]
+        for name in self.heads:
+            predictions = {key: value[:count] for key, value in outputs["heads"][name].items()}
+            decoded = self.head(name).decode(predictions, self.fitted(name), self.calibration[name])
+            present = outputs[PRESENT][name]
+            for row, (label, score), there in zip(rows, decoded, present, strict=False):
+                row[name], row[f"{name}_score"] = (label, score) if there else (None, None)
+        for field, vectors in outputs.get("embeddings", {}).items():
+            for row, vector in zip(rows, vectors, strict=False):
+                row[f"embedding_{field}"] = vector.tolist()
+        for row, vector in zip(rows, outputs.get("fused", ()), strict=False):
+            row["embedding"] = vector.tolist()
+        return rows
+
+    def head(self, name: str) -> Any:
+        """The layer of a head."""
+        return self.network.get_layer(f"heads_{name}")
+
+    def fitted(self, head: str) -> Any:
+        """What the full pass learnt of the field that a head predicts."""
+        return self.all_fields.fitted[self.heads[head]["target"]]
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """The whole inference network; only components that the config names are imported for it."""
+        return load_network(files.join(self.path, "network.keras"), self.config)
+
+    def verify(self) -> list[golden.Difference]:
+        """Run the golden records through preprocessing and network, and compare with what training kept."""
+        if "_loaded" in self.__dict__:
+            return self._check(self.__dict__["_loaded"])
+        return self._check(self._compile())
+
+    def label(self, records: Iterable[Mapping[str, Any]], *, threads: int | None = None) -> Iterator[Any]:
+        """Label rows of a dataset in Python, without Beam.
+
+        Args:
+            records: rows as dicts, {"image": "cat.png", "text": "…"}; media as paths from the current folder, or bytes.
+                "id" names a record; without it, its number does.
+            threads: that decode and predict; None for one a core.
+
+        Yields:
+            for each record, in order: a label row (dict), or the `DeadLetter` that says why there is none.
+        """
+        rows = (Record(str(row.get("id", n)), f"record {n}", row) for n, row in enumerate(records))
+        media = Media(str(Path.cwd()), anywhere=True)
+        for _, result in label_records(rows, self, media, threads=threads):
+            yield result
+
+    @functools.cached_property
+    def all_fields(self) -> Preprocessor:
+        """Of every field of the config, read by a head or not."""
+        return Preprocessor(self.config.fields, files.join(self.path, "transform"))
+
+    def _load(self) -> Any:
+        step = self._compile()
+        wrong = [difference for difference in self._check(step) if not difference.within]
+        if wrong:
+            lines = [f"  {d.name}: differs by {d.largest:.3g}, allowed {d.allowed:.3g}" for d in wrong]
+            raise MmstreamError(
+                f"the golden records of {self.path} do not come out here as they did in training, so its labels "
+                "could not be trusted:\n" + "\n".join(lines) + f"\n{self._version_hint()}"
+            )
+        return step
+
+    def _compile(self) -> Any:
+        """The network as one function of one fixed batch shape."""
+        import tensorflow as tf
+
+        from mmstream.models.compose import prune
+
+        network = prune(self.network, self.heads, self.preprocessor.fields, embeddings=self.embeddings)
+        signature = {
+            name: {key: tf.TensorSpec((self.batch, *shape), dtype) for key, (shape, dtype) in spec.items()}
+            for name, spec in self.preprocessor.specs.items()
+        }
+        step = tf.function(lambda tensors: network(tensors, training=False), input_signature=[signature])
+        concrete = step.get_concrete_function()
+
+        def call(tensors: Tensors) -> dict[str, Any]:
+            inputs = tf.nest.map_structure(tf.constant, tensors)
+            return tf.nest.map_structure(lambda tensor: tensor.numpy(), concrete(inputs))
+
+        return call
+
+    def _check(self, step: Any) -> list[golden.Difference]:
+        records, expected = golden.read_golden(self.path), golden.read_expected(self.path)
+        if not records:
+            return []
+        found = expected_arrays(self, records, golden.golden_media(self.path), step, expected)
+        return golden.compare(expected, found)
+
+    def _version_hint(self) -> str:
+        then, now = self.about["fingerprints"]["versions"], versions_of(self.config)
+        changed = [f"{name} {then.get(name)} → {now[name]}" for name in now if now[name] != then.get(name)]
+        return f"Changed since training: {', '.join(changed)}." if changed else "No package version changed."
+
+
+def load(path: str | Path, *, embeddings: bool = False) -> TrainedModel:
+    """Open a model that `mmstream train` made."""
+    return TrainedModel(os.fspath(path), embeddings=embeddings)
+
+
+def load_network(path: str, config: Config) -> Any:
+    """A saved network; imports the core's layers and the components of the config, and nothing else by name.
+
+    Raises:
+        MmstreamError: a component is not installed, or the file is damaged.
+    """
+    import keras
+
+    from mmstream.models import layers  # noqa: F401 - registers the core's layers with Keras
+
+    for encoder in config.model.encoders.values():
+        plugins.find("encoder", encoder.use)
+    for head in config.model.heads.values():
+        plugins.find("head", head.use)
+    if config.model.fusion:
+        plugins.find("fusion", config.model.fusion.use)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise MmstreamError(f"the network {path} cannot be loaded: {error}") from error
+
+
+def expected_arrays(
+    model: TrainedModel,
+    records: Sequence[Record],
+    media: Media,
+    step: Any = None,
+    kept: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Tensors and outputs of golden records by name, as "tensors/image/pixels" and "outputs/heads/group/logits".
+
+    Ids that a forced head generated may flip on a near tie; its logits along the ids that training kept may not, so
+    those are what is compared.
+
+    Args:
+        model: whose preprocessing and network they go through.
+        records: golden records.
+        media: where their media lie.
+        step: the compiled network, {field: {tensor [B, …]}} → named outputs; the model's own by default.
+        kept: what training kept; None in training itself.
+    """
+    from mmstream.models.compose import forced_readings
+
+    preprocessor, batch, step = model.preprocessor, model.batch, step or model.predict
+    found: dict[str, list[np.ndarray]] = {}
+    readings = forced_readings(model.network, model.heads, preprocessor.fields)
+    for start in range(0, len(records), batch):
+        chunk = records[start : start + batch]
+        tensors = preprocessor.tensors([preprocessor.decode(preprocessor.load(r, media).values) for r in chunk], batch)
+        arrays = {f"tensors/{name}": value for name, value in _flatten(tensors)}
+        arrays |= {f"outputs/{name}": value for name, value in _flatten(step(tensors))}
+        for name, reading in (readings(tensors) if readings else {}).items():
+            ids = arrays.pop(f"outputs/heads/{name}/ids")
+            arrays.pop(f"outputs/heads/{name}/score")
+            key = f"outputs/heads/{name}/generated"
+            if kept is not None:
+                ids = np.zeros_like(ids)
+                ids[: len(chunk)] = kept[key][start : start + len(chunk)]
+            arrays[key] = ids
+            forced = model.head(name)(reading, {"ids": ids, PRESENT: np.ones(batch, np.float32)})
+            arrays[f"outputs/heads/{name}/logits"] = np.asarray(forced["logits"])
+        for name, value in arrays.items():
+            found.setdefault(name, []).append(value[: len(chunk)])
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def versions_of(config: Config) -> dict[str, str]:
+    """Versions of the distributions that a config's fields and network come from, and of what they run on."""
+    used = {plugins.component("field", field.use) for field in config.fields.values()}
+    used |= {plugins.component("encoder", encoder.use) for encoder in config.model.encoders.values()}
+    used |= {plugins.component("head", head.use) for head in config.model.heads.values()}
+    if config.model.fusion:
+        used.add(plugins.component("fusion", config.model.fusion.use))
+    versions = {component.distribution: component.version for component in used}
+    for name in _CORE_DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return dict(sorted(versions.items()))
+
+
+def digest_of_weights(network: Any) -> str:
+    """A digest of a network's weights by their paths; states of random number generators do not count."""
+    weights = {weight.path: weight for weight in network.weights if "seed_generator" not in weight.path}
+    return digest_of([[path, digest_of("", np.asarray(weights[path]).tobytes())] for path in sorted(weights)])
+
+
+def fingerprint_of(fingerprints: Mapping[str, Any]) -> str:
+    """One fingerprint of the digests of a model's pieces."""
+    return digest_of(fingerprints)
+
+
+def write_model_json(path: str, about: Mapping[str, Any]) -> None:
+    """Write the last file of a model, without which it does not count."""
+    parts.write_json(files.join(path, "model.json"), {"format": _FORMAT, **about})
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", np.asarray(value)

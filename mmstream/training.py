@@ -1,0 +1,295 @@
+"""Training: examples and a config in, a model directory out; goes on where an interrupted run stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mmstream import evaluation, examples, files, golden, parts
+from mmstream.config import Config
+from mmstream.errors import MmstreamError
+from mmstream.models.compose import Composition, compose
+from mmstream.models.multimodal_model import MultimodalModel
+from mmstream.preprocessing import Preprocessor
+from mmstream.records import digest_of
+from mmstream.trained_model import TrainedModel, digest_of_weights, expected_arrays, versions_of, write_model_json
+
+
+def train(config: Config, examples_path: str, output: str, *, verbose: int | str = "auto") -> TrainedModel:
+    """Train the network that a config describes and save the model.
+
+    Args:
+        config: whose `fields` are those that the examples were made with.
+        examples_path: output of `mmstream preprocess`.
+        output: local directory of the model.
+        verbose: of Keras' `fit`.
+
+    Raises:
+        MmstreamError: examples and config do not fit, there is nothing to train on, or the output is something else.
+    """
+    about_examples = read_about_examples(examples_path, config)
+    work = Path(output) / "training"
+    key = digest_of([config.model_dump(mode="json", exclude={"source"}), about_examples["fingerprint"]])
+    if open_model_directory(output, work, key):
+        return TrainedModel(output)
+
+    keras.utils.set_random_seed(config.training.seed)
+    preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
+    composition = compose(config, preprocessor.specs, preprocessor.fitted)
+    counts = about_examples["splits"]
+    model = MultimodalModel(composition, config)
+    steps = max(counts["train"] // config.training.batch_size, 1)
+    if config.training.steps_per_epoch:
+        steps = min(steps, config.training.steps_per_epoch)
+    model.compile(optimizer=make_optimizer(config, steps))
+
+    training_data = _training_data(config, preprocessor, examples_path, counts["train"]).take(steps)
+    validation_data = None
+    if counts["validation"]:
+        validation_data = _validation_data(config, preprocessor, examples_path)
+    checkpoint = Checkpoint(work, config)
+    if checkpoint.epoch < config.training.epochs and not checkpoint.stopped:
+        model.fit(
+            training_data,
+            validation_data=validation_data,
+            epochs=config.training.epochs,
+            initial_epoch=checkpoint.epoch,
+            callbacks=[checkpoint, keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False)],
+            verbose=verbose,
+        )
+    else:
+        model.build()
+    checkpoint.restore_best(model)
+    return save_model(config, composition, examples_path, output, checkpoint)
+
+
+def read_about_examples(examples_path: str, config: Config) -> dict[str, Any]:
+    """What preprocess says of its output.
+
+    Raises:
+        MmstreamError: it is not there, was made with other fields, or has nothing to train on.
+    """
+    try:
+        about = json.loads(files.read_bytes(files.join(examples_path, "preprocess.json")))
+    except (OSError, ValueError) as error:
+        raise MmstreamError(f"{examples_path} is not a finished output of `mmstream preprocess`: {error}") from error
+    fields = {name: field.model_dump(mode="json") for name, field in config.fields.items()}
+    changed = sorted(name for name in {*fields, *about["fields"]} if fields.get(name) != about["fields"].get(name))
+    if changed:
+        raise MmstreamError(
+            f"the examples in {examples_path} were made with other settings of the fields {', '.join(changed)}; "
+            "run `mmstream preprocess` again with this config"
+        )
+    if not about["splits"]["train"]:
+        raise MmstreamError(f"{examples_path} has no training examples")
+    return about
+
+
+def open_model_directory(output: str, work: Path, key: str) -> bool:
+    """Make a model directory, or find it as an earlier run of the same training left it.
+
+    Returns:
+        whether the training is finished already.
+
+    Raises:
+        MmstreamError: the directory holds something else.
+    """
+    folder, state = Path(output), work / "key"
+    if state.exists():
+        if state.read_text() != key:
+            raise MmstreamError(
+                f"{output} holds the training of another config or other examples; name another --output, or remove it"
+            )
+        return (folder / "model.json").exists()
+    if folder.exists() and any(folder.iterdir()):
+        raise MmstreamError(f"{output} holds something that `mmstream train` did not make; name another --output")
+    files.write_bytes(str(state), key.encode())
+    return False
+
+
+def make_optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a config, its learning rate falling as `training.schedule` says.
+
+    Args:
+        config: its `training` section.
+        steps: batches in an epoch.
+    """
+    part = config.training.optimizer
+    optimizer = keras.optimizers.get({"class_name": part.use, "config": part.parameters})
+    if config.training.schedule == "cosine":
+        rate = float(np.asarray(optimizer.learning_rate))
+        optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(rate, config.training.epochs * steps)
+    return optimizer
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the best weights and all that is needed to go on after an interruption; stops when nothing improves.
+
+    Keras' own callbacks for these do not share their state: after a restart, early stopping would begin to count anew.
+
+    Args:
+        folder: for the state.
+        config: its `training` section.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        super().__init__()
+        self._folder = folder
+        stopping = config.training.early_stopping
+        self._monitor = stopping.monitor if stopping else "val_loss"
+        self._patience = stopping.patience if stopping else None
+        self._state = folder / "state.json"
+        state = json.loads(self._state.read_text()) if self._state.exists() else {}
+        self.epoch: int = state.get("epoch", 0)
+        self.best_epoch: int = state.get("best_epoch", 0)
+        self.history: list[dict[str, float]] = state.get("history", [])
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training has ended early."""
+        return self._patience is not None and self.epoch - self.best_epoch >= self._patience
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Load what an interrupted run left."""
+        if self.epoch:
+            self.model.load_weights(self._folder / f"epoch-{self.epoch}.weights.h5")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Save the state; the best weights are those with the lowest monitored value (the loss, without validation)."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **values})
+        monitor = self._monitor if self._monitor in values else "loss"
+        if self._patience is not None and self._monitor not in values and self._monitor != "val_loss":
+            raise MmstreamError(
+                f"training.early_stopping.monitor: there is no {self._monitor!r}; there is {', '.join(sorted(values))}"
+            )
+        better = min(self.history, key=lambda row: _comparable(row.get(monitor)))
+        previous, self.epoch, self.best_epoch = self.epoch, epoch + 1, int(better["epoch"])
+        for name in [f"epoch-{self.epoch}", *(["best"] if self.best_epoch == self.epoch else [])]:
+            temporary = self._folder / "new.weights.h5"
+            self.model.save_weights(temporary)
+            temporary.replace(self._folder / f"{name}.weights.h5")
+        state = {"epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history}
+        parts.write_json(str(self._state), state)
+        (self._folder / f"epoch-{previous}.weights.h5").unlink(missing_ok=True)
+        self.model.stop_training = self.model.stop_training or self.stopped
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Put the best weights into a model."""
+        best = self._folder / "best.weights.h5"
+        if best.exists():
+            model.load_weights(best)
+
+
+def save_model(
+    config: Config, composition: Composition, examples_path: str, output: str, checkpoint: Checkpoint
+) -> TrainedModel:
+    """Write a model directory: network, preprocessing, calibration, golden records, and model.json last of all."""
+    network_path = Path(output) / "network.keras"
+    composition.inference.save(network_path)
+    files.write_bytes(files.join(output, "config.yaml"), config.to_yaml().encode())
+    transform = _copy_folder(examples_path, output, "transform")
+    _copy_folder(examples_path, output, "golden")
+    _write_history(Path(output) / "history.csv", checkpoint.history)
+
+    about: dict[str, Any] = {
+        "format": 1,
+        "batch": config.training.batch_size,
+        "heads": {
+            name: {
+                "target": part.target,
+                "reads": list(config.reads(part)),
+                "label": composition.heads[name].label_type,
+                "score": composition.heads[name].score_type,
+            }
+            for name, part in config.model.heads.items()
+        },
+        "fused": "fused" in composition.inference.output,
+        "calibration": {},
+        "fingerprints": {
+            "weights": digest_of_weights(composition.inference),
+            "transform": digest_of({p: s for p, s in transform.items() if not p.endswith("fingerprint")}),
+            "config": digest_of(config.model_dump(mode="json", include={"fields", "model"})),
+            "batch": config.training.batch_size,
+            "versions": versions_of(config),
+        },
+        "epochs": checkpoint.epoch,
+        "best_epoch": checkpoint.best_epoch,
+    }
+    model = TrainedModel(output, embeddings=True, about=about)
+    about["calibration"] = calibrate(model, examples_path)
+    about["fingerprints"]["calibration"] = digest_of(about["calibration"])
+    records = golden.read_golden(output)
+    if records:
+        expected = expected_arrays(model, records, golden.golden_media(output))
+        golden.write_expected(output, expected)
+    write_model_json(output, about)
+    return TrainedModel(output)
+
+
+def calibrate(model: TrainedModel, examples_path: str) -> dict[str, Any]:
+    """What each head's `decode` needs beyond the predictions, fitted on the validation split."""
+    outputs, targets = evaluation.predict_split(model, examples_path, "validation")
+    return {
+        name: model.head(name).calibrate(outputs["heads"][name], targets[head["target"]])
+        for name, head in model.heads.items()
+    }
+
+
+def _training_data(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:
+    data = examples.training_batches(
+        examples.shards_of(examples_path, "train"),
+        _specs(config, preprocessor),
+        preprocessor.fields,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        count=count,
+    )
+    return data.map(lambda tensors: _inputs(config, tensors))
+
+
+def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: str) -> Any:
+    shards = examples.shards_of(examples_path, "validation")
+    data = examples.batches(shards, _specs(config, preprocessor), config.training.batch_size)
+    return data.map(lambda tensors: _inputs(config, tensors))
+
+
+def _specs(config: Config, preprocessor: Preprocessor) -> dict[str, Any]:
+    wanted = set(config.model.encoders) | {head.target for head in config.model.heads.values()}
+    return {name: preprocessor.specs[name] for name in sorted(wanted)}
+
+
+def _inputs(config: Config, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "fields": {name: tensors[name] for name in config.model.encoders},
+        "targets": {head.target: tensors[head.target] for head in config.model.heads.values()},
+    }
+
+
+def _copy_folder(source: str, target: str, name: str) -> dict[str, str]:
+    """Copy a folder; returns the checksum of each file."""
+    folder = files.join(source, name)
+    copied = {}
+    for path in files.list_files(folder) if files.exists(folder) else ():
+        files.write_bytes(files.join(target, name, path), files.read_bytes(files.join(folder, path)))
+        copied[path] = files.checksum(files.join(target, name, path))
+    return copied
+
+
+def _write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _comparable(value: float | None) -> float:
+    return float("inf") if value is None or np.isnan(value) else value
