@@ -12,38 +12,11 @@ import apache_beam as beam
 
 from mmstream import components, files, jobs, parts, plugins
 from mmstream.errors import MmstreamError, choices
+from mmstream.flags import add_label_flags
 from mmstream.media import Media
 from mmstream.stages.label import LabelParts
 from mmstream.stages.reading import Input, ReadRecords, RouteToParts, pieces_of, sample
 from mmstream.trained_model import TrainedModel, versions_of
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The job's own flags; every other one goes to Beam."""
-    parser.add_argument("model", metavar="MODEL", help="directory that `mmstream train` made")
-    parser.add_argument(
-        "--input", required=True, metavar="PATH", help="what to label: a manifest, or a folder of media"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets labels/, dead_letters/, label.json")
-    parser.add_argument("--source", metavar="NAME", help="how to read the input; by default its suffix tells")
-    parser.add_argument(
-        "--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
-    )
-    parser.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="NEW=OLD",
-        help="the column OLD is the model's NEW (repeatable)",
-    )
-    parser.add_argument("--embeddings", action="store_true", help="also write the embeddings of each record")
-    parser.add_argument(
-        "--max-dead-letters", default="100%", metavar="SHARE", help="exit with 3 above this, as 5%% or 20"
-    )
-    parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), metavar="N", help="that work at once (default: cores)"
-    )
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -153,7 +126,7 @@ def parse_share(text: str):  # type: ignore[no-untyped-def]  # a function from r
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
     parser = argparse.ArgumentParser(prog="python -m beam_jobs.label", description=__doc__)
-    add_flags(parser)
+    add_label_flags(parser)
     flags, beam_flags = parser.parse_known_args(argv)
     return run(flags, beam_flags)
 

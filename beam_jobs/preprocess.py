@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -16,22 +15,14 @@ import apache_beam as beam
 
 from mmstream import files, jobs, parts, plugins
 from mmstream.config import Config
-from mmstream.config_file import add_config_flags, load_config
+from mmstream.config_file import load_config
 from mmstream.errors import MmstreamError
+from mmstream.flags import add_preprocess_flags
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, digest_of
 from mmstream.stages.preprocess import AnalyseColumns, PreprocessParts, WriteGolden, cheap_preprocessor
 from mmstream.stages.reading import Input, Piece, ReadRecords, RouteToParts, pieces_of, sample
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The job's own flags; every other one goes to Beam."""
-    add_config_flags(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets examples/, transform/, dead_letters/")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), metavar="N", help="that work at once (default: cores)"
-    )
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -171,7 +162,7 @@ def field_versions(config: Config) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
     parser = argparse.ArgumentParser(prog="python -m beam_jobs.preprocess", description=__doc__)
-    add_flags(parser)
+    add_preprocess_flags(parser)
     flags, beam_flags = parser.parse_known_args(argv)
     return run(flags, beam_flags)
 

@@ -6,20 +6,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from mmstream import config_file, plugins
+from mmstream import config_file, flags, plugins
 from mmstream.errors import MmstreamError, describe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 3 more dead letters than allowed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    parser, flags, rest = _parse(sys.argv[1:] if argv is None else list(argv))
-    if rest and not getattr(flags, "takes_beam_options", False):
+    parser, args, rest = _parse(sys.argv[1:] if argv is None else list(argv))
+    if rest and args.run not in (_preprocess, _label):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return flags.command(flags, rest)
+        return args.run(args, rest)
     except MmstreamError as error:
         if type(error).__name__ == "UnknownFlagError":
             parser.error(describe(error))
@@ -35,123 +35,78 @@ def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace
         prog="mmstream", description="Preprocess, train and label multimodal records with pluggable parts."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, run: Callable[[argparse.Namespace, list[str]], int], summary: str) -> argparse.ArgumentParser:
+    for name, run, add_flags, summary in (
+        ("preprocess", _preprocess, flags.add_preprocess_flags, "Turn a dataset into examples."),
+        ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
+        ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
+        ("label", _label, flags.add_label_flags, "Label records with a trained model."),
+        ("check", _check, flags.add_config_flags, "Check a config and list all of its problems."),
+        ("verify", _verify, flags.add_model_flag, "Compare a model's golden records with what training kept."),
+        ("plugins", _plugins_list, _add_plugins_flags, "Show the installed plugins."),
+    ):
         command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(command=run)
-        return command
+        add_flags(command)
+        command.set_defaults(run=run)
+    return parser, *parser.parse_known_args(argv)
 
-    beam = "Options that are not listed go to Beam, as --runner=FlinkRunner."
-    one = add("preprocess", _preprocess, "Turn a dataset into examples.")
-    one.epilog = beam
-    one.set_defaults(takes_beam_options=True)
-    config_file.add_config_flags(one)
-    _add_output(one, "gets examples/, transform/, golden/, dead_letters/, preprocess.json")
-    _add_threads(one)
 
-    one = add("train", _train, "Train the network that a config describes.")
-    config_file.add_config_flags(one)
-    one.add_argument("--examples", required=True, metavar="DIR", help="output of `mmstream preprocess`")
-    _add_output(one, "the model's directory", metavar="MODEL")
-
-    one = add("evaluate", _evaluate, "Measure a model on a split of the examples.")
-    one.add_argument("model", metavar="MODEL", help="directory that `mmstream train` made")
-    one.add_argument(
-        "--examples", required=True, metavar="DIR", help="the output of `mmstream preprocess` it came from"
-    )
-    one.add_argument("--split", default="test", choices=("train", "validation", "test"))
-
-    one = add("label", _label, "Label records with a trained model.")
-    one.epilog = beam
-    one.set_defaults(takes_beam_options=True)
-    one.add_argument("model", metavar="MODEL", help="directory that `mmstream train` made")
-    one.add_argument("--input", required=True, metavar="PATH", help="what to label: a manifest, or a folder of media")
-    _add_output(one, "gets labels/, dead_letters/, label.json")
-    one.add_argument("--source", metavar="NAME", help="how to read the input; by default its suffix tells")
-    one.add_argument("--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)")
-    rename = "the input's column OLD is the model's NEW (repeatable)"
-    one.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
-    one.add_argument("--embeddings", action="store_true", help="also write the embeddings of each record")
-    most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
-    one.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
-    one.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
-    _add_threads(one)
-
-    one = add("check", _check, "Check a config and list all of its problems.")
-    config_file.add_config_flags(one)
-
-    one = add("verify", _verify, "Run a model's golden records and show how far they are from training.")
-    one.add_argument("model", metavar="MODEL", help="directory that `mmstream train` made")
-
-    one = add("plugins", _plugins_list, "Show the installed plugins.")
-    (listing := one.add_subparsers(required=True, metavar="list")).required = True
+def _add_plugins_flags(parser: argparse.ArgumentParser) -> None:
+    listing = parser.add_subparsers(required=True, metavar="list")
     listed = listing.add_parser("list", help="name, version and components of each, or what went wrong with it")
     listed.add_argument("--json", action="store_true", help="as JSON")
 
-    flags, rest = parser.parse_known_args(argv)
-    return parser, flags, rest
 
-
-def _add_output(parser: argparse.ArgumentParser, summary: str, metavar: str = "DIR") -> None:
-    parser.add_argument("--output", required=True, metavar=metavar, help=summary)
-
-
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    summary = "how many work at once in a worker (default: one a core)"
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help=summary)
-
-
-def _preprocess(flags: argparse.Namespace, rest: list[str]) -> int:
+def _preprocess(args: argparse.Namespace, rest: list[str]) -> int:
     from beam_jobs import preprocess
 
-    return preprocess.run(flags, rest)
+    return preprocess.run(args, rest)
 
 
-def _label(flags: argparse.Namespace, rest: list[str]) -> int:
+def _label(args: argparse.Namespace, rest: list[str]) -> int:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     from beam_jobs import label
 
-    return label.run(flags, rest)
+    return label.run(args, rest)
 
 
-def _train(flags: argparse.Namespace, rest: list[str]) -> int:
-    config = config_file.load_config(flags.config, flags.set, tiny=flags.tiny)
+def _train(args: argparse.Namespace, rest: list[str]) -> int:
+    config = config_file.load_config(args.config, args.set, tiny=args.tiny)
     for warning in config_file.warnings(config):
         _say(f"warning: {warning}")
     from mmstream import training
 
-    model = training.train(config, flags.examples, flags.output)
-    _say(f"trained {model.about['epochs']} epochs, the best was {model.about['best_epoch']} → {flags.output}")
+    model = training.train(config, args.examples, args.output)
+    _say(f"trained {model.about['epochs']} epochs, the best was {model.about['best_epoch']} → {args.output}")
     return 0
 
 
-def _evaluate(flags: argparse.Namespace, rest: list[str]) -> int:
+def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     from mmstream import evaluation
     from mmstream.trained_model import load
 
-    model = load(flags.model, embeddings=True)
-    metrics = evaluation.evaluate(model, flags.examples, flags.split)
+    model = load(args.model, embeddings=True)
+    metrics = evaluation.evaluate(model, args.examples, args.split)
     path = evaluation.write_metrics(model, metrics)
     print(json.dumps(metrics, indent=1, ensure_ascii=False))  # noqa: T201
     _say(f"→ {path}")
     return 0
 
 
-def _check(flags: argparse.Namespace, rest: list[str]) -> int:
-    config = config_file.load_config(flags.config, flags.set, tiny=flags.tiny)
+def _check(args: argparse.Namespace, rest: list[str]) -> int:
+    config = config_file.load_config(args.config, args.set, tiny=args.tiny)
     for warning in config_file.warnings(config):
         _say(f"warning: {warning}")
-    _say(f"{flags.config} is sound")
+    _say(f"{args.config} is sound")
     return 0
 
 
-def _verify(flags: argparse.Namespace, rest: list[str]) -> int:
+def _verify(args: argparse.Namespace, rest: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
     from mmstream.trained_model import load
 
-    model = load(flags.model, embeddings=True)
+    model = load(args.model, embeddings=True)
     differences = model.verify()
     table = Table("tensor", "largest difference", "allowed", "")
     for difference in differences:
@@ -159,16 +114,16 @@ def _verify(flags: argparse.Namespace, rest: list[str]) -> int:
         table.add_row(difference.name, f"{difference.largest:.3g}", f"{difference.allowed:.3g}", verdict)
     Console().print(table)
     if not differences:
-        _say(f"{flags.model} has no golden records (`golden: 0`); nothing can be verified")
+        _say(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
         return 1
     wrong = sum(not difference.within for difference in differences)
     _say(f"{wrong} of {len(differences)} differ" if wrong else "the model reproduces its golden records")
     return 1 if wrong else 0
 
 
-def _plugins_list(flags: argparse.Namespace, rest: list[str]) -> int:
+def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
     loaded, _ = plugins.load()
-    if flags.json:
+    if args.json:
         rows = [
             {
                 "name": plugin.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 import re
@@ -81,15 +80,6 @@ def load_config(path: str, overrides: Sequence[str] = (), *, tiny: bool = False,
         raise ConfigError(f"{path} has {count}:\n" + "\n".join(f"  {problem}" for problem in unique))
     assert config is not None
     return _resolve_paths(config, path)
-
-
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that reads a config."""
-    parser.add_argument("config", metavar="CONFIG", help="the YAML file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, as training.epochs=3"
-    )
-    parser.add_argument("--tiny", action="store_true", help="prove the config end to end in seconds, on a few records")
 
 
 def check_components(config: Config, lines: Mapping[str, int], *, network: bool = True) -> list[Problem]:
