@@ -226,11 +226,10 @@ class Head(Protocol):
         """Plain integers for the constructor that follow from the target field."""
 
     def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
-        """Reading → {"logits": float32[B, …], …}.
+        """Reading → {"logits": float32[B, …], …}; a forced head is given its target, too."""
 
-        A forced head is called with its target in training ({"logits": float32[B, L, V + 4]}), and without it to
-        generate ({"ids": int32[B, L], "score": float32[B]}).
-        """
+    def generate(self, reading: Reading) -> dict[str, Any]:
+        """Forced heads only: reading → {"ids": int32[B, L], "score": float32[B]}, without seeing a target."""
 
     def known(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 1 where the target is known, 0 where it is missing."""

@@ -52,13 +52,16 @@ class Media:
             descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise MediaError(f"cannot open {path!r}: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
                 raise MediaError(f"{path!r} is not a plain file")
             if about.st_size > max_bytes:
                 raise MediaError(f"{path!r} has {about.st_size:,} bytes, more than max_bytes = {max_bytes:,}")
-            return file.read(max_bytes)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(max_bytes)
+        finally:
+            os.close(descriptor)
 
     def _read_remote(self, path: str, max_bytes: int) -> bytes:
         scheme, _, rest = path.partition("://")

@@ -113,7 +113,9 @@ class TrainedModel:
 
     def head(self, name: str) -> Any:
         """The layer of a head."""
-        return self.network.get_layer(f"heads_{name}")
+        from mmstream.models.compose import head_of
+
+        return head_of(self.network, name)
 
     def fitted(self, head: str) -> Any:
         """What the full pass learnt of the field that a head predicts."""

@@ -12,7 +12,7 @@ from mmstream import components, plugins
 from mmstream.config import FUSED, Config, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.layers import JoinReadings, ModalityDropout, SharedSpace
+from mmstream.models.layers import Generation, JoinReadings, ModalityDropout, SharedSpace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
             if head_part.target not in targets:
                 targets[head_part.target] = _inputs("targets", head_part.target, specs[head_part.target])
             predictions[name] = head(reading, targets[head_part.target])
-            generated[name] = head(reading)
+            generated[name] = Generation(head)(reading)
             forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
         else:
             predictions[name] = generated[name] = head(reading)
@@ -122,6 +122,12 @@ def prune(network: keras.Model, heads: Collection[str], fields: Collection[str],
         if key in network.output:
             outputs[key] = network.output[key]
     return keras.Model(inputs, outputs, name="pruned")
+
+
+def head_of(network: keras.Model, name: str) -> Any:
+    """The layer of a head in an inference network."""
+    layer = network.get_layer(f"heads_{name}")
+    return layer.head if isinstance(layer, Generation) else layer
 
 
 def forced_readings(network: keras.Model, heads: Collection[str], fields: Collection[str]) -> keras.Model | None:

@@ -100,3 +100,33 @@ class JoinReadings(keras.layers.Layer):
             "mask": ops.concatenate(masks, axis=1),
             "present": ops.max(present, axis=1),
         }
+
+
+@keras.saving.register_keras_serializable(package="mmstream")
+class Generation(keras.layers.Layer):
+    """What a forced head generates, as a layer of its own on the head's weights.
+
+    Keras 3.15 does not compose a layer that is called twice with different sets of outputs.
+    """
+
+    def __init__(self, head: Any, **kwargs: Any) -> None:
+        super().__init__(**{"name": head.name, "dtype": head.dtype_policy, **kwargs})
+        self.head = head
+
+    def build(self, reading_shape: Mapping[str, Any]) -> None:
+        """Build the head, unless training has."""
+        if not self.head.built:
+            self.head.build(reading_shape)
+
+    def call(self, reading: Mapping[str, Any]) -> dict[str, Any]:
+        """A reading → {"ids": int32[B, L], "score": float32[B]}."""
+        return self.head.generate(reading)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Generation:
+        """The inverse of `get_config`."""
+        return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})

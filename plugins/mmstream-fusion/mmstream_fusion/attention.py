@@ -1,0 +1,57 @@
+"""Fusion by attention over the coordinates of all fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from mmstream.interfaces import Reading
+
+_NEVER = -1e9
+
+
+@keras.saving.register_keras_serializable(package="mmstream_fusion")
+class Attention(keras.layers.Layer):
+    """a = softmax(W_a z + b_a), h = n · a ⊙ z, fused = W h + b, where z is all fields' vectors side by side.
+
+    The coordinates of an absent field are zero and get no share of the attention. n is the number of coordinates that
+    do: it makes the mean weight 1, where the softmax alone would shrink the signal n-fold.
+
+    Source: the feature attention of Bahdanau et al. (2015) in the form h = softmax(W_a z + b_a) ⊙ z.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
+
+    def build(self, readings_shape: Mapping[str, Any]) -> None:
+        """Build for vectors [B, D]."""
+        columns = sum(shapes["vector"][-1] for shapes in readings_shape.values())
+        self.attention = keras.layers.Dense(columns, name="attention", dtype=self.dtype_policy)
+        self.attention.build((None, columns))
+        self.projection.build((None, columns))
+
+    def call(self, readings: Mapping[str, Reading], training: bool | None = None) -> Any:
+        """{field: reading} → float[B, D]."""
+        vectors, masks = [], []
+        for name in sorted(readings):
+            vector = readings[name]["vector"]
+            there = ops.expand_dims(readings[name]["present"] > 0, -1)
+            vectors.append(ops.where(there, vector, 0))
+            masks.append(ops.broadcast_to(there, ops.shape(vector)))
+        z, counted = ops.concatenate(vectors, axis=-1), ops.concatenate(masks, axis=-1)
+        scores = ops.where(counted, ops.cast(self.attention(z), "float32"), _NEVER)
+        count = ops.sum(ops.cast(counted, "float32"), axis=-1, keepdims=True)
+        weights = ops.cast(ops.softmax(scores) * count, z.dtype)
+        return self.projection(weights * z)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "width": self.width}

@@ -1,0 +1,210 @@
+"""Heads that predict categories and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import annotated_types
+import keras
+import numpy as np
+from keras import ops
+from sklearn import metrics
+
+from mmstream.interfaces import RESERVED_IDS, Fitted, LabelType, Reading, Spec
+
+Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
+FEWEST_POSITIVES = 5
+"""A tag with fewer examples in the validation split takes the threshold that all tags share."""
+
+
+class _LogitsHead(keras.layers.Layer):
+    """One affine map from the vector of a reading to logits, float32[B, outputs]."""
+
+    forced: ClassVar[bool] = False
+
+    def __init__(self, outputs: int, bias: float, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not outputs:
+            raise ValueError("the target field has no value in the training split")
+        self.dropout = dropout
+        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy)
+        initial = keras.initializers.Constant(bias)
+        self.logits = keras.layers.Dense(outputs, bias_initializer=initial, name="logits", dtype="float32")
+
+    def build(self, reading_shape: Mapping[str, Any], target_shape: Any = None) -> None:
+        """Build for a vector [B, D]."""
+        self.logits.build(reading_shape["vector"])
+
+    def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
+        """A reading → {"logits": float32[B, outputs]}."""
+        return {"logits": self.logits(self.drop(reading["vector"], training=training))}
+
+
+@keras.saving.register_keras_serializable(package="mmstream_tabular")
+class Classification(_LogitsHead):
+    """Predicts a `category`: softmax over its V values, cross-entropy. The score is the probability.
+
+    Args:
+        classes: V.
+        dropout: share of the vector that is dropped in training.
+        label_smoothing: share of the target's probability that is spread evenly over all classes.
+    """
+
+    label_type: ClassVar[LabelType] = "string"
+    score_type: ClassVar[LabelType] = "number"
+
+    def __init__(self, classes: int, *, dropout: Share = 0.1, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
+        super().__init__(classes, 0.0, dropout, **kwargs)
+        self.classes = classes
+        self.label_smoothing = label_smoothing
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """As many classes as the field has values."""
+        return {"classes": len(fitted.vocabulary)}
+
+    def known(self, target: Mapping[str, Any]) -> Any:
+        """float32[B]: 0 where the category is absent or unknown."""
+        return ops.cast(target["id"] >= RESERVED_IDS, "float32")
+
+    def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: cross-entropy."""
+        place = ops.maximum(target["id"] - RESERVED_IDS, 0)
+        wanted = ops.one_hot(place, self.classes, dtype="float32")
+        wanted = wanted * (1 - self.label_smoothing) + self.label_smoothing / self.classes
+        return ops.categorical_crossentropy(wanted, predictions["logits"], from_logits=True)
+
+    def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing is needed beyond the logits."""
+        return {}
+
+    def decode(
+        self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
+    ) -> list[tuple[Any, Any]]:
+        """The likeliest class and its probability."""
+        logits = predictions["logits"].astype(np.float64)
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        probabilities = weights / weights.sum(1, keepdims=True)
+        best = probabilities.argmax(1)
+        return [(fitted.vocabulary[place], float(row[place])) for place, row in zip(best, probabilities, strict=True)]
+
+    def evaluate(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> dict[str, float]:
+        """Accuracy, and F1 averaged over the classes; {} where no target is known."""
+        known = (target["id"] >= RESERVED_IDS) & (target["present"] > 0)
+        if not known.any():
+            return {}
+        wanted, found = target["id"][known] - RESERVED_IDS, predictions["logits"][known].argmax(1)
+        return {
+            "accuracy": metrics.accuracy_score(wanted, found),
+            "macro_f1": metrics.f1_score(wanted, found, average="macro", zero_division=0),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"classes": self.classes, "dropout": self.dropout, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="mmstream_tabular")
+class Tagging(_LogitsHead):
+    """Predicts `tags`: a sigmoid for each of V tags, binary cross-entropy summed over them.
+
+    A tag is given where its probability reaches its threshold, which is the one with the best F1 on the validation
+    split: the tag's own, or, for a rare tag, the one that all tags share.
+
+    Args:
+        tags: V.
+        dropout: share of the vector that is dropped in training.
+    """
+
+    label_type: ClassVar[LabelType] = "strings"
+    score_type: ClassVar[LabelType] = "numbers"
+
+    def __init__(self, tags: int, *, dropout: Share = 0.1, **kwargs: Any) -> None:
+        # A record has about one tag in V: begin there rather than at one half.
+        super().__init__(tags, -float(np.log(max(tags, 2))), dropout, **kwargs)
+        self.tags = tags
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """As many tags as the field has values."""
+        return {"tags": len(fitted.vocabulary)}
+
+    def known(self, target: Mapping[str, Any]) -> Any:
+        """float32[B]: 0 where the column is absent."""
+        return target["present"]
+
+    def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: binary cross-entropy, summed over the tags."""
+        logits, wanted = predictions["logits"], ops.cast(target["hot"], "float32")
+        return ops.sum(ops.softplus(logits) - wanted * logits, axis=-1)
+
+    def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+        """{"thresholds": V probabilities}."""
+        known = target["present"] > 0
+        wanted, found = target["hot"][known], _sigmoid(predictions["logits"][known])
+        shared = _best_threshold(wanted.reshape(-1), found.reshape(-1), 0.5)
+        thresholds = [
+            _best_threshold(wanted[:, n], found[:, n], shared) if wanted[:, n].sum() >= FEWEST_POSITIVES else shared
+            for n in range(self.tags)
+        ]
+        return {"thresholds": thresholds}
+
+    def decode(
+        self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
+    ) -> list[tuple[Any, Any]]:
+        """The tags that reach their thresholds and their probabilities, the likeliest first."""
+        thresholds = np.array(calibration["thresholds"])
+        rows = []
+        for probabilities in _sigmoid(predictions["logits"]):
+            order = np.argsort(-probabilities, kind="stable")
+            places = [place for place in order if probabilities[place] >= thresholds[place]]
+            rows.append(([fitted.vocabulary[n] for n in places], [float(probabilities[n]) for n in places]))
+        return rows
+
+    def evaluate(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> dict[str, float]:
+        """Mean average precision and mean F1 over the tags that occur, and F1 over all pairs; {} where none occurs."""
+        known = target["present"] > 0
+        wanted, found = target["hot"][known], _sigmoid(predictions["logits"][known])
+        occurs = wanted.any(0)
+        if not occurs.any():
+            return {}
+        given = found >= np.array(calibration["thresholds"])
+        wanted, found, given = wanted[:, occurs], found[:, occurs], given[:, occurs]
+        return {
+            "map": metrics.average_precision_score(wanted, found, average="macro"),
+            "micro_f1": metrics.f1_score(wanted, given, average="micro", zero_division=0),
+            "macro_f1": metrics.f1_score(wanted, given, average="macro", zero_division=0),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "tags": self.tags, "dropout": self.dropout}
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+def _best_threshold(wanted: np.ndarray, found: np.ndarray, otherwise: float) -> float:
+    """The threshold with the best F1: half way to the next lower probability, so that it does not cut at a value."""
+    if not wanted.any():
+        return otherwise
+    precision, recall, thresholds = metrics.precision_recall_curve(wanted, found)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = int(f1[:-1].argmax())
+    lower = thresholds[best - 1] if best else 0.0
+    return float((thresholds[best] + lower) / 2)

@@ -1,0 +1,189 @@
+"""A head that writes a text about what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import annotated_types
+import keras
+import numpy as np
+import sacrebleu
+from keras import ops
+
+from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, UNKNOWN, Fitted, LabelType, Reading, Spec
+from mmstream_text.tokens import detokenise, tokenise
+
+_NEVER = -1e9
+"""A logit that stands for probability zero, in any precision that logits have."""
+
+
+@keras.saving.register_keras_serializable(package="mmstream_text")
+class Caption(keras.layers.Layer):
+    """Predicts a `text`, token by token: a GRU that starts from the vector and attends to the tokens of its reading.
+
+    Training sees the true text before each token (teacher forcing); the loss is the mean negative log-likelihood of a
+    text's known tokens and its end. Labelling takes the likeliest token each time, in one compiled loop; the score is
+    the geometric mean of their probabilities.
+
+    Source: Xu et al., "Show, attend and tell" (2015), with the attention of Luong et al., "Effective approaches to
+    attention-based neural machine translation" (2015).
+
+    Args:
+        vocabulary_size: V.
+        length: L, the most tokens of a text.
+        units: of the embedding and the GRU.
+        dropout: share of the embeddings and of the last layer that is dropped in training.
+    """
+
+    forced: ClassVar[bool] = True
+    label_type: ClassVar[LabelType] = "string"
+    score_type: ClassVar[LabelType] = "number"
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        length: int,
+        *,
+        units: Annotated[int, annotated_types.Ge(1)] = 256,
+        dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.length = length
+        self.units = units
+        self.dropout = dropout
+        policy, rows = self.dtype_policy, vocabulary_size + RESERVED_IDS
+        self.embedding = keras.layers.Embedding(rows, units, name="embedding", dtype=policy)
+        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.start = keras.layers.Dense(units, activation="tanh", name="start", dtype=policy)
+        self.gru = keras.layers.GRU(units, return_sequences=True, name="gru", dtype=policy)
+        self.keys = keras.layers.Dense(units, use_bias=False, name="keys", dtype=policy)
+        self.mix = keras.layers.Dense(units, activation="tanh", name="mix", dtype=policy)
+        self.logits = keras.layers.Dense(rows, name="logits", dtype="float32")
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """The field's tokens and its length."""
+        return {"vocabulary_size": len(fitted.vocabulary), "length": spec["ids"].shape[0]}
+
+    def build(self, reading_shape: Mapping[str, Any], target_shape: Any = None) -> None:
+        """Build for tokens [B, T, D] and a vector [B, D]."""
+        width = reading_shape["tokens"][-1]
+        self.embedding.build((None, self.length))
+        self.start.build(reading_shape["vector"])
+        self.gru.build((None, self.length, self.units))
+        self.keys.build((None, None, width))
+        self.mix.build((None, None, self.units + width))
+        self.logits.build((None, None, self.units))
+
+    def call(self, reading: Reading, target: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """A reading and a text → what the head makes of that text.
+
+        Args:
+            reading: of which "tokens", "mask" and "vector" are read.
+            target: {"ids": int[B, L]}.
+            training: whether to drop out.
+
+        Returns:
+            {"logits": float32[B, L, V + 4]}.
+        """
+        ids = ops.cast(target["ids"], "int32")
+        before = ops.concatenate([ops.full_like(ids[:, :1], START), ids[:, :-1]], axis=1)
+        embedded = self.drop(self.embedding(before), training=training)
+        states = self.gru(embedded, initial_state=self.start(reading["vector"]), training=training)
+        return {"logits": self._logits(states, reading, self.keys(reading["tokens"]), training)}
+
+    def generate(self, reading: Reading) -> dict[str, Any]:
+        """A reading → its likeliest text, {"ids": int32[B, L], "score": float32[B]}."""
+        keys = self.keys(reading["tokens"])
+        state = self.start(reading["vector"])
+        never = np.zeros(self.vocabulary_size + RESERVED_IDS, np.float32)
+        never[[PADDING, UNKNOWN, START]] = _NEVER
+        zeros = ops.zeros_like(ops.cast(reading["present"], "float32"))
+        places = ops.arange(self.length, dtype="int32")
+
+        def go_on(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
+            return ops.logical_not(ops.all(ended))
+
+        def step(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
+            output, (state,) = self.gru.cell(self.embedding(token), [state])
+            logits = self._logits(ops.expand_dims(output, 1), reading, keys, False)[:, 0] + never
+            best = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            token = ops.where(ended, PADDING, best)
+            ids = ops.where(places == place, ops.expand_dims(token, 1), ids)
+            total = ops.where(ended, total, total + ops.max(ops.log_softmax(logits), axis=-1))
+            count = ops.where(ended, count, count + 1.0)
+            return place + 1, state, ids, token, ops.logical_or(ended, best == END), total, count
+
+        start = ops.cast(zeros, "int32") + START
+        ids = ops.expand_dims(ops.cast(zeros, "int32"), 1) + ops.zeros_like(places)
+        carry = (ops.zeros((), "int32"), state, ids, start, start != START, zeros, zeros)
+        _, _, ids, _, _, total, count = ops.while_loop(go_on, step, carry, maximum_iterations=self.length)
+        return {"ids": ids, "score": ops.exp(total / count)}
+
+    def known(self, target: Mapping[str, Any]) -> Any:
+        """float32[B]: 0 where there is no text, or none of known tokens."""
+        return ops.cast(ops.any(target["ids"] >= RESERVED_IDS, axis=1), "float32")
+
+    def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: mean negative log-likelihood of the tokens that are known, and of the end."""
+        ids = ops.cast(target["ids"], "int32")
+        counted = ops.cast(ids >= END, "float32")
+        each = ops.sparse_categorical_crossentropy(ids, predictions["logits"], from_logits=True)
+        return ops.sum(each * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
+
+    def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing is needed beyond the tokens."""
+        return {}
+
+    def decode(
+        self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
+    ) -> list[tuple[Any, Any]]:
+        """Texts and their scores."""
+        return [
+            (detokenise(fitted.vocabulary[n - RESERVED_IDS] for n in row if n >= RESERVED_IDS), float(score))
+            for row, score in zip(predictions["ids"], predictions["score"], strict=True)
+        ]
+
+    def evaluate(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> dict[str, float]:
+        """BLEU-4 over this field's own tokens (so in any script), chrF, and the share of texts met exactly, 0 to 1."""
+        present = target["present"] > 0
+        if not present.any():
+            return {}
+        wanted = [str(text) for text, there in zip(target["text"], present, strict=True) if there]
+        decoded = self.decode(predictions, fitted, calibration)
+        found = [text for (text, _), there in zip(decoded, present, strict=True) if there]
+        bleu = sacrebleu.BLEU(tokenize="none", force=True)
+        spaced = [[" ".join(token.strip() for token in tokenise(text)) for text in texts] for texts in (found, wanted)]
+        return {
+            "bleu4": bleu.corpus_score(spaced[0], [spaced[1]]).score / 100,
+            "chrf": sacrebleu.CHRF().corpus_score(found, [wanted]).score / 100,
+            "exact": float(np.mean([one == other for one, other in zip(found, wanted, strict=True)])),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {
+            "vocabulary_size": self.vocabulary_size,
+            "length": self.length,
+            "units": self.units,
+            "dropout": self.dropout,
+        }
+        return {**super().get_config(), **own}
+
+    def _logits(self, states: Any, reading: Reading, keys: Any, training: bool | None) -> Any:
+        """GRU states [B, L, units] → logits float32[B, L, V + 4], by attention over the reading's tokens."""
+        scores = ops.matmul(states, ops.transpose(keys, (0, 2, 1))) / float(np.sqrt(self.units))
+        scores = ops.where(ops.expand_dims(reading["mask"], 1) > 0, ops.cast(scores, "float32"), _NEVER)
+        weights = ops.cast(ops.softmax(scores), self.compute_dtype)
+        context = ops.matmul(weights, reading["tokens"])
+        mixed = self.mix(ops.concatenate([states, context], axis=-1))
+        return self.logits(self.drop(mixed, training=training))

@@ -1,0 +1,84 @@
+"""The text field: words, syllables and signs of any script as ids of a fitted vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import annotated_types
+
+from mmstream.interfaces import END, PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, TensorSpec
+from mmstream_text.tokens import detokenise, normalise, tokenise
+
+Count = Annotated[int, annotated_types.Ge(1)]
+
+
+class Text(Field):
+    """Turns a text into `ids: int64[L]`: those of its tokens, then 3 (end) if there is room, then 0.
+
+    Unknown tokens are 1. Tokens are words, or single graphemes in scripts without spaces (see `mmstream_text.tokens`);
+    the vocabulary is that of the training split. A text without any token is absent.
+
+    Args:
+        length: L; what is longer is cut off.
+        min_count: a token seen less often in training is unknown.
+        max_vocabulary: so many tokens are kept, the most frequent first.
+        lowercase: fold capitals, for languages where they mean little.
+    """
+
+    predicted_by = "caption"
+
+    def __init__(
+        self,
+        *,
+        length: Count,
+        min_count: Count = 1,
+        max_vocabulary: Count = 20_000,
+        lowercase: bool = False,
+    ) -> None:
+        self.length = length
+        self.min_count = min_count
+        self.max_vocabulary = max_vocabulary
+        self.lowercase = lowercase
+
+    def decode(self, value: Any) -> dict[str, Any] | None:
+        """{"tokens": all tokens}; None for a text without any.
+
+        Raises:
+            TypeError: it is not a text.
+            ValueError: it is not valid Unicode.
+        """
+        if not isinstance(value, str):
+            raise TypeError(f"expected a text; found {type(value).__name__}: {value!r:.80}")
+        text = normalise(value)
+        tokens = tokenise(normalise(text.lower()) if self.lowercase else text)
+        return {"tokens": tokens} if tokens else None
+
+    def text(self, decoded: Mapping[str, Any]) -> str:
+        """The normalised text, whole."""
+        return detokenise(decoded["tokens"])
+
+    def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
+        """The tokens."""
+        return {"tokens": "string"}
+
+    def spec(self, fitted: Fitted) -> Spec:
+        """{"ids": int64[L]}."""
+        return {"ids": TensorSpec((self.length,), "int64")}
+
+    def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Ids by a vocabulary of the training split."""
+        import tensorflow as tf
+        import tensorflow_transform as tft
+
+        found = tft.compute_and_apply_vocabulary(
+            raw["tokens"],
+            default_value=UNKNOWN - RESERVED_IDS,
+            top_k=self.max_vocabulary,
+            frequency_threshold=self.min_count,
+            vocab_filename=name,
+        )
+        ids = tf.RaggedTensor.from_sparse(found) + RESERVED_IDS
+        there = tf.cast(ids.row_lengths() > 0, tf.int64)
+        ends = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(there)], tf.constant(END, tf.int64)), there)
+        return {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}

@@ -1,0 +1,57 @@
+"""Text to tokens and back, in any script.
+
+>>> tokenise(normalise("Two  cats, 3 mice"))
+[' Two', ' cats', ',', ' ', '3', ' mice']
+>>> tokenise("猫が好き")
+['猫', 'が', '好', 'き']
+>>> detokenise(tokenise("Two cats, 3 mice"))
+'Two cats, 3 mice'
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+import regex
+
+_UNSPACED = (
+    *("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"),
+    *("Javanese", "Balinese", "Tai_Le", "Tai_Tham", "Yi"),
+)
+"""Scripts that are written without spaces between words: their tokens are single graphemes."""
+_LETTER = "[\\p{L}--[" + "".join(f"\\p{{scx={script}}}" for script in _UNSPACED) + "]]"
+_WORD = regex.compile(f"(?V1){_LETTER}[{_LETTER}\\p{{M}}\u200c\u200d]*(?:['’]{_LETTER}[{_LETTER}\\p{{M}}]*)*")
+_TOKEN = regex.compile(f" ?(?:{_WORD.pattern}|\\X)", regex.V1)
+_BLANKS = regex.compile(r"[\s\p{Cc}]+")
+
+
+def normalise(text: str) -> str:
+    """NFC, with every run of white space and control characters as one blank, and none at the ends.
+
+    Raises:
+        ValueError: it holds a lone surrogate, which no text does.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"not valid Unicode: {error.reason} at character {error.start}") from error
+    return _BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip(" ")
+
+
+def tokenise(text: str) -> list[str]:
+    """The tokens of a normalised text.
+
+    A token is a word, or one grapheme of anything else: a digit, a sign, an emoji, a syllable of a script without
+    spaces. A blank before it belongs to it; a word that begins the text gets one too, so that it is the same token
+    as within.
+    """
+    tokens = _TOKEN.findall(text)
+    if tokens and _WORD.match(tokens[0]):
+        tokens[0] = " " + tokens[0]
+    return tokens
+
+
+def detokenise(tokens: Iterable[str]) -> str:
+    """The normalised text that some tokens are of."""
+    return "".join(tokens).removeprefix(" ")
