@@ -1,1 +1,52 @@
-"""mmstream: a plugin-based streaming processor for multimodal records."""
+"""mmstream: a plugin-based streaming processor for multimodal records.
+
+    model = mmstream.load("model")
+    for row in model.label([{"image": "cat.png"}]):
+        print(row)
+
+Importing it imports neither TensorFlow nor Beam; they are loaded when something needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmstream.config_file import load_config
+    from mmstream.errors import ConfigError, MmstreamError
+    from mmstream.hookspecs import hookimpl
+    from mmstream.records import DeadLetter, Record
+    from mmstream.trained_model import TrainedModel, load
+
+__all__ = [
+    "ConfigError",
+    "DeadLetter",
+    "MmstreamError",
+    "Record",
+    "TrainedModel",
+    "hookimpl",
+    "load",
+    "load_config",
+]
+
+_HOME = {
+    "ConfigError": "errors",
+    "DeadLetter": "records",
+    "MmstreamError": "errors",
+    "Record": "records",
+    "TrainedModel": "trained_model",
+    "hookimpl": "hookspecs",
+    "load": "trained_model",
+    "load_config": "config_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

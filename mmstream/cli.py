@@ -130,6 +130,7 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
                 "distribution": plugin.distribution,
                 "version": plugin.version,
                 "components": plugin.components,
+                "refused": list(plugin.refused.values()),
                 "error": plugin.problem or None,
             }
             for plugin in loaded
@@ -140,6 +141,8 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
         print(f"{plugin.name} {plugin.version} ({plugin.distribution})")  # noqa: T201
         for kind, names in plugin.components.items():
             print(f"  {kind}: {', '.join(names)}")  # noqa: T201
+        for why in plugin.refused.values():
+            print(f"  REFUSED: {why}")  # noqa: T201
         if plugin.error:
             print(f"  BROKEN: {plugin.problem}")  # noqa: T201
     return 0

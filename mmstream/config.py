@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from mmstream.errors import ConfigError, describe
+from mmstream.yaml_lines import InvalidYamlError, read_yaml
 
 FUSED = "fused"
 
 Share = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
-Positive = Annotated[int, pydantic.Field(gt=0)]
+Weight = Annotated[float, pydantic.Field(ge=0.0)]
+Positive = Annotated[int, pydantic.Field(gt=0, lt=2**31)]
+Text = Annotated[str, pydantic.Field(min_length=1)]
 
 
 class _Section(pydantic.BaseModel):
@@ -26,7 +29,7 @@ class _Use(pydantic.BaseModel):
     """A component by name; every key beside the declared ones is a parameter of its constructor."""
 
     model_config = pydantic.ConfigDict(extra="allow", frozen=True, strict=True)
-    use: str
+    use: Text
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -44,9 +47,9 @@ class SourceConfig(_Use):
         limit: read only so many rows; None for all.
     """
 
-    path: str
-    id: str | None = None
-    roots: list[str] = []
+    path: Text
+    id: Text | None = None
+    roots: list[Text] = []
     limit: Positive | None = None
 
 
@@ -62,8 +65,8 @@ class SplitConfig(_Section):
 
     validation: Share = 0.1
     test: Share = 0.1
-    group: str | None = None
-    column: str | None = None
+    group: Text | None = None
+    column: Text | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> SplitConfig:
@@ -77,7 +80,7 @@ class SplitConfig(_Section):
 class FieldConfig(_Use):
     """One field; `column` where the column has another name than the field."""
 
-    column: str = ""
+    column: Text = ""
 
 
 class PartConfig(_Use):
@@ -87,15 +90,27 @@ class PartConfig(_Use):
 class HeadConfig(_Use):
     """A head: predicts the field `target` from what it `reads`, with `weight` in the total loss."""
 
-    target: str = ""
+    target: Text = ""
     reads: str | list[str] = FUSED
-    weight: Annotated[float, pydantic.Field(ge=0.0)] = 1.0
+    weight: Weight = 1.0
+
+    @pydantic.field_validator("reads", mode="before")
+    @classmethod
+    def _check_reads(cls, reads: Any) -> Any:
+        names = reads if isinstance(reads, list) else [reads]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise PydanticCustomError("reads", "expected a field, a list of fields, or `fused`")
+        if isinstance(reads, list) and FUSED in names:
+            raise PydanticCustomError("reads", "`fused` is all fields and stands alone, not in a list")
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("reads", "a field is named twice")
+        return reads
 
 
 class ObjectiveConfig(_Use):
     """A loss between named tensors, with `weight` in the total loss."""
 
-    weight: Annotated[float, pydantic.Field(ge=0.0)] = 1.0
+    weight: Weight = 1.0
 
 
 class ModelConfig(_Section):
@@ -111,13 +126,13 @@ class ModelConfig(_Section):
 class OptimizerConfig(_Use):
     """A Keras optimizer by its name in lower case; the other keys are its parameters."""
 
-    use: str = "adamw"
+    use: Text = "adamw"
 
 
 class EarlyStoppingConfig(_Section):
     """Stop when `monitor` has not improved for `patience` epochs."""
 
-    monitor: str = "val_loss"
+    monitor: Text = "val_loss"
     patience: Positive = 8
 
 
@@ -179,7 +194,7 @@ class Config(_Section):
         yaml = YAML()
         yaml.default_flow_style = None
         yaml.width = 120
-        yaml.dump(self.model_dump(mode="json", exclude_unset=True), out)
+        yaml.dump(_quoted(self.model_dump(mode="json", exclude_unset=True)), out)
         return out.getvalue()
 
 
@@ -190,25 +205,23 @@ def parse_config(text: str) -> Config:
         ConfigError: it is not a config.
     """
     try:
-        return Config.model_validate(plain(YAML(typ="safe").load(text)))
-    except (YAMLError, pydantic.ValidationError) as error:
+        document = read_yaml(text)
+        if document.problems:
+            raise InvalidYamlError(document.problems[0][2])
+        return Config.model_validate(document.data)
+    except (InvalidYamlError, pydantic.ValidationError) as error:
         raise ConfigError(f"not a valid config: {describe(error)}") from error
+
+
+def _quoted(value: Any) -> Any:
+    """The value with every text in quotes that holds more than printable characters, which YAML would not keep."""
+    if isinstance(value, dict):
+        return {_quoted(key): _quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not value.isprintable() else value
 
 
 def needs_fusion(head: HeadConfig) -> bool:
     """Whether a head reads a fusion rather than a single field."""
     return head.reads == FUSED or not isinstance(head.reads, str)
-
-
-def plain(value: Any) -> Any:
-    """Plain dicts, lists and scalars in place of the YAML reader's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, bool) or value is None:
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value

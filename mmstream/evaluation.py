@@ -108,6 +108,8 @@ def retrieval(
 ) -> dict[str, float]:
     """Recall at 1, 5 and 10: how often a query's own item stands among the nearest candidates by cosine.
 
+    A wrong candidate that is just as near stands before it, so that equal embeddings are worth nothing.
+
     Args:
         queries: float[N, D].
         candidates: float[M, D].
@@ -121,7 +123,8 @@ def retrieval(
     right = np.array(query_keys)[:, None] == np.array(candidate_keys)[None, :]
     best = np.where(right, similarity, -np.inf).max(1)
     rank = (np.where(right, -np.inf, similarity) >= best[:, None]).sum(1)
-    return {**{f"r@{k}": float((rank < k).mean()) for k in _RANKS}, "candidates": len(candidate_keys)}
+    found = np.isfinite(best)  # false where no candidate is right, or the network gave no number
+    return {**{f"r@{k}": float((found & (rank < k)).mean()) for k in _RANKS}, "candidates": len(candidate_keys)}
 
 
 def _retrievals(model: TrainedModel, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 SPLITS = ("train", "validation", "test")
 
 _LARGE_VALUE_BYTES = 64 * 1024
+_LARGE_NUMBER_BITS = 4096
+_MAX_DEPTH = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class DeadLetter:
     fingerprint: str = ""
 
     def to_json(self) -> str:
-        """One line of a dead-letter file."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+        """One line of a dead-letter file; half a surrogate pair, as in the name of a file, is escaped."""
+        return _escaped(json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True))
 
     @classmethod
     def from_json(cls, line: str) -> DeadLetter:
@@ -70,29 +72,50 @@ class DeadLetter:
 
 
 def printable(value: Any) -> Any:
-    """A value as JSON can hold it: bytes as base64, long values by their digest, odd numbers as text.
+    """A value as JSON can hold it: bytes as base64, long or very deep values by their digest, odd numbers as text.
 
     >>> printable({"a": b"\\xff", "b": [1, float("nan")]})
     {'a': {'base64': '/w=='}, 'b': [1, 'nan']}
     """
-    if isinstance(value, Mapping):
-        return {str(key): printable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [printable(item) for item in value]
+    return _printable(value, _MAX_DEPTH)
+
+
+def _printable(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping | list | tuple):
+        if not depth:
+            return _digest_alone(_nested(value).encode("utf-8", "surrogatepass"))
+        if isinstance(value, Mapping):
+            return {_escaped(str(key)): _printable(item, depth - 1) for key, item in value.items()}
+        return [_printable(item, depth - 1) for item in value]
     if isinstance(value, bytes):
-        if len(value) > _LARGE_VALUE_BYTES:
-            return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value)}
-        return {"base64": base64.b64encode(value).decode()}
+        large = len(value) > _LARGE_VALUE_BYTES
+        return _digest_alone(value) if large else {"base64": base64.b64encode(value).decode()}
     if isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
-        if len(data) > _LARGE_VALUE_BYTES:
-            return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        return data.decode("utf-8", "backslashreplace")
+        return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > _LARGE_NUMBER_BITS:
+        return hex(value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    return str(value)
+    return _escaped(str(value))
+
+
+def _escaped(text: str) -> str:
+    """The text with half surrogate pairs escaped, so that it can be encoded."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _digest_alone(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _nested(value: Any) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def digest_of(value: Any, *media: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Mapping
@@ -14,9 +16,13 @@ from PIL import Image as Pillow
 
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 
-# Pillow warns of damaged metadata, once a place in its code; what matters of it becomes an error. (A filter for the
-# time of one call would not do: `warnings.catch_warnings` is not safe in threads.)
+# Pillow warns of damaged pictures, once a place in its code, logs, and lets libtiff write to stderr past Python; what
+# matters of it becomes an error. (A filter for the time of one call would not do: `warnings.catch_warnings` is not
+# safe in threads.)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+if hasattr(_libraries := ctypes.CDLL(Pillow.core.__file__), "TIFFSetErrorHandler"):
+    _libraries.TIFFSetErrorHandler(None)
 
 Side = Annotated[int, annotated_types.Ge(1)]
 Level = Annotated[int, annotated_types.Interval(ge=0, le=255)]
@@ -24,8 +30,8 @@ Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 
 MOST_PIXELS = 2 * 89_478_485
 """Pillow itself refuses larger pictures (`PIL.Image.MAX_IMAGE_PIXELS`, twice)."""
-_UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""What Pillow hands to other programs, or recognises without decoding it."""
+_UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+"""What Pillow hands to other programs (IPTC by way of a picture within), or recognises without decoding it."""
 _ORIENTATION_TAG = 0x0112
 _BITS_TAG = 0x0102
 _ORIENTATIONS = {

@@ -15,6 +15,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 _RAW_BYTES = 1024
 _BLOCK_BYTES = 1024 * 1024
 _BLANK = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Jsonl(Source):
@@ -42,17 +43,18 @@ class Jsonl(Source):
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is "<file name>:<line>"."""
-        name = files.name(split.path)
+        name = files.name(split.path).encode("utf-8", "backslashreplace").decode()
         with files.open_read(split.path) as file:
             file.seek(split.start)
             for number, line, whole in _lines(file, split.end - split.start, split.first):
                 if line.strip(_BLANK):
-                    yield _row(f"{name}:{number}", line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, whole)
+                    yield _row(f"{name}:{number}", line, whole)
 
 
 def _cut(path: str, file: BinaryIO) -> Iterator[Split]:
-    """Splits of a file: every line belongs to the split in which it begins."""
-    start = position = 0
+    """Splits of a file: every line belongs to the split in which it begins. A byte order mark belongs to none."""
+    start = position = len(_BYTE_ORDER_MARK) if file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0
+    file.seek(start)
     first = number = 1
     rows = 0
     blank = True  # so far, of the line that is being read
@@ -85,7 +87,7 @@ def _lines(file: BinaryIO, size: int, number: int) -> Iterator[tuple[int, bytes,
         if not line:
             return
         left -= len(line)
-        whole = line.endswith(b"\n") or left <= 0 or len(line) <= MAX_LINE_BYTES
+        whole = line.endswith(b"\n") or len(line) <= MAX_LINE_BYTES
         yield number, line, whole
         while not whole and left > 0:
             rest = file.readline(min(left, _BLOCK_BYTES))
@@ -99,30 +101,29 @@ def _row(origin: str, line: bytes, whole: bool) -> Row:
     if not whole:
         error = ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
         return Row(origin, None, line[:_RAW_BYTES], error)
+    raw: bytes | str = line.rstrip(b"\r\n")
     try:
-        text = line.decode("utf-8")
-        columns = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:  # malformed JSON and malformed UTF-8 are ValueErrors
-        return Row(origin, None, line.rstrip(b"\r\n"), _plain(error))
-    if not isinstance(columns, dict):
-        return Row(
-            origin, None, text.rstrip("\r\n"), ValueError(f"expected a JSON object; found {type(columns).__name__}")
-        )
+        raw = raw.decode("utf-8")
+        columns = json.loads(raw, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        if not isinstance(columns, dict):
+            raise ValueError(f"expected a JSON object; found {type(columns).__name__}")
+    except ValueError as error:  # malformed JSON and malformed UTF-8 are ValueErrors
+        return Row(origin, None, raw, error)
+    except RecursionError:
+        return Row(origin, None, raw, ValueError("the JSON is nested too deeply"))
     return Row(origin, columns)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     columns = dict(pairs)
     if len(columns) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r:.80} stands twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r:.80} stands twice")
+            seen.add(key)
     return columns
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _plain(error: Exception) -> Exception:
-    return ValueError("the JSON is nested too deeply") if isinstance(error, RecursionError) else error

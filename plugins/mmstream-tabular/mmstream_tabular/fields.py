@@ -107,7 +107,8 @@ class Tags(Field):
         ids = _ids(raw["values"], name, self.min_count, self.max_values)
         count = tf.cast(tft.experimental.get_vocabulary_size_by_name(name), tf.int32)
         places = ids.to_tensor(PADDING) - RESERVED_IDS  # negative places light nothing
-        return {"hot": tf.reduce_max(tf.one_hot(places, count, dtype=tf.int64), axis=1)}
+        hot = tf.one_hot(places, count, on_value=True, off_value=False, dtype=tf.bool)
+        return {"hot": tf.cast(tf.reduce_any(hot, axis=1), tf.int64)}  # no place at all, no tag
 
 
 def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:

@@ -178,16 +178,17 @@ class Tagging(_LogitsHead):
     ) -> dict[str, float]:
         """Mean average precision and mean F1 over the tags that occur, and F1 over all pairs; {} where none occurs."""
         known = target["present"] > 0
-        wanted, found = target["hot"][known], _sigmoid(predictions["logits"][known])
+        wanted, found = target["hot"][known] > 0, _sigmoid(predictions["logits"][known])
         occurs = wanted.any(0)
         if not occurs.any():
             return {}
         given = found >= np.array(calibration["thresholds"])
-        wanted, found, given = wanted[:, occurs], found[:, occurs], given[:, occurs]
+        # Not by sklearn, which takes a single column for two classes.
+        right, either = (wanted & given).sum(0), wanted.sum(0) + given.sum(0)
         return {
-            "map": metrics.average_precision_score(wanted, found, average="macro"),
-            "micro_f1": metrics.f1_score(wanted, given, average="micro", zero_division=0),
-            "macro_f1": metrics.f1_score(wanted, given, average="macro", zero_division=0),
+            "map": float(metrics.average_precision_score(wanted[:, occurs], found[:, occurs], average="macro")),
+            "micro_f1": float(2 * right.sum() / either.sum()),
+            "macro_f1": float((2 * right[occurs] / either[occurs]).mean()),
         }
 
     def get_config(self) -> dict[str, Any]:

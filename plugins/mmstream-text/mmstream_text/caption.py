@@ -161,7 +161,8 @@ class Caption(keras.layers.Layer):
         wanted = [str(text) for text, there in zip(target["text"], present, strict=True) if there]
         decoded = self.decode(predictions, fitted, calibration)
         found = [text for (text, _), there in zip(decoded, present, strict=True) if there]
-        bleu = sacrebleu.BLEU(tokenize="none", force=True)
+        # Effective order: without it, texts of fewer than four tokens are worth nothing even where met exactly.
+        bleu = sacrebleu.BLEU(tokenize="none", force=True, effective_order=True)
         spaced = [[" ".join(token.strip() for token in tokenise(text)) for text in texts] for texts in (found, wanted)]
         return {
             "bleu4": bleu.corpus_score(spaced[0], [spaced[1]]).score / 100,

@@ -9,7 +9,7 @@ import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import RESERVED_IDS, Fitted, Spec
+from mmstream.interfaces import PADDING, RESERVED_IDS, Fitted, Spec
 
 
 @keras.saving.register_keras_serializable(package="mmstream_text")
@@ -45,7 +45,7 @@ class Gru(keras.layers.Layer):
         self.embedding = keras.layers.Embedding(vocabulary_size + RESERVED_IDS, units, name="embedding", dtype=policy)
         self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
         self.forward = keras.layers.GRU(units, return_sequences=True, name="forward", dtype=policy)
-        self.backward = keras.layers.GRU(units, return_sequences=True, go_backwards=True, name="backward", dtype=policy)
+        self.backward = keras.layers.GRU(units, return_sequences=True, name="backward", dtype=policy)
         self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
 
     @classmethod
@@ -66,9 +66,12 @@ class Gru(keras.layers.Layer):
         known = tensors["ids"] >= RESERVED_IDS
         embedded = ops.where(ops.expand_dims(known, -1), self.embedding(tensors["ids"]), 0)
         embedded = self.drop(embedded, training=training)
-        # Without a mask inside: all texts are padded to one length, and cuDNN takes no mask with gaps.
-        ahead, back = self.forward(embedded, training=training), self.backward(embedded, training=training)
-        states = ops.concatenate([ahead, ops.flip(back, axis=1)], axis=-1)
+        # Each text is turned round by itself, so that its padding comes last both ways and no state has met it. (A mask
+        # inside would do, too, but cuDNN refuses that of a text without tokens.)
+        turned = _turned(tensors["ids"])
+        ahead = self.forward(embedded, training=training)
+        back = self.backward(ops.take_along_axis(embedded, turned, axis=1), training=training)
+        states = ops.concatenate([ahead, ops.take_along_axis(back, turned, axis=1)], axis=-1)
         return {"tokens": self.projection(states), "mask": ops.cast(known, self.compute_dtype)}
 
     def get_config(self) -> dict[str, Any]:
@@ -80,3 +83,13 @@ class Gru(keras.layers.Layer):
             "dropout": self.dropout,
         }
         return {**super().get_config(), **own}
+
+
+def _turned(ids: Any) -> Any:
+    """int[B, L] → places int32[B, L, 1] in which each text stands in reverse and its padding as it was.
+
+    Turning twice gives what was there before.
+    """
+    place = ops.arange(ids.shape[1], dtype="int32")
+    length = ops.sum(ops.cast(ids != PADDING, "int32"), axis=1, keepdims=True)
+    return ops.expand_dims(ops.where(place < length, length - 1 - place, place), -1)

@@ -1,7 +1,7 @@
 """Text to tokens and back, in any script.
 
 >>> tokenise(normalise("Two  cats, 3 mice"))
-[' Two', ' cats', ',', ' ', '3', ' mice']
+[' Two', ' cats', ',', ' 3', ' mice']
 >>> tokenise("猫が好き")
 ['猫', 'が', '好', 'き']
 >>> detokenise(tokenise("Two cats, 3 mice"))
@@ -24,10 +24,13 @@ _LETTER = "[\\p{L}--[" + "".join(f"\\p{{scx={script}}}" for script in _UNSPACED)
 _WORD = regex.compile(f"(?V1){_LETTER}[{_LETTER}\\p{{M}}\u200c\u200d]*(?:['’]{_LETTER}[{_LETTER}\\p{{M}}]*)*")
 _TOKEN = regex.compile(f" ?(?:{_WORD.pattern}|\\X)", regex.V1)
 _BLANKS = regex.compile(r"[\s\p{Cc}]+")
+_NOTHING = regex.compile(r"[\s\p{Cc}\p{Default_Ignorable_Code_Point}]*")
 
 
 def normalise(text: str) -> str:
     """NFC, with every run of white space and control characters as one blank, and none at the ends.
+
+    A text in which nothing can be seen, not even a blank, is "".
 
     Raises:
         ValueError: it holds a lone surrogate, which no text does.
@@ -36,6 +39,8 @@ def normalise(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"not valid Unicode: {error.reason} at character {error.start}") from error
+    if _NOTHING.fullmatch(text):
+        return ""
     return _BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip(" ")
 
 

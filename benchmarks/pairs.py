@@ -1,0 +1,288 @@
+"""Commands against each other: interleaved pairs, start-up apart, and memory by the record."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+LEAST_RATIO = 0.85
+MOST_BYTES_A_RECORD = 10_000
+LEAST_SECONDS = 60
+BATCH = 64
+"""Records of a run that is all start-up."""
+_CALIBRATION_RECORDS = 6000
+_MARGIN = 1.25
+
+Command = Callable[[str, str], list[str]]
+"""(input, new output directory) → argv."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What one process used, from its start to its end.
+
+    Attributes:
+        started: when, as `time.time()`.
+        seconds: wall clock.
+        cpu_seconds: user and system.
+        peak_bytes: the most memory that was resident at a time.
+    """
+
+    started: float
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a contender took for the records alone: a run on all of them less a run on a single batch.
+
+    Attributes:
+        seconds: wall clock.
+        cpu_seconds: user and system.
+        startup_seconds: of the run on a single batch, which is left out.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    startup_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A median and how sure it is.
+
+    Attributes:
+        median: of the pairs.
+        low: the smallest of them.
+        high: the largest. The true median lies between the two with probability `confidence`, whatever the
+            distribution: all pairs lie on one side of it with probability 2 · 0.5ⁿ (the sign test).
+        confidence: 1 - 2 · 0.5ⁿ.
+    """
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+
+def run(argv: Sequence[str], environment: Mapping[str, str]) -> Usage:
+    """Run a command to its end in a process of its own.
+
+    Raises:
+        SystemExit: it failed; what it said is shown.
+    """
+    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start compiles anew what is not compiled yet
+    with tempfile.TemporaryFile("w+") as said:
+        started, since = time.time(), time.monotonic()
+        process = subprocess.Popen(argv, stdout=said, stderr=said, env=variables)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - since
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(argv)} ended with {process.returncode}:\n{said.read()}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Usage(started, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
+
+
+def run_pairs(
+    contenders: Mapping[str, Command],
+    inputs: tuple[str, str],
+    folder: Path,
+    pairs: int,
+    environment: Mapping[str, str],
+    look: Callable[[str, str, Usage, Path], None],
+) -> dict[str, list[Work]]:
+    """Run the contenders in turn, so often, each time in a new process on a single batch and then on everything.
+
+    Args:
+        contenders: by name.
+        inputs: a single batch, everything.
+        folder: for outputs, which are removed as soon as they have been looked at.
+        pairs: how often.
+        environment: the same variables for all of them.
+        look: is shown (contender, input, usage, output) of each run.
+
+    Returns:
+        for each contender and pair, the difference. The start-up that is taken off is the median of all pairs'.
+    """
+    small: dict[str, list[Usage]] = {name: [] for name in contenders}
+    large: dict[str, list[Usage]] = {name: [] for name in contenders}
+    for number in range(pairs):
+        for name, command in contenders.items():
+            for usages, path in ((small, inputs[0]), (large, inputs[1])):
+                output = folder / f"{name}-output"
+                shutil.rmtree(output, ignore_errors=True)
+                usage = run(command(path, str(output)), environment)
+                usages[name].append(usage)
+                look(name, path, usage, output)
+                shutil.rmtree(output, ignore_errors=True)
+            gone = large[name][-1].seconds - small[name][-1].seconds
+            say(f"pair {number + 1} of {pairs}, {name}: {gone:.1f} s after {small[name][-1].seconds:.1f} s of start-up")
+    works = {}
+    for name in contenders:
+        seconds = statistics.median(usage.seconds for usage in small[name])
+        cpu_seconds = statistics.median(usage.cpu_seconds for usage in small[name])
+        works[name] = [Work(u.seconds - seconds, u.cpu_seconds - cpu_seconds, seconds) for u in large[name]]
+    return works
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The median of some pairs, with its confidence interval.
+
+    >>> interval([0.9, 0.8, 1.0, 0.95, 0.85])
+    Interval(median=0.9, low=0.8, high=1.0, confidence=0.9375)
+    """
+    return Interval(statistics.median(values), min(values), max(values), 1 - 2 * 0.5 ** len(values))
+
+
+def bytes_a_record(
+    command: Command, inputs: Mapping[int, str], folder: Path, environment: Mapping[str, str]
+) -> dict[str, float | dict[int, int]]:
+    """How the peak memory of a job grows with its input.
+
+    Args:
+        command: of the job.
+        inputs: path by number of records, ascending: the first is a single batch, for the network's own memory.
+        folder: for outputs.
+        environment: variables of all runs.
+
+    Returns:
+        {"peak_bytes": {records: bytes}, "slope": from the second input to the last, "above_network": from the first to
+        the last, the larger of the two being what is judged}.
+    """
+    peaks = {}
+    for records, path in inputs.items():
+        output = folder / "memory-output"
+        peaks[records] = run(command(path, str(output)), environment).peak_bytes
+        shutil.rmtree(output, ignore_errors=True)
+        say(f"memory of {records:,} records: {peaks[records] / 1e6:,.0f} MB")
+    (base, few), (middle, more), *_, (many, most) = (*peaks.items(), list(peaks.items())[-1])
+    return {
+        "peak_bytes": peaks,
+        "slope": (most - more) / max(many - middle, 1),
+        "above_network": (most - few) / max(many - base, 1),
+    }
+
+
+def records_for(
+    command: Command, write: Callable[[int], str], folder: Path, seconds: float, environment: Mapping[str, str]
+) -> int:
+    """How many records keep a contender busy for so long and a little longer, start-up apart; whole thousands."""
+    took = []
+    for records in (BATCH, BATCH + _CALIBRATION_RECORDS):
+        output = folder / "calibration-output"
+        took.append(run(command(write(records), str(output)), environment).seconds)
+        shutil.rmtree(output, ignore_errors=True)
+    pace = _CALIBRATION_RECORDS / max(took[1] - took[0], 0.1)
+    return math.ceil(_MARGIN * seconds * pace / 1000) * 1000
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that the benchmarks share."""
+    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="interleaved pairs (default: 5)")
+    parser.add_argument(
+        "--records",
+        type=int,
+        metavar="N",
+        help="in each run (default: as many as keep the bare loop busy for --seconds)",
+    )
+    parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, metavar="S", help="of work (default: 60)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="in both (default: the cores)")
+    parser.add_argument(
+        "--memory-records", type=int, nargs=2, default=[20_000, 100_000], metavar="N", help="(default: 20000 100000)"
+    )
+    parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="different files (default: 2000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it runs: one pair of a few records, nothing judged"
+    )
+
+
+def settle_flags(flags: argparse.Namespace) -> argparse.Namespace:
+    """What `--quick` stands for."""
+    if flags.quick:
+        flags.pairs, flags.records, flags.pictures, flags.memory_records = 1, 300, 40, [300, 600]
+    return flags
+
+
+def report(
+    title: str,
+    flags: argparse.Namespace,
+    records: int,
+    works: Mapping[str, Sequence[Work]],
+    ratios: Mapping[str, Sequence[float]],
+    memory: Mapping[str, float | dict[int, int]],
+) -> int:
+    """Print a table, write the figures where `--json` says; the exit code, 1 where a bound is missed.
+
+    Args:
+        title: of the report.
+        flags: of the command.
+        records: in each run.
+        works: of each contender.
+        ratios: of each pair, by what they compare; the first are judged.
+        memory: what `bytes_a_record` gave.
+    """
+    intervals = {name: interval(values) for name, values in ratios.items()}
+    judged = next(iter(intervals.values()))
+    a_record = max(float(memory["slope"]), float(memory["above_network"]))  # type: ignore[arg-type]
+    shortest = min(work.seconds for contender in works.values() for work in contender)
+    passed = judged.median >= LEAST_RATIO and a_record <= MOST_BYTES_A_RECORD and shortest >= LEAST_SECONDS
+    print(f"{title}: {records:,} records, {flags.threads} threads, {flags.pairs} interleaved pairs, start-up apart\n")
+    print(f"{'contender':<12} {'work s':>24} {'records/s':>10} {'CPU ms/record':>14} {'start-up s':>11}")
+    for name, contender in works.items():
+        seconds = [work.seconds for work in contender]
+        cpu = statistics.median(work.cpu_seconds for work in contender)
+        median = statistics.median(seconds)
+        spread = f"{median:.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
+        pace = f"{records / median:>10,.0f} {1000 * cpu / records:>14.2f}"
+        print(f"{name:<12} {spread:>24} {pace} {contender[0].startup_seconds:>11.1f}")
+    print()
+    for name, found in intervals.items():
+        sure = f"{found.low:.3f} to {found.high:.3f} at {100 * found.confidence:.1f} %"
+        print(f"{name}: median {found.median:.3f} ({sure}); pairs {' '.join(f'{x:.3f}' for x in ratios[name])}")
+    print(f"memory: {a_record:,.0f} bytes a record (slope {memory['slope']:,.0f}; peaks {_peaks(memory)})")
+    print(f"shortest work: {shortest:.1f} s")
+    if not flags.quick:
+        bounds = f"ratio ≥ {LEAST_RATIO}, ≤ {MOST_BYTES_A_RECORD:,} bytes a record, ≥ {LEAST_SECONDS} s of work"
+        print(f"{'PASSED' if passed else 'MISSED'}: {bounds}")
+    if flags.json:
+        figures = {
+            "title": title,
+            "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+            "records": records,
+            "threads": flags.threads,
+            "quick": flags.quick,
+            "passed": passed,
+            "work": {name: [dataclasses.asdict(work) for work in contender] for name, contender in works.items()},
+            "ratios": {name: {"pairs": list(ratios[name]), **dataclasses.asdict(i)} for name, i in intervals.items()},
+            "memory": {**memory, "bytes_a_record": a_record},
+        }
+        flags.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0 if passed or flags.quick else 1
+
+
+def say(message: str) -> None:
+    """Progress, for the person who waits."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _peaks(memory: Mapping[str, float | dict[int, int]]) -> str:
+    peaks: dict[int, int] = memory["peak_bytes"]  # type: ignore[assignment]
+    return ", ".join(f"{records:,}: {peak / 1e6:,.0f} MB" for records, peak in peaks.items())

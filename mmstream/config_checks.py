@@ -1,0 +1,184 @@
+"""What a config names must exist and fit together: components, their parameters, fields, heads and objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mmstream import components, plugins
+from mmstream.config import FUSED, Config, _Use, needs_fusion
+from mmstream.errors import choices
+
+STAND_IN = "?"
+"""Stands for a name that is missing, so that the rest can be checked."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong in a config file; `line` is 0 where there is none to name."""
+
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}, " if self.line else ""
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
+
+def problem_at(lines: Mapping[str, int], path: str, message: str) -> Problem:
+    """A problem at the line of a path, or of the nearest place above it that has one; line 0 is that of `--set`."""
+    place = path
+    while place and place not in lines:
+        place = place[: max(place.rfind("."), place.rfind("["), 0)]
+    given = place and lines[place] == 0
+    return Problem(lines.get(place, 0), f"--set {path}" if given else path, message)
+
+
+def check_components(config: Config, lines: Mapping[str, int], *, network: bool = True) -> list[Problem]:
+    """Every component named in a config exists and takes the parameters that it is given."""
+    problems = []
+    for kind, path, part in _uses(config):
+        if part.use != STAND_IN and (network or kind in ("source", "field")):
+            found = components.check(kind, part.use, part.parameters)
+            if kind == "objective" and not found:
+                found = list(_check_needs(config, part, lines))
+            for key, message in found:
+                problems.append(problem_at(lines, f"{path}.{key}" if key else path, message))
+    return problems
+
+
+def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
+    """Fields, encoders and heads fit together."""
+    model, problems = config.model, []
+    fields, encoders = _known(config.fields, "fields", lines), _known(model.encoders, "model.encoders", lines)
+
+    def wrong(path: str, message: str) -> None:
+        problems.append(problem_at(lines, path, message))
+
+    for section, keys in (
+        ("fields", config.fields),
+        ("model.heads", model.heads),
+        ("model.objectives", model.objectives),
+    ):
+        for key in keys:
+            if not _NAME.fullmatch(key) or key == "id" or key == FUSED or key.endswith("_score"):
+                wrong(f"{section}.{key}", f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused' or …_score")
+    for key in {"embedding", *(f"embedding_{name}" for name in encoders)} & set(model.heads):
+        wrong(f"model.heads.{key}", f"{key!r} is the column of an embedding in the labels; choose another name")
+    for name in model.encoders:
+        if name not in fields:
+            wrong(f"model.encoders.{name}", f"there is no field {name!r}. {choices(name, fields)}")
+    if not encoders:
+        wrong("model.encoders", "name at least one encoder")
+    if not (model.heads or model.objectives or _known({}, "model.heads", lines)):
+        wrong("model", "without heads or objectives there is nothing to train")
+    for name, head in model.heads.items():
+        path = f"model.heads.{name}"
+        if head.target not in fields:
+            wrong(f"{path}.target", f"there is no field {head.target!r}. {choices(head.target, fields)}")
+        for field in config.reads(head):
+            if field not in encoders:
+                known = encoders if isinstance(head.reads, list) else encoders | {FUSED}
+                wrong(f"{path}.reads", f"no encoder reads a field {field!r}. {choices(field, known)}")
+            elif {field, head.target} <= set(config.fields):
+                column = config.fields[field].column
+                if column == config.fields[head.target].column:
+                    wrong(f"{path}.reads", f"it reads {column!r}, the column that it predicts; name other fields")
+        if needs_fusion(head) and not _has_fusion(config, lines):
+            wrong(f"{path}.reads", "it reads a fusion, but there is no model.fusion")
+    return problems
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed but probably not meant, in a config that is sound."""
+    found = []
+    needs = [tensor for part in config.model.objectives.values() for tensor in _needs(part)]
+    fusions = {config.reads(head) for head in config.model.heads.values() if needs_fusion(head)}
+    if FUSED in needs:
+        fusions.add(tuple(config.model.encoders))
+    if config.training.modality_dropout and not any(len(fields) > 1 for fields in fusions):
+        found.append("training.modality_dropout has no effect: nothing reads a fusion of two or more fields")
+    read = {field for head in config.model.heads.values() for field in config.reads(head)}
+    read |= {tensor.split(".")[1] for tensor in needs if "." in tensor}
+    read |= {field for fields in fusions for field in fields}
+    for name in config.model.encoders:
+        if name not in read:
+            found.append(f"model.encoders.{name}: no head and no objective reads it")
+    return found
+
+
+def _uses(config: Config) -> Iterable[tuple[str, str, _Use]]:
+    yield "source", "source", config.source
+    for name, field in config.fields.items():
+        yield "field", f"fields.{name}", field
+    for name, encoder in config.model.encoders.items():
+        yield "encoder", f"model.encoders.{name}", encoder
+    if config.model.fusion:
+        yield "fusion", "model.fusion", config.model.fusion
+    for name, head in config.model.heads.items():
+        yield "head", f"model.heads.{name}", head
+    for name, objective in config.model.objectives.items():
+        yield "objective", f"model.objectives.{name}", objective
+    yield "optimizer", "training.optimizer", config.training.optimizer
+
+
+def _needs(part: _Use) -> list[str]:
+    return list(components.build("objective", part.use, part.parameters).needs())
+
+
+def _check_needs(config: Config, part: _Use, lines: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """What an objective needs that the network does not have; the composer also checks the last part of each name."""
+    try:
+        needs = _needs(part)
+    except Exception as error:  # noqa: BLE001 - a plugin's objective may raise anything; it is shown
+        yield "", plugins.summary(error)
+        return
+    encoders = _known(config.model.encoders, "model.encoders", lines)
+    heads = _known(config.model.heads, "model.heads", lines)
+    targets = {head.target for head in config.model.heads.values()}
+    known = {
+        "embeddings": ("no encoder reads a field", encoders),
+        "present": ("no encoder reads a field", encoders),
+        "fields": ("no encoder reads a field", encoders),
+        "targets": ("no head predicts a field", targets | (heads - set(config.model.heads))),
+        "heads": ("there is no head", heads),
+    }
+    for tensor in needs if encoders else ():
+        kind, *names = tensor.split(".")
+        if tensor == FUSED:
+            if not _has_fusion(config, lines):
+                yield "", "it reads a fusion, but there is no model.fusion"
+        elif kind not in known or not names:
+            yield "", f"it needs the tensor {tensor!r}. {choices(kind, [*known, FUSED])}"
+        elif names[0] not in known[kind][1]:
+            lacking, there = known[kind]
+            yield _place_of(part.parameters, names[0]), f"{lacking} {names[0]!r}. {choices(names[0], there)}"
+
+
+def _place_of(value: Any, wanted: str) -> str:
+    """Where parameters name something, as "fields[1]"; "" where they do not."""
+    items: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        items = ((f".{key}", item) for key, item in value.items())
+    elif isinstance(value, list):
+        items = ((f"[{number}]", item) for number, item in enumerate(value))
+    for step, item in items:
+        place = step if item == wanted else step + _place_of(item, wanted)
+        if item == wanted or place != step:
+            return place.removeprefix(".")
+    return ""
+
+
+def _known(names: Iterable[str], section: str, lines: Mapping[str, int]) -> set[str]:
+    """The names in a section, those included whose own problems keep them out of the config."""
+    start = f"{section}."
+    return {*names, *(path.removeprefix(start).split(".")[0] for path in lines if path.startswith(start))}
+
+
+def _has_fusion(config: Config, lines: Mapping[str, int]) -> bool:
+    return config.model.fusion is not None or "model.fusion.use" in lines

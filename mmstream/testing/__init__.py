@@ -1,0 +1,69 @@
+"""The contract kit: what every component must keep, as classes that its test inherits. Needs pytest.
+
+A component's test is data only:
+
+    from mmstream.testing import EncoderContract
+
+    class TestGru(EncoderContract):
+        name = "gru"
+        parameters = {"units": 8}
+        field = "text"
+        field_parameters = {"length": 6}
+        vocabulary = (" cat", " dog")
+
+The component is looked up by its name, so the plugin must be installed (`pip install -e .`) and its entry point is
+tested, too. One contract a kind:
+
+    FieldContract SourceContract SinkContract       light: nothing heavy is imported for them
+    EncoderContract FusionContract HeadContract     parts of a network, saved and reloaded in a fresh process
+    ObjectiveContract
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mmstream.testing.encoders import EncoderContract
+    from mmstream.testing.fields import FieldContract
+    from mmstream.testing.fusions import FusionContract
+    from mmstream.testing.heads import HeadContract
+    from mmstream.testing.objectives import ObjectiveContract
+    from mmstream.testing.sinks import SinkContract
+    from mmstream.testing.sources import SourceContract
+
+__all__ = [
+    "EncoderContract",
+    "FieldContract",
+    "FusionContract",
+    "HeadContract",
+    "ObjectiveContract",
+    "SinkContract",
+    "SourceContract",
+]
+
+_HOME = {
+    "EncoderContract": "encoders",
+    "FieldContract": "fields",
+    "FusionContract": "fusions",
+    "HeadContract": "heads",
+    "ObjectiveContract": "objectives",
+    "SinkContract": "sinks",
+    "SourceContract": "sources",
+}
+
+# So that a failed assertion shows both sides, as those of a test module do.
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in ("component", "network", *_HOME.values())))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,67 @@
+"""What holds for a component of any kind."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from mmstream import components, plugins
+from mmstream.testing import fresh
+
+
+class ComponentContract:
+    """The part of a contract that all kinds share.
+
+    Attributes:
+        kind: given by the contract of the kind.
+        name: of the component, as a config uses it.
+        parameters: as in a config; give some that are not the defaults, so that one that gets lost is missed.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    parameters: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def component(cls) -> Any:
+        """The class that is registered under the name."""
+        return plugins.find(cls.kind, cls.name)
+
+    @classmethod
+    def build(cls, *sizes: Any, **named: Any) -> Any:
+        """The component, as mmstream builds it."""
+        return components.build(cls.kind, cls.name, cls.parameters, *sizes, **named)
+
+    def test_is_found_through_its_entry_point(self) -> None:
+        known = plugins.component(self.kind, self.name)
+        found = self.component()
+        assert known.reference == f"{found.__module__}:{found.__qualname__}"
+        assert found.__module__.split(".")[0] == known.distribution.replace("-", "_")
+
+    def test_every_parameter_of_its_constructor_is_annotated(self) -> None:
+        constructor = inspect.getattr_static(self.component(), "__init__")
+        hints = typing.get_type_hints(constructor) if inspect.isfunction(constructor) else {}
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        named = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind not in variadic]
+        assert [name for name in named if name != "self" and name not in hints] == []
+
+    def test_a_config_may_name_its_parameters_and_no_others(self) -> None:
+        assert components.check(self.kind, self.name, self.parameters) == []
+        assert components.check(self.kind, self.name, {**self.parameters, "no_such_parameter": 1}) != []
+
+    def test_its_parameters_can_stand_in_a_config(self) -> None:
+        assert json.loads(json.dumps(self.parameters)) == self.parameters
+
+
+class LightContract(ComponentContract):
+    """What fields, sources and sinks share: a job that has nothing left to do starts without TensorFlow."""
+
+    def test_it_is_built_without_tensorflow(self) -> None:
+        imported = fresh.run_python(
+            "import sys; from mmstream import components; components.build(*given); result = sorted(sys.modules)",
+            (self.kind, self.name, dict(self.parameters)),
+        )
+        assert not {"tensorflow", "tensorflow_transform", "apache_beam"} & set(imported)

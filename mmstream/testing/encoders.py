@@ -1,0 +1,91 @@
+"""The contract of an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import pytest
+
+from mmstream.interfaces import RESERVED_IDS
+from mmstream.testing.network import ROWS, WIDTH, FieldPartContract, assert_close, predict, rows_of, symbols_of
+
+
+class EncoderContract(FieldPartContract):
+    """An encoder reloads exactly, treats each record by itself, and gives tokens and a mask.
+
+    Attributes:
+        field, field_parameters, vocabulary: what it reads, see `FieldPartContract`.
+        tensors: {tensor: rows} of the field, as lists; drawn at random by the field's spec where it is not given.
+        lengthened: tensors whose first axis holds as many places as the field's parameters say, so that longer padding
+            with zeros may not change the tokens; () for an encoder that is fitted to one length.
+    """
+
+    kind = "encoder"
+    tensors: ClassVar[Mapping[str, Any]] = {}
+    lengthened: ClassVar[Sequence[str]] = ()
+
+    @classmethod
+    def sizes(cls) -> dict[str, Any]:
+        """The shared width, and what follows from the field."""
+        return {"width": WIDTH, **super().sizes()}
+
+    @classmethod
+    def inputs(cls) -> dict[str, np.ndarray]:
+        """The field's tensors."""
+        spec = cls.spec()
+        if cls.tensors:
+            return {name: np.array(cls.tensors[name], dtype) for name, (_, dtype) in spec.items()}
+        random = np.random.default_rng(3)
+        highest = {"int64": RESERVED_IDS + len(cls.vocabulary), "uint8": 256}
+        return {
+            name: random.normal(size=(ROWS, *shape)).astype(dtype)
+            if dtype == "float32"
+            else random.integers(highest[dtype], size=(ROWS, *shape)).astype(dtype)
+            for name, (shape, dtype) in spec.items()
+        }
+
+    @classmethod
+    def outputs(cls, layer: Any, inputs: Any) -> dict[str, Any]:
+        """{"tokens": float[B, T, D], "mask": float[B, T]}."""
+        return layer(inputs)
+
+    def test_gives_tokens_of_the_shared_width_and_their_mask(self, network: keras.Model) -> None:
+        found = predict(network, self.inputs())
+        assert set(found) == {"tokens", "mask"}
+        batch, count, width = found["tokens"].shape
+        assert (batch, width) == (rows_of(self.inputs()), WIDTH)
+        assert found["mask"].shape == (batch, count)
+        assert set(np.unique(found["mask"])) <= {0.0, 1.0}
+
+    def test_gives_floats_of_its_precision(self) -> None:
+        _, network = self.make("mixed_bfloat16")
+        found = network(self.inputs())
+        assert {name: keras.backend.standardize_dtype(value.dtype) for name, value in found.items()} == {
+            "tokens": "bfloat16",
+            "mask": "bfloat16",
+        }
+
+    def test_another_input_gives_other_tokens(self, network: keras.Model) -> None:
+        found = predict(network, self.inputs())
+        one, *others = found["tokens"] * found["mask"][..., None]
+        assert any(np.abs(one - other).max() > 0 for other in others)
+
+    def test_longer_padding_changes_no_token(self, network: keras.Model) -> None:
+        if not self.lengthened:
+            pytest.skip("the encoder is fitted to one length")
+        inputs = self.inputs()
+        longer = {
+            name: np.concatenate([array, np.zeros_like(array)], 1) if name in self.lengthened else array
+            for name, array in inputs.items()
+        }
+        symbols = symbols_of(longer)
+        lengthened = keras.Model(symbols, network.layers[-1](symbols))
+        expected, found = predict(network, inputs), predict(lengthened, longer)
+        count = expected["mask"].shape[1]
+        assert not found["mask"][:, count:].any()
+        assert_close(found["mask"][:, :count], expected["mask"])
+        valid = expected["mask"][..., None]
+        assert_close(found["tokens"][:, :count] * valid, expected["tokens"] * valid)

@@ -1,0 +1,205 @@
+"""The contract of a field."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from mmstream import plugins
+from mmstream.config import Config, FieldConfig, ModelConfig, SourceConfig, SplitConfig
+from mmstream.errors import RecordError
+from mmstream.interfaces import Field
+from mmstream.preprocessing import PRESENT, Decoded, Preprocessor
+from mmstream.records import Record
+from mmstream.testing.component import LightContract
+
+FIELD = "contract"
+"""The field's name in the contract."""
+DTYPES = ("float32", "int64", "uint8")
+ODD_VALUES: Sequence[Any] = (
+    *("", " ", "\0", "\ud800", "\u202e", "a\nb", "x" * 10_000),
+    *(0, -1, 2**70, 10**5000, 0.5, float("nan"), float("inf"), True, 1j),
+    *(b"", b"\xff\xfe", b"\0" * 1000),
+    *([], [None], [[]], [{}], ["\ud800"], ["a", 1, 0.5], (), {}, {"a": 1}, {"a", "b"}, object()),
+)
+"""What stands in people's data where something else should."""
+
+
+class FieldContract(LightContract):
+    """A field decodes what is good, refuses what is bad in a way that costs no other record, and keeps to its spec.
+
+    Attributes:
+        values: good ones, two or more, also unusual ones; for a media field the bytes of files. A cheap field is
+            fitted to them, so give a value as often as the parameters demand.
+        absent: values that mean that there is none, as an empty text.
+        bad: values that must be refused.
+    """
+
+    kind = "field"
+    values: ClassVar[Sequence[Any]]
+    absent: ClassVar[Sequence[Any]] = ()
+    bad: ClassVar[Sequence[Any]]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def preprocessor(cls, tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
+        """The only way from values to tensors, fitted to the good values."""
+        return fit(cls.name, cls.parameters, cls.values, tmp_path_factory.mktemp("transform"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def decoded(cls, preprocessor: Preprocessor) -> list[Decoded]:
+        """The good values, decoded."""
+        return [preprocessor.decode({FIELD: value}) for value in cls.values]
+
+    def test_declares_tensors_that_examples_can_hold(self, preprocessor: Preprocessor) -> None:
+        field = preprocessor.fields[FIELD]
+        spec = field.spec(preprocessor.fitted[FIELD])
+        assert spec
+        assert PRESENT not in spec, "mmstream adds it"
+        assert {dtype for _, dtype in spec.values()} <= set(DTYPES)
+        assert all(type(side) is int and side > 0 for shape, _ in spec.values() for side in shape)
+        assert bool(field.raw()) != field.media, "a cheap field has raw columns, a media field has none"
+
+    def test_good_values_give_what_is_declared(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        for row in decoded:
+            check_decoded(preprocessor, row)
+        check_tensors(preprocessor, decoded)
+
+    def test_good_values_are_present_and_leave_a_trace(
+        self, preprocessor: Preprocessor, decoded: list[Decoded]
+    ) -> None:
+        found = preprocessor.tensors(decoded)[FIELD]
+        assert found.pop(PRESENT).tolist() == [1.0] * len(decoded)
+        assert any(array.any() for array in found.values())
+
+    def test_absent_values_are_zeros_and_not_present(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        absent = [preprocessor.decode({FIELD: value}) for value in (None, *self.absent)]
+        assert [row[FIELD] for row in absent] == [None] * len(absent)
+        found = preprocessor.tensors([decoded[0], *absent])[FIELD]
+        assert not any(array[1:].any() for array in found.values())
+
+    def test_bad_values_are_refused(self, preprocessor: Preprocessor) -> None:
+        assert self.bad
+        for value in self.bad:
+            with pytest.raises((ValueError, TypeError, OSError)):
+                preprocessor.fields[FIELD].decode(value)
+
+    def test_odd_values_are_decoded_or_become_dead_letters(self, preprocessor: Preprocessor) -> None:
+        accepted = []
+        for value in (*ODD_VALUES, *self.bad, *self.values):
+            try:
+                row = preprocessor.decode({FIELD: value})
+            except RecordError:
+                continue
+            check_decoded(preprocessor, row)
+            accepted.append(row)
+        check_tensors(preprocessor, accepted)
+
+    def test_equal_values_give_equal_tensors_alone_or_in_a_batch(
+        self, preprocessor: Preprocessor, decoded: list[Decoded]
+    ) -> None:
+        whole = preprocessor.tensors(decoded, len(decoded) + 3)[FIELD]
+        for number, value in enumerate(self.values):
+            alone = preprocessor.tensors([preprocessor.decode({FIELD: value})])[FIELD]
+            for name, array in alone.items():
+                np.testing.assert_array_equal(array[0], whole[name][number])
+
+    def test_what_pads_a_batch_is_absent(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        padded = preprocessor.tensors(decoded, len(decoded) + 3)[FIELD]
+        assert not any(array[len(decoded) :].any() for array in padded.values())
+
+    def test_it_can_be_pickled(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        copy: Field = pickle.loads(pickle.dumps(preprocessor.fields[FIELD]))
+        for value, row in zip(self.values, decoded, strict=True):
+            np.testing.assert_equal(copy.decode(value), row[FIELD])
+
+    def test_augmented_tensors_keep_the_spec(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        import tensorflow as tf
+
+        field, tensors = preprocessor.fields[FIELD], preprocessor.tensors(decoded)[FIELD]
+        tensors.pop(PRESENT)
+        rows = tf.data.Dataset.from_tensor_slices(tensors)
+        seeds = tf.data.Dataset.random(seed=1).batch(2, drop_remainder=True).map(lambda s: tf.cast(s, tf.int32))
+        augmented = tf.data.Dataset.zip(rows, seeds).map(field.augment)
+        count = 0
+        for row in augmented.as_numpy_iterator():
+            count += 1
+            assert {name: (value.shape, str(value.dtype)) for name, value in row.items()} == {
+                name: (value.shape[1:], str(value.dtype)) for name, value in tensors.items()
+            }
+        assert count == len(decoded)
+
+    def test_a_normalised_text_decodes_to_itself(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        field = preprocessor.fields[FIELD]
+        for row in decoded:
+            values = row[FIELD]
+            text = None if values is None else field.text(values)
+            assert text is None or field.decode(text) == values
+
+    def test_the_head_that_usually_predicts_it_exists(self) -> None:
+        field = self.build()
+        assert not field.predicted_by or field.predicted_by in plugins.names("head")
+
+
+def check_decoded(preprocessor: Preprocessor, row: Decoded) -> None:
+    """What `decode` gave is what the field declares: raw columns as lists, or media's tensors."""
+    field, values = preprocessor.fields[FIELD], row[FIELD]
+    if values is None:
+        return
+    if field.media:
+        spec = field.spec(preprocessor.fitted[FIELD])
+        assert {name: (array.shape, str(array.dtype)) for name, array in values.items()} == dict(spec)
+        return
+    raw = field.raw()
+    assert set(values) == set(raw)
+    for column, dtype in raw.items():
+        assert type(values[column]) is list
+        for value in values[column]:
+            if dtype == "string":
+                assert type(value) is str
+                value.encode("utf-8")
+            elif dtype == "int64":
+                assert type(value) is int
+                assert -(2**63) <= value < 2**63
+            else:
+                assert type(value) in (int, float)
+                assert np.isfinite(np.float32(value))
+
+
+def check_tensors(preprocessor: Preprocessor, rows: Sequence[Decoded]) -> None:
+    """A batch of them is finite and has the declared shapes and dtypes."""
+    found = preprocessor.tensors(rows)[FIELD]
+    assert {name: (array.shape, str(array.dtype)) for name, array in found.items()} == {
+        name: ((len(rows), *shape), dtype) for name, (shape, dtype) in preprocessor.specs[FIELD].items()
+    }
+    assert all(np.isfinite(array).all() for array in found.values())
+
+
+def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directory: Path) -> Preprocessor:
+    """A preprocessor of one field, fitted to some values by the stage that `mmstream preprocess` uses."""
+    fields = {FIELD: FieldConfig(use=name, column=FIELD, **parameters)}
+    unfitted = Preprocessor(fields)
+    if not unfitted.has_transform:
+        return unfitted
+    import apache_beam as beam
+    import tensorflow_transform.beam as tft_beam
+
+    from mmstream import jobs
+    from mmstream.stages.preprocess import AnalyseColumns
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    everything = SplitConfig(validation=0.0, test=0.0)
+    source = SourceConfig(use="jsonl", path="unread.jsonl")
+    config = Config(source=source, split=everything, fields=fields, model=ModelConfig(encoders={}))
+    records = [Record(str(number), f"values:{number}", {FIELD: value}) for number, value in enumerate(values)]
+    scratch = str(directory / "scratch")
+    with jobs.pipeline(jobs.beam_options([])) as pipeline, tft_beam.Context(temp_dir=scratch):
+        pipeline | beam.Create([(0, records)]) | AnalyseColumns(config, str(directory / "transform"))
+    return Preprocessor(fields, str(directory / "transform"))

@@ -1,0 +1,232 @@
+"""The caption head: it learns from known tokens, writes greedily, and its texts come out whole in any script."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import sacrebleu
+from keras import ops
+from mmstream_text.caption import Caption
+from mmstream_text.tokens import normalise, tokenise
+
+from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, UNKNOWN, Fitted
+
+LENGTH, TOKENS, WIDTH, BATCH = 7, 3, 5, 16
+VOCABULARY = Fitted((" a", " cat", " dog", ",", "猫", "が", "好", "き", " the", "!"))
+
+
+def head_of(seed: int = 1, scale: float = 3.0, **parameters) -> Caption:
+    """A head of large random weights, so that its texts differ."""
+    head = Caption(len(VOCABULARY.vocabulary), LENGTH, units=8, **parameters)
+    head.build({"tokens": (None, TOKENS, WIDTH), "vector": (None, WIDTH)})
+    random = np.random.default_rng(seed)
+    head.set_weights([random.normal(0, scale / np.sqrt(8), weight.shape) for weight in head.weights])
+    return head
+
+
+def reading_of(seed: int = 2) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "tokens": random.normal(0, 2, (BATCH, TOKENS, WIDTH)).astype(np.float32),
+        "mask": (random.uniform(size=(BATCH, TOKENS)) < 0.7).astype(np.float32),
+        "vector": random.normal(0, 2, (BATCH, WIDTH)).astype(np.float32),
+        "present": np.ones(BATCH, np.float32),
+    }
+
+
+def ids_of(*texts: str | None) -> np.ndarray:
+    """int64[B, L]: as the text field gives them."""
+    rows = []
+    for text in texts:
+        known = {token: RESERVED_IDS + n for n, token in enumerate(VOCABULARY.vocabulary)}
+        row = [known.get(token, UNKNOWN) for token in tokenise(normalise(text or ""))]
+        row = [*row, END] if row else []
+        rows.append([*row, *[PADDING] * LENGTH][:LENGTH])
+    return np.array(rows, np.int64)
+
+
+def target_of(*texts: str | None) -> dict[str, np.ndarray]:
+    return {
+        "ids": ids_of(*texts),
+        "present": np.array([text is not None for text in texts], np.float32),
+        "text": np.array([normalise(text or "") for text in texts]),
+    }
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def written_step_by_step(head: Caption, reading: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What greedy generation means: call the head on the text so far, take the likeliest token, and so on."""
+    ids, logs = np.zeros((BATCH, LENGTH), np.int64), np.full((BATCH, LENGTH), np.nan)
+    for place in range(LENGTH):
+        logits = ops.convert_to_numpy(head(reading, {"ids": ids})["logits"])[:, place]
+        logits[:, [PADDING, UNKNOWN, START]] = -np.inf
+        for row in range(BATCH):
+            if END not in ids[row]:
+                ids[row, place] = logits[row].argmax()
+                logs[row, place] = np.log(softmax(logits[row]).max())
+    return ids, np.exp(np.nanmean(logs, axis=1))
+
+
+# Writing
+
+
+@pytest.mark.parametrize("seed", [3, 9])
+def test_greedy_generation_is_the_same_as_calling_the_head_step_by_step(seed):
+    import tensorflow as tf
+
+    head, reading = head_of(seed), reading_of(seed)
+    ids, score = written_step_by_step(head, reading)
+    assert len({tuple(row) for row in ids.tolist()}) > BATCH / 2  # the texts differ,
+    assert END in ids  # some end,
+    assert (ids[:, -1] >= END).any()  # and some are cut off
+    for generate in (head.generate, tf.function(head.generate)):
+        found = generate({name: tf.constant(array) for name, array in reading.items()})
+        assert ops.convert_to_numpy(found["ids"]).tolist() == ids.tolist()
+        assert ops.convert_to_numpy(found["score"]) == pytest.approx(score, rel=1e-4)
+
+
+def test_what_is_written_is_made_of_the_vocabulary_up_to_its_end():
+    for seed in range(3):
+        for row in ops.convert_to_numpy(head_of(seed).generate(reading_of(seed))["ids"]).tolist():
+            length = row.index(END) + 1 if END in row else LENGTH
+            assert all(token >= RESERVED_IDS for token in row[: length - 1])
+            assert row[length:] == [PADDING] * (LENGTH - length)
+
+
+def test_a_text_depends_on_the_vector_and_on_the_tokens_that_are_there():
+    head, reading = head_of(), reading_of()
+    written = ops.convert_to_numpy(head.generate(reading)["ids"])
+    for name in ("vector", "tokens"):
+        other = ops.convert_to_numpy(head.generate({**reading, name: -reading[name]})["ids"])
+        assert (other != written).any(), name
+    hidden = np.where(reading["mask"][..., None] > 0, reading["tokens"], 100.0).astype(np.float32)
+    assert (ops.convert_to_numpy(head.generate({**reading, "tokens": hidden})["ids"]) == written).all()
+
+
+# Texts
+
+
+@pytest.mark.parametrize("text", ["猫が好き", "a cat, the dog!", "猫 猫!", "the 猫が", "a"])
+def test_a_text_of_any_script_comes_out_whole(text):
+    fitted = Fitted(tuple(dict.fromkeys(tokenise(text))))
+    ids = np.array(
+        [[*(RESERVED_IDS + fitted.vocabulary.index(token) for token in tokenise(text)), END, 0, 0]], np.int32
+    )
+    predictions = {"ids": ids, "score": np.array([0.5], np.float32)}
+    assert Caption(len(fitted.vocabulary), ids.shape[1]).decode(predictions, fitted, {}) == [(text, 0.5)]
+
+
+def test_a_text_that_ends_at_once_is_empty():
+    predictions = {"ids": np.array([[END, 0], [0, 0]]), "score": np.array([0.5, 0.25])}
+    assert Caption(1, 2).decode(predictions, Fitted(("a",)), {}) == [("", 0.5), ("", 0.25)]
+
+
+# Learning
+
+
+def test_only_known_tokens_and_the_end_are_learnt():
+    target = target_of("a cat", "a zebra", "the dog the dog the dog the", "猫", None, "zebra")
+    head = head_of()
+    logits = np.random.default_rng(5).normal(size=(6, LENGTH, RESERVED_IDS + 10)).astype(np.float32)
+    surprise = -np.log(softmax(logits.astype(np.float64)))
+    loss = ops.convert_to_numpy(head.loss({"logits": logits}, target))
+    for row, places in enumerate([[0, 1, 2], [0, 2], range(7), [0, 1]]):
+        expected = np.mean([surprise[row, place, target["ids"][row, place]] for place in places])
+        assert loss[row] == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(loss).all()
+    assert ops.convert_to_numpy(head.known(target)).tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_each_token_is_predicted_from_those_before_it_alone():
+    head, reading = head_of(), {name: array[:1] for name, array in reading_of().items()}
+    first, second = (
+        ops.convert_to_numpy(head(reading, {"ids": ids_of(text)})["logits"])[0] for text in ("a cat, a", "a dog, a")
+    )
+    assert first[:2] == pytest.approx(second[:2], abs=1e-6)  # " a" and what follows " a"
+    assert np.abs(first[2] - second[2]).max() > 1e-3
+
+
+def test_dropout_is_only_for_training():
+    head, reading, target = head_of(dropout=0.5), reading_of(), {"ids": ids_of(*["a cat"] * BATCH)}
+    first, again = (ops.convert_to_numpy(head(reading, target, training=False)["logits"]) for _ in range(2))
+    assert (first == again).all()
+    assert (ops.convert_to_numpy(head(reading, target, training=True)["logits"]) != first).any()
+
+
+def test_a_head_learns_to_write_what_it_is_shown():
+    keras.utils.set_random_seed(1)
+    head = Caption(len(VOCABULARY.vocabulary), LENGTH, units=32, dropout=0.0)
+    head.build({"tokens": (None, 2, 2), "vector": (None, 2)})
+    vectors = np.eye(2, dtype=np.float32)
+    tokens = vectors[:, None].repeat(2, 1)
+    reading = {"tokens": tokens, "mask": np.ones((2, 2)), "vector": vectors, "present": np.ones(2)}
+    reading = {name: ops.convert_to_tensor(array, "float32") for name, array in reading.items()}
+    target = target_of("猫が好き", "the cat, a dog!")
+    optimizer = keras.optimizers.Adam(0.02)
+
+    import tensorflow as tf
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(head.loss(head(reading, target, training=True), target))
+        weights = head.trainable_variables
+        optimizer.apply(tape.gradient(loss, weights), weights)
+
+    for _ in range(60):
+        step()
+    written = {name: ops.convert_to_numpy(value) for name, value in head.generate(reading).items()}
+    found = head.decode(written, VOCABULARY, {})
+    assert [text for text, _ in found] == ["猫が好き", "the cat, a dog!"]
+    assert head.evaluate(written, target, VOCABULARY, {}) == pytest.approx({"bleu4": 1, "chrf": 1, "exact": 1})
+    assert min(score for _, score in found) > 0.5
+
+
+# Metrics
+
+
+def predictions_of(*texts: str) -> dict[str, np.ndarray]:
+    ids = ids_of(*texts)
+    return {"ids": ids, "score": np.ones(len(ids), np.float32)}
+
+
+def evaluate(found: list[str], wanted: list[str | None]) -> dict[str, float]:
+    return head_of().evaluate(predictions_of(*found), target_of(*wanted), VOCABULARY, {})
+
+
+def test_texts_met_exactly_have_the_best_metrics_in_any_script():
+    for texts in (["a cat, the dog!"], ["猫が好き"], ["猫が好き", "a cat"]):
+        assert evaluate(texts, texts) == pytest.approx({"bleu4": 1, "chrf": 1, "exact": 1})
+
+
+def test_texts_of_fewer_than_four_tokens_can_be_met_exactly_as_well():
+    assert evaluate(["a cat", "猫"], ["a cat", "猫"]) == pytest.approx({"bleu4": 1, "chrf": 1, "exact": 1})
+
+
+def test_bleu_is_counted_over_the_tokens_of_the_field():
+    found = evaluate(["猫が好き!", "a cat the dog a cat"], ["猫が好き", "a cat, the dog a cat"])
+    bleu = sacrebleu.corpus_bleu(
+        ["猫 が 好 き !", "a cat the dog a cat"], [["猫 が 好 き", "a cat , the dog a cat"]], tokenize="none"
+    )
+    chrf = sacrebleu.corpus_chrf(["猫が好き!", "a cat the dog a cat"], [["猫が好き", "a cat, the dog a cat"]])
+    assert found == pytest.approx({"bleu4": bleu.score / 100, "chrf": chrf.score / 100, "exact": 0})
+    assert 0.3 < found["bleu4"] < 0.9
+
+
+def test_metrics_leave_out_records_without_a_text():
+    assert evaluate(["a cat the dog", "!", "dog"], ["a cat the dog", None, None])["exact"] == 1
+    assert evaluate(["a cat", "dog"], ["a cat", "cat"])["exact"] == 0.5
+    assert evaluate(["a cat"], [None]) == {}
+
+
+def test_a_token_that_is_not_known_can_not_be_met():
+    assert evaluate(["a cat"], ["a zebra"])["exact"] == 0
+
+
+def test_nothing_written_is_worth_nothing():
+    assert evaluate(["", ""], ["a cat the dog", "猫が好き"]) == {"bleu4": 0, "chrf": 0, "exact": 0}

@@ -1,0 +1,46 @@
+"""The text field, its encoder and the caption head keep their contracts."""
+
+from __future__ import annotations
+
+from mmstream.testing import EncoderContract, FieldContract, HeadContract
+
+WORDS = (" cat", " dog", " and", ".", "猫")
+
+
+class TestText(FieldContract):
+    name = "text"
+    parameters = {"length": 6, "lowercase": True}
+    values = [
+        "A cat and  a Dog.",
+        "猫が好き",
+        "a much longer text than six tokens, cut off",
+        "\U0001f469\u200d\U0001f467 don't",
+        "cafe\u0301",
+        ".",
+    ]
+    absent = ["", " \t\n"]
+    bad = [7, 1.5, True, b"text", ["a text"], {}, "\ud800"]
+
+
+class TestGru(EncoderContract):
+    name = "gru"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6}
+    vocabulary = WORDS
+    lengthened = ("ids",)
+    tensors = {"ids": [[4, 6, 5, 7, 3, 0], [8, 8, 8, 8, 8, 8], [1, 4, 1, 3, 0, 0], [5, 3, 0, 0, 0, 0], [0] * 6]}
+
+
+class TestCaption(HeadContract):
+    name = "caption"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6}
+    vocabulary = WORDS
+    target = {
+        "ids": [[4, 6, 5, 7, 3, 0], [8, 8, 8, 8, 8, 8], [1, 4, 1, 3, 0, 0], [1, 1, 3, 0, 0, 0], [0] * 6],
+        "present": [1, 1, 1, 1, 0],
+        "text": ["cat and dog.", "猫猫猫猫猫猫猫", "a cat here", "never seen", ""],
+    }
+    known = [1, 1, 1, 0, 0]

@@ -1,0 +1,149 @@
+"""Text becomes tokens and comes back, in any script."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import unicodedata
+
+import mmstream_text.tokens
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from mmstream_text.tokens import detokenise, normalise, tokenise
+
+SCRIPTS = {
+    "Chinese": "我有一只黑色的小猫，它很可爱。",
+    "Japanese": "私は東京タワーが大好きです。",
+    "Thai": "ฉันรักแมวตัวเล็ก",
+    "Lao": "ຂ້ອຍຮັກແມວ",
+    "Khmer": "ខ្ញុំស្រឡាញ់ឆ្មា",
+    "Burmese": "ကျွန်တော် ကြောင်ကို ချစ်တယ်",
+    "Tibetan": "ང་ཞི་མི་ལ་དགའ།",
+}
+SPACED = {
+    "English": "It's a black cat",
+    "German": "Die größte Straße überhaupt",
+    "Greek": "Η μαύρη γάτα",
+    "Russian": "Чёрная кошка спит",
+    "Arabic": "قطة سوداء صغيرة",
+    "Hebrew": "חָתוּל שָׁחֹר קָטָן",
+    "Hindi": "काली बिल्ली सोती है",
+    "Tamil": "கருப்பு பூனை",
+    "Korean": "검은 고양이가 잔다",
+    "Persian": "می‌خواهم گربه",
+    "Vietnamese": "Con mèo đen nhỏ",
+}
+anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+mixtures = st.lists(
+    st.sampled_from(
+        [
+            *(" ", "  ", "\n", "\r\n", "\t", "\0", "\x85", "\u2028", "\u3000", "\u00a0"),
+            *("\u200b", "\u200c", "\u200d", "\ufeff", "\u00ad", "\u034f", "\u115f"),
+            *("\u0301", "\u0e31", "\u093f", "\u3099", "\u1161", "\U0001f3fd", "\u20e3", "\ufe0f", "\U000e0067"),
+            *("a", "é", "ß", "İ", "ﬁ", "猫", "が", "カ", "ー", "々", "ก", "ำ", "각", "ᄀ", "क", "ب"),
+            *("1", "٣", "-", "'", "’", ".", "😀", "🇩"),
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+def check_comes_back(text: str) -> None:
+    normal = normalise(text)
+    tokens = tokenise(normal)
+    assert detokenise(tokens) == normal
+    assert all(tokens)
+    assert bool(tokens) == bool(normal)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(anything, mixtures))
+@example(" \u0301")
+@example("a \u0301b")
+@example("\u1100\u1161\u11a8 \u1100")
+def test_the_tokens_of_any_text_give_the_normalised_text_back(text):
+    check_comes_back(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(anything, mixtures))
+def test_a_normalised_text_is_in_normal_form_on_one_line_and_stays_so(text):
+    normal = normalise(text)
+    assert normalise(normal) == normal
+    assert normal == normal.strip()
+    assert "  " not in normal
+    assert unicodedata.is_normalized("NFC", normal)
+    assert not any(unicodedata.category(sign) == "Cc" for sign in normal)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(anything, mixtures))
+def test_a_text_written_with_other_code_points_or_blanks_gives_the_same_tokens(text):
+    tokens = tokenise(normalise(text))
+    assert tokenise(normalise(f"\n {unicodedata.normalize('NFD', text)}\t")) == tokens
+
+
+def test_every_naughty_string_comes_back(shared_data):
+    texts = json.loads((shared_data / "odd_text/blns.json").read_text(encoding="utf-8"))
+    lines = (shared_data / "odd_text/blns.txt").read_text(encoding="utf-8").split("\n")
+    assert len(texts) > 500
+    for text in [*texts, *lines]:
+        check_comes_back(text)
+
+
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_without_spaces_gives_a_token_for_each_sign_and_comes_back_whole(text):
+    tokens = tokenise(normalise(text))
+    assert len(tokens) >= 5
+    assert detokenise(tokens) == text
+    assert max(len(token) for token in tokens) < len(text) / 2
+
+
+@pytest.mark.parametrize("text", SPACED.values(), ids=SPACED)
+def test_a_script_with_spaces_gives_a_token_for_each_word(text):
+    assert tokenise(normalise(text)) == [f" {word}" for word in unicodedata.normalize("NFC", text).split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Two  cats, 3 mice", [" Two", " cats", ",", " 3", " mice"]),
+        ("don’t 'stop' rock'n'roll", [" don’t", " '", "stop", "'", " rock'n'roll"]),
+        ("state-of-the-art", [" state", "-", "of", "-", "the", "-", "art"]),
+        ("1984", ["1", "9", "8", "4"]),
+        ("snake_case a@b.c", [" snake", "_", "case", " a", "@", "b", ".", "c"]),
+        ("猫cat猫", ["猫", "cat", "猫"]),
+        ("👩‍👩‍👧 🇩🇪🇫🇷 👍🏽", ["👩‍👩‍👧", " 🇩🇪", "🇫🇷", " 👍🏽"]),
+        ("e\u0301te\u0301", [" été"]),
+        ("...", [".", ".", "."]),
+    ],
+)
+def test_words_signs_digits_and_emoji_are_tokens_with_the_blank_before_them(text, tokens):
+    assert tokenise(normalise(text)) == tokens
+
+
+def test_a_word_is_the_same_token_at_the_beginning_and_within():
+    assert tokenise("cat and cat") == [" cat", " and", " cat"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\t\r\n", "\u3000\u2003", "\0\x1f\x7f\x85", "\u2028\u2029", "\u200b", "\ufeff \u00ad"]
+)
+def test_a_text_in_which_nothing_can_be_seen_has_no_token(text):
+    assert tokenise(normalise(text)) == []
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "猫 \ud83d 猫"])
+def test_a_lone_surrogate_is_refused_with_its_place(text):
+    with pytest.raises(ValueError, match=rf"not valid Unicode: surrogates not allowed at character {len(text) // 2}"):
+        normalise(text)
+
+
+def test_a_very_long_text_is_no_trouble():
+    for text in ("a" * 200_000, "\u0301" * 200_000, "猫 " * 100_000, "'a" * 100_000, " ".join("x" * 100_000)):
+        check_comes_back(text)
+
+
+def test_the_examples_in_the_documentation_hold():
+    assert doctest.testmod(mmstream_text.tokens).failed == 0

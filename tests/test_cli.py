@@ -1,0 +1,144 @@
+"""The command line: what it prints where, its exit codes, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from mmstream import cli
+
+EMOJI = str(Path(__file__).parent.parent / "examples" / "emoji" / "config.yaml")
+COMMANDS = ("preprocess", "train", "evaluate", "label", "check", "verify", "plugins")
+
+
+def run(code):
+    """Standard output of a fresh process; `loaded(*names)` says which of these modules it has imported."""
+    start = "import sys\nfrom mmstream import cli\nloaded = lambda *names: [n for n in names if n in sys.modules]\n"
+    command = [sys.executable, "-c", start + textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def exits(*argv):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    return stop.value.code
+
+
+def test_help_names_every_command(capsys):
+    assert exits("--help") == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    assert [command for command in COMMANDS if command not in listed] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert exits(command, "--help") == 0
+    assert f"usage: mmstream {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("chekc", "config.yaml"), "invalid choice: 'chekc'"),
+        (("check",), "the following arguments are required: CONFIG"),
+        (("check", EMOJI, "--tinny"), "unrecognized arguments: --tinny"),
+        (("check", EMOJI, "more"), "unrecognized arguments: more"),
+        (("train", EMOJI, "--output", "m"), "the following arguments are required: --examples"),
+        (("evaluate", "m", "--examples", "e", "--split", "trian"), "invalid choice: 'trian'"),
+        (("plugins",), "the following arguments are required: list"),
+        (("plugins", "list", "--jsn"), "unrecognized arguments: --jsn"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two(argv, message, capsys):
+    assert exits(*argv) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("check", "nosuch.yaml"), "mmstream: cannot read the config nosuch.yaml: No such file or directory\n"),
+        (("check", "."), "mmstream: cannot read the config .: Is a directory\n"),
+        (("check", EMOJI + "\0"), "mmstream: cannot read the config "),
+        (("train", "nosuch.yaml", "--examples", "e", "--output", "m"), "mmstream: cannot read the config nosuch.yaml"),
+    ],
+)
+def test_a_failure_is_one_readable_message_and_exit_code_one(argv, message, capsys):
+    assert cli.main(argv) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(message)
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_check_says_on_which_line_a_config_is_wrong(tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text("source: {use: jsonl, path: a}\nfields:\n  a: [a]\nmodel:\n  encoders: {}\ntrainign: {}\n")
+    assert cli.main(["check", str(path), "--set", "golden=many"]) == 1
+    assert capsys.readouterr().err == (
+        f"mmstream: {path} has 5 problems:\n"
+        "  --set golden: expected an integer; found 'many'\n"
+        '  line 2, fields: expected keys and values; found ["a"]\n'
+        "  line 4, model.encoders: name at least one encoder\n"
+        "  line 5, trainign: unknown key 'trainign'. Did you mean 'training'? "
+        "There is: fields, golden, model, source, split, training.\n"
+    )
+
+
+def test_plugins_list_names_the_components_of_each_by_kind(capsys):
+    assert cli.main(["plugins", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert "image 0.1.0 (mmstream-image)\n  field: image\n  encoder: cnn" in out
+    assert err == ""
+
+
+def test_plugins_list_as_json_says_the_same(capsys):
+    assert cli.main(["plugins", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["image"]["components"]["field"] == ["image"]
+    assert (rows["image"]["distribution"], rows["image"]["version"]) == ("mmstream-image", "0.1.0")
+    assert [row["error"] for row in rows.values() if row["error"]] == []
+
+
+def test_help_and_the_list_of_plugins_import_nothing_heavy():
+    done = run(
+        """
+        try:
+            cli.main(["--help"])
+        except SystemExit:
+            pass
+        cli.main(["plugins", "list"])
+        print(loaded("tensorflow", "keras", "apache_beam", "tensorflow_transform", "numpy", "PIL", "pyarrow"))
+        """
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr == ""
+
+
+def test_check_says_that_a_config_is_sound_and_imports_neither_beam_nor_tensorflow_transform():
+    done = run(
+        f"""
+        print(cli.main(["check", {EMOJI!r}]))
+        print(cli.main(["check", {EMOJI!r}, "--tiny", "--set", "training.modality_dropout=0.5"]))
+        print(cli.main(["check", {EMOJI!r}, "--set", "model.objectives.align.fields=[image, txt]"]))
+        print(loaded("apache_beam", "tensorflow_transform"))
+        """
+    )
+    assert done.stdout.splitlines() == ["0", "0", "1", "[]"]
+    said = [line for line in done.stderr.splitlines() if EMOJI in line or "warning: " in line or "--set" in line]
+    assert said == [
+        f"{EMOJI} is sound",
+        "warning: training.modality_dropout has no effect: nothing reads a fusion of two or more fields",
+        f"{EMOJI} is sound",
+        f"mmstream: {EMOJI} has 1 problem:",
+        "  --set model.objectives.align.fields[1]: no encoder reads a field 'txt'. Did you mean 'text'? "
+        "There is: image, text.",
+    ]
