@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 
@@ -16,6 +17,7 @@ from mmstream.flags import add_label_flags
 from mmstream.media import Media
 from mmstream.stages.label import LabelParts
 from mmstream.stages.reading import Input, ReadRecords, RouteToParts, pieces_of, sample
+from mmstream.terminal import say
 from mmstream.trained_model import TrainedModel, versions_of
 
 
@@ -33,7 +35,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     job_input = input_for(model, flags)
     media = Media(job_input.path if files.is_folder(job_input.path) else files.parent(job_input.path), flags.root)
     pieces = pieces_of(job_input)
-    model.preprocessor.check_columns(sample(job_input, pieces), needed="any")
+    check_input(model, job_input, sample(job_input, pieces))
     plan = parts.open_output(flags.output, "label", sum(piece.rows for piece in pieces))
     run_name = jobs.new_run()
 
@@ -67,12 +69,12 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     )
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
     counts = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in summary.items())
-    jobs.say(f"{counts} in {time.monotonic() - started:.1f} s → {where}")
+    say(f"{counts} in {time.monotonic() - started:.1f} s → {where}")
     if books.committed == 0:
-        jobs.say("nothing was labelled; see dead_letters/")
+        say("nothing was labelled; see dead_letters/")
         return 3
     if books.committed_letters > allowed(books.read):
-        jobs.say(f"{books.committed_letters:,} dead letters are more than --max-dead-letters {flags.max_dead_letters}")
+        say(f"{books.committed_letters:,} dead letters are more than --max-dead-letters {flags.max_dead_letters}")
         return 3
     return 0
 
@@ -93,6 +95,21 @@ def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
     if use != trained.use:
         return Input(use, {}, path, None, rename)
     return Input(use, trained.parameters, path, trained.id, rename)
+
+
+def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The first rows have an id, and a column of a field that some head reads.
+
+    Raises:
+        MmstreamError: they have not; nothing has been touched yet.
+    """
+    columns = {column for row in rows for column, value in row.items() if value is not None}
+    if rows and job_input.id is not None and job_input.id not in columns:
+        raise MmstreamError(
+            f"the input has no column {job_input.id!r}, which names a record; say which does with "
+            f"--column {job_input.id}=… It has: {', '.join(sorted(columns))}"
+        )
+    model.preprocessor.check_columns(rows, needed="any")
 
 
 def source_for(path: str) -> str:

@@ -23,6 +23,7 @@ from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, digest_of
 from mmstream.stages.preprocess import AnalyseColumns, PreprocessParts, WriteGolden, cheap_preprocessor
 from mmstream.stages.reading import Input, Piece, ReadRecords, RouteToParts, pieces_of, sample
+from mmstream.terminal import say
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -76,12 +77,12 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         },
     )
     each = ", ".join(f"{count:,} {name}" for name, count in splits.items())
-    jobs.say(
+    say(
         f"{books.read:,} read, {books.done:,} made into examples, {books.dead_lettered:,} dead-lettered, "
         f"{books.skipped:,} skipped in {time.monotonic() - started:.1f} s → {flags.output} ({each})"
     )
     if books.committed == 0:
-        jobs.say("no record became an example; see dead_letters/")
+        say("no record became an example; see dead_letters/")
         return 3
     return 0
 

@@ -8,25 +8,30 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mmstream import config_file, flags, plugins
-from mmstream.errors import MmstreamError, describe
+from mmstream import config_file, flags, plugins, terminal
+from mmstream.errors import MmstreamError, UsageError, describe
+
+
+def command() -> int:
+    """The `mmstream` command of a shell."""
+    terminal.divert_library_noise()
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 3 more dead letters than allowed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parser, args, rest = _parse(sys.argv[1:] if argv is None else list(argv))
     if rest and args.run not in (_preprocess, _label):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return args.run(args, rest)
+    except UsageError as error:
+        parser.error(describe(error))
     except MmstreamError as error:
-        if type(error).__name__ == "UnknownFlagError":
-            parser.error(describe(error))
-        print(f"mmstream: {describe(error)}", file=sys.stderr)  # noqa: T201
+        terminal.say(f"mmstream: {describe(error)}")
         return 1
     except KeyboardInterrupt:
-        print("mmstream: interrupted; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        terminal.say("mmstream: interrupted; the same command goes on from here")
         return 130
 
 
@@ -44,9 +49,9 @@ def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace
         ("verify", _verify, flags.add_model_flag, "Compare a model's golden records with what training kept."),
         ("plugins", _plugins_list, _add_plugins_flags, "Show the installed plugins."),
     ):
-        command = commands.add_parser(name, help=summary, description=summary)
-        add_flags(command)
-        command.set_defaults(run=run)
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        add_flags(subparser)
+        subparser.set_defaults(run=run)
     return parser, *parser.parse_known_args(argv)
 
 
@@ -72,11 +77,11 @@ def _label(args: argparse.Namespace, rest: list[str]) -> int:
 def _train(args: argparse.Namespace, rest: list[str]) -> int:
     config = config_file.load_config(args.config, args.set, tiny=args.tiny)
     for warning in config_file.warnings(config):
-        _say(f"warning: {warning}")
+        terminal.say(f"warning: {warning}")
     from mmstream import training
 
     model = training.train(config, args.examples, args.output)
-    _say(f"trained {model.about['epochs']} epochs, the best was {model.about['best_epoch']} → {args.output}")
+    terminal.say(f"trained {model.about['epochs']} epochs, the best was {model.about['best_epoch']} → {args.output}")
     return 0
 
 
@@ -88,15 +93,15 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     metrics = evaluation.evaluate(model, args.examples, args.split)
     path = evaluation.write_metrics(model, metrics)
     print(json.dumps(metrics, indent=1, ensure_ascii=False))  # noqa: T201
-    _say(f"→ {path}")
+    terminal.say(f"→ {path}")
     return 0
 
 
 def _check(args: argparse.Namespace, rest: list[str]) -> int:
     config = config_file.load_config(args.config, args.set, tiny=args.tiny)
     for warning in config_file.warnings(config):
-        _say(f"warning: {warning}")
-    _say(f"{args.config} is sound")
+        terminal.say(f"warning: {warning}")
+    terminal.say(f"{args.config} is sound")
     return 0
 
 
@@ -114,10 +119,10 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
         table.add_row(difference.name, f"{difference.largest:.3g}", f"{difference.allowed:.3g}", verdict)
     Console().print(table)
     if not differences:
-        _say(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
+        terminal.say(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
         return 1
     wrong = sum(not difference.within for difference in differences)
-    _say(f"{wrong} of {len(differences)} differ" if wrong else "the model reproduces its golden records")
+    terminal.say(f"{wrong} of {len(differences)} differ" if wrong else "the model reproduces its golden records")
     return 1 if wrong else 0
 
 
@@ -148,9 +153,5 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -14,6 +15,8 @@ from mmstream.errors import ConfigError, describe
 from mmstream.yaml_lines import InvalidYamlError, read_yaml
 
 FUSED = "fused"
+
+_PLAIN = re.compile(r"[\w./][\w./-]*")
 
 Share = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 Weight = Annotated[float, pydantic.Field(ge=0.0)]
@@ -214,12 +217,12 @@ def parse_config(text: str) -> Config:
 
 
 def _quoted(value: Any) -> Any:
-    """The value with every text in quotes that holds more than printable characters, which YAML would not keep."""
+    """The value with every text in quotes but plain words and paths: ruamel cannot read all that it writes."""
     if isinstance(value, dict):
         return {_quoted(key): _quoted(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_quoted(item) for item in value]
-    return DoubleQuotedScalarString(value) if isinstance(value, str) and not value.isprintable() else value
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not _PLAIN.fullmatch(value) else value
 
 
 def needs_fusion(head: HeadConfig) -> bool:

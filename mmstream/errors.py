@@ -17,6 +17,10 @@ class ConfigError(MmstreamError):
     """The configuration has problems; the message lists all of them, each with its path and line."""
 
 
+class UsageError(MmstreamError):
+    """The command line is wrong (exit code 2)."""
+
+
 class RecordError(Exception):
     """One record cannot be processed; it becomes a dead letter and the job goes on.
 

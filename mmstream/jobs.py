@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import logging
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmstream import parts
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, UsageError
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _PROGRESS_SECONDS = 0.5
@@ -51,21 +50,17 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     """Beam's options from the flags that the job itself does not know; runs in process unless a runner is named.
 
     Raises:
-        MmstreamError: Beam does not know a flag either.
+        UsageError: Beam does not know a flag either.
     """
     options = PipelineOptions(list(flags))
     known = {name for kind in PipelineOptions.__subclasses__() for name in options.view_as(kind).get_all_options()}
     for flag in flags:
         name = flag.removeprefix("--").removeprefix("no_").partition("=")[0]
         if flag.startswith("--") and name not in known:
-            raise UnknownFlagError(f"unknown option {flag.partition('=')[0]!r}, which Beam does not know either")
+            raise UsageError(f"unknown option {flag.partition('=')[0]!r}, which Beam does not know either")
     if options.view_as(StandardOptions).runner in (None, "DirectRunner", "direct"):
         options.view_as(StandardOptions).runner = _IN_PROCESS
     return options
-
-
-class UnknownFlagError(MmstreamError):
-    """A flag that neither mmstream nor Beam knows: wrong usage."""
 
 
 def new_run() -> str:
@@ -81,7 +76,8 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
         MmstreamError: a stage raised one.
         RuntimeError: anything else went wrong in a stage.
     """
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    for library in ("absl", "apache_beam", "tensorflow"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -161,8 +157,3 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
             "Run the same command again; if this repeats, it is a bug"
         )
     return books
-
-
-def say(message: str) -> None:
-    """A line for the person at the terminal."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal output

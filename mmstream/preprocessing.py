@@ -14,6 +14,7 @@ from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 from mmstream.media import Media
 from mmstream.records import Record, digest_of
+from mmstream.transform_graph import TransformGraph, load_transform_graph
 
 PRESENT = "present"
 Decoded = Mapping[str, "dict[str, Any] | None"]
@@ -206,15 +207,8 @@ class Preprocessor:
         return {key: value.numpy() for key, value in self._graph(inputs).items()}
 
     @functools.cached_property
-    def _graph(self) -> Any:
-        import tensorflow as tf
-
-        loaded = tf.saved_model.load(files.join(self._transform, "transform_fn"))
-
-        def call(inputs: Mapping[str, Any], keep: Any = loaded) -> Any:
-            return keep.transform_fn(dict(inputs))
-
-        return call
+    def _graph(self) -> TransformGraph:
+        return load_transform_graph(files.join(self._transform, "transform_fn"))
 
     def _read_fitted(self, name: str, field: Field) -> Fitted:
         path = files.join(self._transform, "transform_fn", "assets", name)

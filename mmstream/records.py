@@ -62,8 +62,8 @@ class DeadLetter:
     fingerprint: str = ""
 
     def to_json(self) -> str:
-        """One line of a dead-letter file; half a surrogate pair, as in the name of a file, is escaped."""
-        return _escaped(json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True))
+        """One line of a dead-letter file."""
+        return json_line(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> DeadLetter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from mmstream.records import digest_of
 from mmstream.trained_model import TrainedModel, digest_of_weights, expected_arrays, versions_of, write_model_json
 
 
-def train(config: Config, examples_path: str, output: str, *, verbose: int | str = "auto") -> TrainedModel:
+def train(config: Config, examples_path: str, output: str, *, verbose: int | None = None) -> TrainedModel:
     """Train the network that a config describes and save the model.
 
     Args:
         config: whose `fields` are those that the examples were made with.
         examples_path: output of `mmstream preprocess`.
         output: local directory of the model.
-        verbose: of Keras' `fit`.
+        verbose: of Keras' `fit`; by default a progress bar on a terminal, and a line an epoch elsewhere.
 
     Raises:
         MmstreamError: examples and config do not fit, there is nothing to train on, or the output is something else.
@@ -50,19 +51,20 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | str
         steps = min(steps, config.training.steps_per_epoch)
     model.compile(optimizer=make_optimizer(config, steps))
 
-    training_data = _training_data(config, preprocessor, examples_path, counts["train"]).take(steps)
+    checkpoint = Checkpoint(work, config)
+    training_data = _training_data(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
     validation_data = None
     if counts["validation"]:
-        validation_data = _validation_data(config, preprocessor, examples_path)
-    checkpoint = Checkpoint(work, config)
+        validation_data = _validation_data(config, preprocessor, examples_path, counts["validation"])
     if checkpoint.epoch < config.training.epochs and not checkpoint.stopped:
         model.fit(
             training_data,
             validation_data=validation_data,
+            shuffle=False,  # the data is shuffled already
             epochs=config.training.epochs,
             initial_epoch=checkpoint.epoch,
             callbacks=[checkpoint, keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False)],
-            verbose=verbose,
+            verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     else:
         model.build()
@@ -192,6 +194,7 @@ def save_model(
     config: Config, composition: Composition, examples_path: str, output: str, checkpoint: Checkpoint
 ) -> TrainedModel:
     """Write a model directory: network, preprocessing, calibration, golden records, and model.json last of all."""
+    files.remove(files.join(output, "golden", "expected.npz"))  # of a run that was interrupted while it was saving
     network_path = Path(output) / "network.keras"
     composition.inference.save(network_path)
     files.write_bytes(files.join(output, "config.yaml"), config.to_yaml().encode())
@@ -230,6 +233,7 @@ def save_model(
     if records:
         expected = expected_arrays(model, records, golden.golden_media(output))
         golden.write_expected(output, expected)
+    about["golden"] = len(records)
     write_model_json(output, about)
     return TrainedModel(output)
 
@@ -243,22 +247,31 @@ def calibrate(model: TrainedModel, examples_path: str) -> dict[str, Any]:
     }
 
 
-def _training_data(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:
+def _training_data(
+    config: Config, preprocessor: Preprocessor, examples_path: str, count: int, first_epoch: int, steps: int
+) -> Any:
+    """Batches of an epoch; after an interruption others than at the beginning."""
+    import tensorflow as tf
+
     data = examples.training_batches(
         examples.shards_of(examples_path, "train"),
         _specs(config, preprocessor),
         preprocessor.fields,
         batch_size=config.training.batch_size,
-        seed=config.training.seed,
+        seed=config.training.seed + first_epoch,
         count=count,
     )
-    return data.map(lambda tensors: _inputs(config, tensors))
+    data = data.map(lambda tensors: _inputs(config, tensors)).take(steps)
+    return data.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: str) -> Any:
+def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:
+    import tensorflow as tf
+
     shards = examples.shards_of(examples_path, "validation")
-    data = examples.batches(shards, _specs(config, preprocessor), config.training.batch_size)
-    return data.map(lambda tensors: _inputs(config, tensors))
+    size = config.training.batch_size
+    data = examples.batches(shards, _specs(config, preprocessor), size).map(lambda tensors: _inputs(config, tensors))
+    return data.apply(tf.data.experimental.assert_cardinality(-(-count // size)))
 
 
 def _specs(config: Config, preprocessor: Preprocessor) -> dict[str, Any]:

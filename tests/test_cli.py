@@ -86,9 +86,10 @@ def test_check_says_on_which_line_a_config_is_wrong(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"mmstream: {path} has 5 problems:\n"
         "  --set golden: expected an integer; found 'many'\n"
-        '  line 2, fields: expected keys and values; found ["a"]\n'
-        "  line 4, model.encoders: name at least one encoder\n"
-        "  line 5, trainign: unknown key 'trainign'. Did you mean 'training'? "
+        '  line 3, fields.a: expected keys and values; found ["a"]\n'
+        "  line 4, model: without heads or objectives there is nothing to train\n"
+        "  line 5, model.encoders: name at least one encoder\n"
+        "  line 6, trainign: unknown key 'trainign'. Did you mean 'training'? "
         "There is: fields, golden, model, source, split, training.\n"
     )
 

@@ -238,7 +238,7 @@ def test_a_misspelt_section_does_not_hide_the_problems_of_the_others(problems):
     ]
 
 
-@settings(deadline=None, max_examples=2000)
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(["epochs", "validation", "golden", "width", "fusion", "weight", "length", "min_count"])))
 def test_every_typing_error_is_reported_on_its_line(tmp_path_factory, misspelt):
     text, expected = SOUND, set()
@@ -742,6 +742,8 @@ def dump(data):
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sampled_from(
     [
+        "?0",
+        "long words " * 40,
         "yes",
         "no",
         "~",
@@ -773,7 +775,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=2000)
+@settings(deadline=None)
 @given(
     path=TEXTS,
     column=TEXTS,
@@ -834,7 +836,7 @@ def mutate(data, place, action, key, value):
         data[last] = value
 
 
-@settings(deadline=None, max_examples=3000)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.tuples(
@@ -855,7 +857,7 @@ def test_a_mutated_config_is_sound_or_a_config_error(tmp_path_factory, mutations
     sound_or_config_error(path, tiny=tiny)
 
 
-@settings(deadline=None, max_examples=3000)
+@settings(deadline=None, max_examples=100)
 @given(
     st.integers(0, len(SOUND)),
     st.integers(0, 20),

@@ -185,6 +185,12 @@ def test_other_requirements_do_not_matter(install, requires):
     assert not plugin("good").error
 
 
+def test_a_development_version_of_mmstream_counts_as_new_enough(install, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.2.0.dev1")
+    install("good", GOOD % "good_plugin", requires="mmstream>=0.1")
+    assert not plugin("good").error
+
+
 @pytest.mark.parametrize("metadata", ["", "Name: good-plugin\n", "Metadata-Version: 2.1\nName: g\nVersion: one\n"])
 def test_a_plugin_whose_metadata_say_little_is_still_listed(install, metadata, capsys):
     install("good", GOOD % "good_plugin", metadata=metadata)

@@ -12,7 +12,7 @@ from mmstream import components, plugins
 from mmstream.config import FUSED, Config, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.layers import Generation, JoinReadings, ModalityDropout, SharedSpace
+from mmstream.models.layers import Generation, JoinReadings, ModalityDropout, PoolTokens, ZeroAbsent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         tensors = {key: value for key, value in inputs[name].items() if key != "present"}
         encoded = encoder(tensors)
         readings[name] = {**encoded, "present": inputs[name]["present"]}
-    embeddings = SharedSpace(model.width, sorted(model.encoders), name="shared_space")(readings)
+    embeddings = _share(readings, model.width)
     for name, reading in readings.items():
         reading["vector"] = embeddings[name]
 
@@ -142,6 +142,19 @@ def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:
         tensor: keras.Input(shape, dtype=dtype, name=f"{kind}-{field}-{tensor}")
         for tensor, (shape, dtype) in sorted(spec.items())
     }
+
+
+def _share(readings: Mapping[str, Mapping[str, Any]], width: int) -> dict[str, Any]:
+    """Each field's place in the shared space, f_shared(f_field(mean of its tokens)), both affine; zero where absent.
+
+    Source: the joint embedding of Wang et al., "Learning two-branch neural networks" (2017), in its affine form.
+    """
+    shared = keras.layers.Dense(width, name="shared_map")
+    embeddings = {}
+    for name, reading in sorted(readings.items()):
+        vector = shared(PoolTokens(width, name=f"field_map_{name}")(reading["tokens"], reading["mask"]))
+        embeddings[name] = ZeroAbsent(name=f"embedding_{name}")(vector, reading["present"])
+    return embeddings
 
 
 def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:

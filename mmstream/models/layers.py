@@ -10,39 +10,43 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class SharedSpace(keras.layers.Layer):
-    """Pools tokens and maps them into the space that all fields share: f_shared(f_field(mean of tokens)), both affine.
+class PoolTokens(keras.layers.Layer):
+    """The mean of the tokens that count, through a field's own affine map: f_field.
 
-    One layer serves all fields: `f_field` is theirs alone, `f_shared` is common. An absent field lies at zero.
-
-    Source: the joint embedding of Wang et al., "Learning two-branch neural networks" (2017), in its affine form.
+    Args:
+        width: D.
     """
 
-    def __init__(self, width: int, fields: list[str], **kwargs: Any) -> None:
+    def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
-        self.fields = sorted(fields)
-        self.field_maps = {name: keras.layers.Dense(width, name=f"field_{name}") for name in self.fields}
-        self.shared_map = keras.layers.Dense(width, name="shared")
+        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
-    def build(self, readings_shape: Mapping[str, Any]) -> None:
-        """Build every map for tokens [B, T, D]."""
-        for name in self.fields:
-            self.field_maps[name].build((None, readings_shape[name]["tokens"][-1]))
-        self.shared_map.build((None, self.width))
+    def build(self, tokens_shape: Any, counted_shape: Any) -> None:
+        """Build for tokens [B, T, D]."""
+        self.projection.build((None, tokens_shape[-1]))
 
-    def call(self, readings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """{field: {"tokens" [B, T, D], "mask" [B, T], "present" [B]}} → {field: float[B, D]}."""
-        embeddings = {}
-        for name in self.fields:
-            tokens, mask = readings[name]["tokens"], readings[name]["mask"]
-            weight = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
-            count = ops.maximum(ops.sum(weight, 1), 1)
-            pooled = ops.sum(ops.where(weight > 0, tokens, 0) * weight, 1) / count
-            vector = self.shared_map(self.field_maps[name](pooled))
-            present = ops.expand_dims(ops.cast(readings[name]["present"], vector.dtype), -1)
-            embeddings[name] = ops.where(present > 0, vector, 0)
-        return embeddings
+    def call(self, tokens: Any, counted: Any) -> Any:
+        """Tokens float[B, T, D] and their mask float[B, T] (an argument named `mask` would be Keras' own) → [B, D]."""
+        weight = ops.expand_dims(ops.cast(counted, tokens.dtype), -1)
+        count = ops.maximum(ops.sum(weight, 1), 1)
+        return self.projection(ops.sum(ops.where(weight > 0, tokens, 0) * weight, 1) / count)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="mmstream")
+class ZeroAbsent(keras.layers.Layer):
+    """A vector, or zero where its field is absent."""
+
+    def build(self, vector_shape: Any, present_shape: Any) -> None:
+        """Has no weights."""
+
+    def call(self, vector: Any, present: Any) -> Any:
+        """float[B, D], float[B] → float[B, D]."""
+        return ops.where(ops.expand_dims(present, -1) > 0, vector, 0)
 
 
 @keras.saving.register_keras_serializable(package="mmstream")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmstream.interfaces import RESERVED_IDS
-from mmstream.testing.network import ROWS, WIDTH, FieldPartContract, assert_close, predict, rows_of, symbols_of
+from mmstream.testing.network import LAYER, ROWS, WIDTH, FieldPartContract, assert_close, predict, rows_of, symbols_of
 
 
 class EncoderContract(FieldPartContract):
@@ -82,7 +82,7 @@ class EncoderContract(FieldPartContract):
             for name, array in inputs.items()
         }
         symbols = symbols_of(longer)
-        lengthened = keras.Model(symbols, network.layers[-1](symbols))
+        lengthened = keras.Model(symbols, network.get_layer(LAYER)(symbols))
         expected, found = predict(network, inputs), predict(lengthened, longer)
         count = expected["mask"].shape[1]
         assert not found["mask"][:, count:].any()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from mmstream.testing.network import WIDTH, NetworkContract, assert_close, assert_finite, predict
+from mmstream.testing.network import LAYER, WIDTH, NetworkContract, assert_close, assert_finite, predict
 
 _TOKENS = {"image": 4, "sound": 1, "text": 3}
 _SUBSETS = np.array(list(itertools.product((0, 1), repeat=len(_TOKENS))), np.float32)
@@ -83,6 +83,6 @@ class FusionContract(NetworkContract):
 
     def test_the_order_in_which_fields_are_given_does_not_matter(self, network: keras.Model) -> None:
         readings = self.inputs()
-        layer = network.layers[-1]
+        layer = network.get_layer(LAYER)
         found = layer({name: readings[name] for name in reversed(self.fields)})
         np.testing.assert_allclose(found, predict(network, readings)["fused"], rtol=1e-5, atol=1e-6)

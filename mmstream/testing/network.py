@@ -21,8 +21,8 @@ WIDTH = 8
 """D in the contracts."""
 ROWS = 5
 """B in the contracts."""
-LAYER = "heads_contract"
-"""The layer's name, as the composer gives one."""
+LAYER = "contract"
+"""The name that the layer is given, as the composer gives it one."""
 POLICIES = ("float32", "mixed_bfloat16")
 
 

@@ -48,7 +48,9 @@ class Contrastive(keras.layers.Layer):
     def build(self, tensors_shape: Any) -> None:
         """Make the scale, as its logarithm."""
         initial = keras.initializers.Constant(-float(np.log(self.temperature)))
-        self.log_scale = self.add_weight(shape=(), initializer=initial, name="log_scale", dtype="float32", autocast=False)
+        self.log_scale = self.add_weight(
+            shape=(), initializer=initial, name="log_scale", dtype="float32", autocast=False
+        )
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
         """{"embeddings.<field>": float[B, D], "present.<field>": float32[B], …} → float32 scalar."""

@@ -36,7 +36,7 @@ class Cnn(keras.layers.Layer):
         width: int,
         *,
         filters: tuple[Filters, ...] = (32, 64, 128, 256),
-        dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.1,
+        dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.2,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -120,7 +120,7 @@ def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:
         values,
         default_value=UNKNOWN - RESERVED_IDS,
         top_k=max_values,
-        frequency_threshold=min_count,
+        frequency_threshold=min_count if min_count > 1 else None,
         vocab_filename=name,
     )
     return tf.RaggedTensor.from_sparse(found) + RESERVED_IDS

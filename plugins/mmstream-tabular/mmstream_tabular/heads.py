@@ -54,7 +54,7 @@ class Classification(_LogitsHead):
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
 
-    def __init__(self, classes: int, *, dropout: Share = 0.1, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
+    def __init__(self, classes: int, *, dropout: Share = 0.3, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
         super().__init__(classes, 0.0, dropout, **kwargs)
         self.classes = classes
         self.label_smoothing = label_smoothing
@@ -127,7 +127,7 @@ class Tagging(_LogitsHead):
     label_type: ClassVar[LabelType] = "strings"
     score_type: ClassVar[LabelType] = "numbers"
 
-    def __init__(self, tags: int, *, dropout: Share = 0.1, **kwargs: Any) -> None:
+    def __init__(self, tags: int, *, dropout: Share = 0.3, **kwargs: Any) -> None:
         # A record has about one tag in V: begin there rather than at one half.
         super().__init__(tags, -float(np.log(max(tags, 2))), dropout, **kwargs)
         self.tags = tags

@@ -75,7 +75,7 @@ class Text(Field):
             raw["tokens"],
             default_value=UNKNOWN - RESERVED_IDS,
             top_k=self.max_vocabulary,
-            frequency_threshold=self.min_count,
+            frequency_threshold=self.min_count if self.min_count > 1 else None,
             vocab_filename=name,
         )
         ids = tf.RaggedTensor.from_sparse(found) + RESERVED_IDS
