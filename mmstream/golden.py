@@ -13,7 +13,7 @@ import numpy as np
 from mmstream import files
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
-from mmstream.records import Record, printable
+from mmstream.records import Record, json_line, printable
 
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-3
@@ -49,7 +49,7 @@ def write_golden(output: str, records: Sequence[Record], preprocessor: Preproces
                 path = f"media/{hashlib.sha256(data).hexdigest()[:32]}"
                 files.write_bytes(files.join(output, "golden", path), data)
                 columns[column] = path
-        lines.append(json.dumps({"id": record.id, **printable(columns)}, ensure_ascii=False, sort_keys=True))
+        lines.append(json_line({"id": record.id, **printable(columns)}))
     files.write_bytes(files.join(output, "golden", "records.jsonl"), "".join(f"{line}\n" for line in lines).encode())
 
 

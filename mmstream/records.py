@@ -118,6 +118,19 @@ def _nested(value: Any) -> str:
         return "nested too deeply"
 
 
+def json_line(value: Any) -> str:
+    r"""A JSON-like value as one line, by whoever's idea of a line.
+
+    What some readers take for a line's end (U+0085, U+2028, U+2029) is escaped; so is half a surrogate pair, as in the
+    name of a file, which no encoding has.
+
+    >>> print(json_line({"b": "cat\u2028", "a": 1}))
+    {"a": 1, "b": "cat\u2028"}
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return re.sub("[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def digest_of(value: Any, *media: bytes) -> str:
     """A digest of any JSON-like value and the media that belong to it; it never raises.
 
