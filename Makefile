@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mmstream beam_jobs plugins tests examples benchmarks
+SOURCES := mmstream beam_jobs plugins tests examples benchmarks conftest.py
+EMOJI := examples/emoji
+DEMO := build/demo
 
 .PHONY: install demo test check
 
@@ -15,12 +17,21 @@ install: .venv/installed
 		--requirement requirements.txt --editable '.[dev]'
 	touch $@
 
+demo: install
+	$(BIN)/mmstream preprocess $(EMOJI)/config.yaml --output $(DEMO)/examples
+	$(BIN)/mmstream train $(EMOJI)/config.yaml --examples $(DEMO)/examples --output $(DEMO)/model
+	$(BIN)/mmstream evaluate $(DEMO)/model --examples $(DEMO)/examples
+	$(BIN)/mmstream label $(DEMO)/model --input $(EMOJI)/to_label/manifest.jsonl --output $(DEMO)/labelled
+	$(BIN)/python $(EMOJI)/page.py --labels $(DEMO)/labelled/labels --dead-letters $(DEMO)/labelled/dead_letters \
+		--metrics $(DEMO)/model/evaluation/test/metrics.json --manifest $(EMOJI)/to_label/manifest.jsonl \
+		--output $(DEMO)/page.html
+
 test: install
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 check: install
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile

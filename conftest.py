@@ -1,9 +1,15 @@
-"""Fixtures that every test of this repository may use."""
+"""What every test of this repository may use."""
 
+import atexit
+import gc
 import os
 from pathlib import Path
 
 import pytest
+
+# tensorflow-transform leaves protocol buffers in reference cycles; freed after the protobuf module itself, at the very
+# end, they crash the process (exit code 139) when all tests have passed.
+atexit.register(gc.freeze)
 
 
 @pytest.fixture(scope="session")

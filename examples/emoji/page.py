@@ -166,7 +166,8 @@ def read_dead_letters(folder: Path) -> list[Trouble]:
     letters = [
         json.loads(line)
         for path in sorted(folder.glob("part-*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if line
     ]
     return [as_trouble(letter) for letter in sorted(letters, key=lambda letter: in_order(letter.get("origin") or ""))]
 

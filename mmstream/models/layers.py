@@ -73,7 +73,7 @@ class ModalityDropout(keras.layers.Layer):
         """{field: float32[B]} → {field: float32[B]}."""
         names = sorted(present)
         if not training or self.rate == 0:
-            return {name: ops.identity(present[name]) for name in names}
+            return dict(present)
         stacked = ops.stack([present[name] for name in names], axis=1)
         drawn = keras.random.uniform(ops.shape(stacked), seed=self.seed_generator)
         kept = ops.where(drawn >= self.rate, stacked, 0.0)

@@ -403,15 +403,17 @@ def test_the_picture_within_an_icon_counts_and_not_what_the_icon_says():
 
 
 def test_no_other_program_is_called_for_a_picture_within_a_picture(monkeypatch):
-    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: pytest.fail("a program was called"))
+    called = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args: called.append(args))
     inner = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
 
     def entry(group: int, number: int, data: bytes) -> bytes:
         return struct.pack(">BBBH", 0x1C, group, number, len(data)) + data
 
-    head = entry(3, 20, b"\0\x0a") + entry(3, 30, b"\0\x0a") + entry(3, 60, b"\1\0") + entry(3, 120, b"\5\0")
+    head = entry(3, 20, b"\0\x0a") + entry(3, 30, b"\0\x0a") + entry(3, 60, b"\1\0") + entry(3, 120, b"\5")
     with pytest.raises(ValueError, match=r"no picture|is broken"):
-        Image(size=(8, 8)).decode(head + entry(8, 10, inner))
+        Image(size=(8, 8)).decode(head + entry(8, 10, inner) + bytes(5))
+    assert not called
 
 
 def test_the_largest_file_is_what_max_bytes_says():

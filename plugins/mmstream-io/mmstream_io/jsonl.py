@@ -101,10 +101,11 @@ def _row(origin: str, line: bytes, whole: bool) -> Row:
     if not whole:
         error = ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
         return Row(origin, None, line[:_RAW_BYTES], error)
-    raw: bytes | str = line.rstrip(b"\r\n")
+    line = line.rstrip(b"\r\n")
+    raw: bytes | str = line
     try:
-        raw = raw.decode("utf-8")
-        columns = json.loads(raw, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        raw = text = line.decode("utf-8")
+        columns = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
         if not isinstance(columns, dict):
             raise ValueError(f"expected a JSON object; found {type(columns).__name__}")
     except ValueError as error:  # malformed JSON and malformed UTF-8 are ValueErrors

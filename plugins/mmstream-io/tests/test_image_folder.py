@@ -162,11 +162,21 @@ def test_an_empty_a_missing_folder_and_a_file_are_errors_that_name_it(tmp_path):
 
 
 def test_a_folder_on_another_filesystem_is_read_through_beam(memory_files, monkeypatch):
-    names = ["1.png", "cat/1.png", "cat/big/2.JPG", "cat/3.png", "cat/.hidden.png", "cat/notes.txt", "dög/1.png"]
+    names = [
+        "1.png",
+        "cat/1.png",
+        "cat/big/2.JPG",
+        "cat/3.png",
+        "cat/.hidden.png",
+        "cat/notes.txt",
+        "dög/1.png",
+        "z.png",
+    ]
     memory_files.update({f"memory://bucket/pictures/{name}": name.encode() for name in names})
     memory_files["memory://bucket/pictures-too/cat/1.png"] = b"another folder"
     whole = pairs_of("memory://bucket/pictures")
     expected = {"1.png": None, "cat/1.png": "cat", "cat/3.png": "cat", "cat/big/2.JPG": "cat", "dög/1.png": "dög"}
+    expected["z.png"] = None
     assert dict(whole) == expected
     assert len(whole) == len(expected)
     monkeypatch.setattr(image_folder, "SPLIT_ROWS", 2)

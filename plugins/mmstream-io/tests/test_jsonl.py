@@ -121,6 +121,7 @@ def test_values_come_as_json_has_them(read):
 
 def test_a_line_that_is_too_long_is_an_error_of_its_own(read, monkeypatch):
     monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 20)
+    monkeypatch.setattr(jsonl, "_BLOCK_BYTES", 64)
     fits = b'{"a": "' + b"x" * 11 + b'"}'
     assert len(fits) == 20
     rows = read(fits + b'\n{"a": "' + b"x" * 5_000 + b'"}\n' + fits + b"\n" + fits + b" ")

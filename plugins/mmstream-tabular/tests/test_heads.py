@@ -195,6 +195,12 @@ def test_the_metrics_hold_where_a_single_tag_occurs():
     }
 
 
+def test_a_probability_that_just_reaches_its_threshold_counts_in_labels_and_metrics_alike():
+    head, predictions, calibration = Tagging(1), {"logits": np.zeros((1, 1), np.float32)}, {"thresholds": [0.5]}
+    assert head.decode(predictions, Fitted(("cat",)), calibration) == [(["cat"], [0.5])]
+    assert head.evaluate(predictions, hot([1]), Fitted(("cat",)), calibration)["micro_f1"] == 1
+
+
 def test_the_metrics_hold_for_a_single_record_that_has_every_tag():
     found = Tagging(2).evaluate(logits_of([[0.9, 0.1]]), hot([1, 1]), ANIMALS, {"thresholds": [0.5, 0.5]})
     assert found == {"map": 1.0, "micro_f1": pytest.approx(2 / 3), "macro_f1": 0.5}

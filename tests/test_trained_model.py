@@ -1,0 +1,154 @@
+"""A model: one preprocessing path, golden records that prove it, and a door for Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_road import emoji_rows, read_rows, run, write_manifest
+
+import mmstream
+from mmstream import examples
+from mmstream.errors import MmstreamError
+from mmstream.media import Media
+from mmstream.records import Record
+from mmstream.transform_graph import load_transform_graph
+
+
+@pytest.fixture
+def copy(road, tmp_path):
+    """A copy of the model that a test may damage."""
+    shutil.copytree(road.model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_one_record_gives_equal_tensors_wherever_it_goes(road):
+    import tensorflow as tf
+
+    model = mmstream.load(road.model, embeddings=True)
+    everything = model.all_fields
+    row = emoji_rows(1)[0]
+    found = {}
+    for split in ("train", "validation", "test"):
+        for serialised in examples.read_examples(examples.shards_of(str(road.examples), split)):
+            parsed = examples.parse(serialised, everything.specs)
+            name = examples.parse_texts(tf.expand_dims(serialised, 0), ["_id"])["_id"][0].numpy().decode()
+            if name == row["id"]:
+                found = tf.nest.map_structure(lambda tensor: tensor.numpy(), parsed)
+    assert found
+
+    media = Media(str(road.folder / "data"))
+    record = Record(row["id"], "here", row)
+    by_path = everything.tensors([everything.decode(everything.load(record, media).values)], 4)
+    pixels = (road.folder / "data" / row["image"]).read_bytes()
+    values = {**row, "image": pixels}
+    by_bytes = model.preprocessor.tensors([model.preprocessor.decode({n: values[n] for n in ("image", "text")})], 4)
+    for field, tensors in found.items():
+        for tensor, value in tensors.items():
+            np.testing.assert_array_equal(value, by_path[field][tensor][0], err_msg=f"{field}/{tensor}")
+            if field in by_bytes:
+                np.testing.assert_array_equal(value, by_bytes[field][tensor][0], err_msg=f"{field}/{tensor}")
+
+
+def test_python_and_the_job_give_equal_labels(road, tmp_path):
+    rows = emoji_rows(5)
+    manifest = write_manifest(road.folder / "data" / "five.jsonl", rows)
+    run("label", road.model, "--input", manifest, "--output", tmp_path / "out")
+    inputs = [{"id": row["id"], "image": str(road.folder / "data" / row["image"])} for row in rows]
+    by_python = {row["id"]: row for row in mmstream.load(road.model).label(inputs)}
+    for row in read_rows(tmp_path / "out"):
+        assert {**by_python[row["id"]], "_origin": ""} == {**row, "_origin": ""}
+
+
+def test_python_gets_a_dead_letter_in_place_of_a_row_that_fails(road):
+    good = str(road.folder / "data" / emoji_rows(1)[0]["image"])
+    first, second, third = mmstream.load(road.model).label([{"image": good}, {"image": "no.png"}, {"image": b"?"}])
+    assert first["group"]
+    assert isinstance(second, mmstream.DeadLetter)
+    assert "cannot open" in second.message
+    assert isinstance(third, mmstream.DeadLetter)
+
+
+def test_labelling_in_python_needs_no_beam(road):
+    good = str(road.folder / "data" / emoji_rows(1)[0]["image"])
+    code = (
+        "import sys, mmstream\n"
+        f"row, = mmstream.load({str(road.model)!r}).label([{{'image': {good!r}}}])\n"
+        "assert row['group'], row\n"
+        "assert not {'apache_beam', 'tensorflow_transform'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_verify_finds_a_sound_model_sound(road, capsys):
+    assert run("verify", road.model) == 0
+    assert "reproduces its golden records" in capsys.readouterr().err
+
+
+def test_a_model_whose_golden_records_come_out_otherwise_refuses_to_label(copy, road, tmp_path, capsys):
+    with np.load(copy / "golden" / "expected.npz") as archive:
+        arrays = dict(archive)
+    arrays["outputs/heads/group/logits"] = arrays["outputs/heads/group/logits"] + 1
+    np.savez(copy / "golden" / "expected.npz", **arrays)
+    manifest = write_manifest(road.folder / "data" / "one.jsonl", emoji_rows(1))
+    assert run("label", copy, "--input", manifest, "--output", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "outputs/heads/group/logits: differs by 1" in message
+    assert run("verify", copy) == 1
+
+
+def test_golden_records_that_are_gone_are_missed(copy):
+    (copy / "golden" / "records.jsonl").unlink()
+    with pytest.raises(MmstreamError, match=r"golden records .* are not all there"):
+        mmstream.load(copy).prepare()
+
+
+def test_a_damaged_network_is_named(copy):
+    (copy / "network.keras").write_bytes(b"nothing")
+    with pytest.raises(MmstreamError, match=r"network\.keras cannot be loaded"):
+        mmstream.load(copy).prepare()
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    with pytest.raises(MmstreamError, match="is not a model that `mmstream train` finished"):
+        mmstream.load(tmp_path)
+
+
+def test_a_fitted_transform_that_reaches_for_files_is_not_loaded(tmp_path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    target = str(tmp_path / "written")
+
+    def transform_fn(text: tf.Tensor) -> tf.Tensor:
+        tf.io.write_file(target, text)
+        return text
+
+    module.transform_fn = tf.function(transform_fn, input_signature=[tf.TensorSpec([], tf.string)])
+    tf.saved_model.save(module, str(tmp_path / "graph"))
+    with pytest.raises(MmstreamError, match="has the operations WriteFile"):
+        load_transform_graph(str(tmp_path / "graph"))
+    assert not (tmp_path / "written").exists()
+
+
+def test_metrics_are_written_where_the_design_says(road):
+    assert run("evaluate", road.model, "--examples", road.examples) == 0
+    metrics = json.loads((road.model / "evaluation" / "test" / "metrics.json").read_text())
+    assert metrics["split"] == "test"
+    assert metrics["records"] > 0
+    assert set(metrics["heads"]["group"]) == {"accuracy", "macro_f1", "reads"}
+    assert set(metrics["heads"]["keywords"]) == {"map", "micro_f1", "macro_f1", "reads"}
+    assert set(metrics["heads"]["caption"]) == {"bleu4", "chrf", "exact", "reads"}
+    assert metrics["heads"]["caption"]["reads"] == ["image"]
+    assert set(metrics["retrieval"]) == {"image->text", "text->image"}
+    assert set(metrics["retrieval"]["image->text"]) == {"r@1", "r@5", "r@10", "candidates"}
+
+
+def test_examples_of_other_preprocessing_are_refused(copy, road, capsys):
+    (copy / "transform" / "fingerprint").write_text("another")
+    assert run("evaluate", copy, "--examples", road.examples) == 1
+    assert "made by other preprocessing" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""Training: goes on after an interruption, stops early, and takes records that lack a field or a target."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from small_road import CONFIG, emoji_rows, run, write_manifest
+
+from mmstream import training
+from mmstream.config_file import load_config
+from mmstream.errors import MmstreamError
+
+
+def history(model):
+    return list(csv.DictReader((model / "history.csv").open()))
+
+
+def test_a_trained_model_holds_all_that_it_needs(road):
+    names = {path.name for path in road.model.iterdir()}
+    assert names >= {"network.keras", "config.yaml", "transform", "golden", "model.json", "history.csv", "logs"}
+    assert [row["epoch"] for row in history(road.model)] == ["1", "2"]
+    assert {"caption_loss", "val_caption_loss", "val_loss", "align_loss"} <= set(history(road.model)[0])
+
+
+def test_equal_seeds_train_equal_models(road, tmp_path):
+    assert run("train", road.config, "--examples", road.examples, "--output", tmp_path / "again") == 0
+    losses = [[round(float(row["loss"]), 2) for row in history(model)] for model in (road.model, tmp_path / "again")]
+    assert losses[0] == losses[1]
+
+
+def test_an_interrupted_training_goes_on_where_it_stopped(road, tmp_path, monkeypatch):
+    config = load_config(str(road.config), ["training.epochs=3"])
+    save = training.Checkpoint.on_epoch_end
+
+    def interrupted(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Checkpoint, "on_epoch_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, str(road.examples), str(tmp_path / "model"))
+    assert not (tmp_path / "model" / "model.json").exists()
+
+    begun = []
+    start = training.Checkpoint.on_train_begin
+
+    def watched(self, logs=None):
+        start(self, logs)
+        begun.append(int(self.model.optimizer.iterations))
+
+    monkeypatch.setattr(training.Checkpoint, "on_train_begin", watched)
+    trained = training.train(config, str(road.examples), str(tmp_path / "model"))
+    steps = json.loads((road.examples / "preprocess.json").read_text())["splits"]["train"] // 32
+    assert begun == [2 * steps]
+    assert [row["epoch"] for row in history(tmp_path / "model")] == ["1", "2", "3"]
+    assert trained.about["epochs"] == 3
+
+
+def test_a_finished_training_is_not_done_again(road, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it was trained again"))
+    assert run("train", road.config, "--examples", road.examples, "--output", road.model) == 0
+
+
+def test_training_stops_early_and_keeps_the_best_weights(road, tmp_path):
+    config = load_config(
+        str(road.config),
+        [
+            "training.epochs=9",
+            "training.early_stopping={patience: 2}",
+            "training.optimizer={use: sgd, learning_rate: 0}",
+        ],
+    )
+    trained = training.train(config, str(road.examples), str(tmp_path / "model"))
+    assert trained.about["epochs"] < 9
+    assert trained.about["best_epoch"] == trained.about["epochs"] - 2
+
+
+def test_an_unknown_monitor_is_named(road, tmp_path):
+    config = load_config(str(road.config), ["training.early_stopping={monitor: val_los}"])
+    with pytest.raises(MmstreamError, match=r"there is no 'val_los'; there is .*val_loss"):
+        training.train(config, str(road.examples), str(tmp_path / "model"))
+
+
+def test_another_config_does_not_go_into_the_same_directory(road, capsys):
+    more = ("--set", "training.epochs=5", "--examples", road.examples, "--output", road.model)
+    assert run("train", road.config, *more) == 1
+    assert "another config or other examples" in capsys.readouterr().err
+
+
+def test_examples_of_other_fields_are_refused(road, tmp_path, capsys):
+    more = ("--set", "fields.text.length=9", "--examples", road.examples, "--output", tmp_path / "model")
+    assert run("train", road.config, *more) == 1
+    assert "other settings of the fields text" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+FUSED = """
+  fusion: {{use: {fusion}}}
+  heads:
+    group: {{use: classification}}
+    keywords: {{use: tagging, reads: [image, text]}}
+golden: 3
+training: {{epochs: 1, batch_size: 16, modality_dropout: 0.5}}
+"""
+
+
+@pytest.mark.parametrize("fusion", ["attention", "concat"])
+def test_heads_read_a_fusion_and_records_may_lack_fields_and_targets(road, tmp_path, fusion):
+    rows = emoji_rows(160)
+    for number, row in enumerate(rows):
+        for key in (("image",), ("text",), ("group",), ("keywords",), ("group", "keywords", "text"), (), ())[
+            number % 7
+        ]:
+            del row[key]
+    manifest = write_manifest(road.folder / "data" / "gaps.jsonl", rows)
+    start, _, _ = CONFIG.partition("  heads:")
+    config = tmp_path / "config.yaml"
+    config.write_text(start.format(manifest=manifest) + FUSED.format(fusion=fusion))
+    assert run("preprocess", config, "--output", tmp_path / "examples") == 0
+    assert run("train", config, "--examples", tmp_path / "examples", "--output", tmp_path / "model") == 0
+    assert np.isfinite([float(value) for row in history(tmp_path / "model") for value in row.values()]).all()
+    assert run("label", tmp_path / "model", "--input", manifest, "--output", tmp_path / "out", "--embeddings") == 0
+    about = json.loads((tmp_path / "out" / "label.json").read_text())
+    assert (about["read"], about["labelled"]) == (160, 160)
