@@ -59,7 +59,7 @@ class Media:
             if about.st_size > max_bytes:
                 raise MediaError(f"{path!r} has {about.st_size:,} bytes, more than max_bytes = {max_bytes:,}")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read(max_bytes)
+                return file.read(about.st_size)  # with a larger number Python sets that much memory aside first
         finally:
             os.close(descriptor)
 

@@ -49,6 +49,7 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
     steps = max(counts["train"] // config.training.batch_size, 1)
     if config.training.steps_per_epoch:
         steps = min(steps, config.training.steps_per_epoch)
+    model.build()
     model.compile(optimizer=make_optimizer(config, steps))
 
     checkpoint = Checkpoint(work, config)
@@ -66,8 +67,6 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
             callbacks=[checkpoint, keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False)],
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
-    else:
-        model.build()
     checkpoint.restore_best(model)
     return save_model(config, composition, examples_path, output, checkpoint)
 
@@ -161,6 +160,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Load what an interrupted run left."""
         if self.epoch:
+            self.model.optimizer.build(self.model.trainable_variables)  # only then does it take its state
             self.model.load_weights(self._folder / f"epoch-{self.epoch}.weights.h5")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

@@ -73,7 +73,7 @@ def test_training_stops_early_and_keeps_the_best_weights(road, tmp_path):
         [
             "training.epochs=9",
             "training.early_stopping={patience: 2}",
-            "training.optimizer={use: sgd, learning_rate: 0}",
+            "training.optimizer={use: sgd, learning_rate: 1.0e-12}",
         ],
     )
     trained = training.train(config, str(road.examples), str(tmp_path / "model"))

@@ -163,7 +163,7 @@ class Tagging(_LogitsHead):
         """The tags that reach their thresholds and their probabilities, the likeliest first."""
         thresholds = np.array(calibration["thresholds"])
         rows = []
-        for probabilities in _sigmoid(predictions["logits"]):
+        for probabilities in _sigmoid(predictions["logits"]).astype(np.float32):
             order = np.argsort(-probabilities, kind="stable")
             places = [place for place in order if probabilities[place] >= thresholds[place]]
             rows.append(([fitted.vocabulary[n] for n in places], [float(probabilities[n]) for n in places]))
