@@ -1,0 +1,62 @@
+"""What the README says to type works, in its order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_road import EMOJI, emoji_rows, write_manifest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == language]
+
+
+@pytest.mark.slow
+def test_the_readme_runs_from_top_to_bottom(tmp_path):
+    shutil.copytree(EMOJI / "train" / "twemoji", tmp_path / "twemoji")
+    (tmp_path / "more_pictures").mkdir()
+    rows = [row for row in emoji_rows(700) if row["style"] == "twemoji"]
+    for number, row in enumerate(rows[:3]):
+        shutil.copy(tmp_path / row["image"], tmp_path / "more_pictures" / f"{number}.png")
+    (tmp_path / "more_pictures" / "broken.png").write_bytes(b"no picture")
+    write_manifest(tmp_path / "pictures.jsonl", [*rows, json.loads(blocks("json")[0])][1:])
+    (tmp_path / "pictures.yaml").write_text(blocks("yaml")[0].replace("epochs: 40", "epochs: 1"))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    printed = ""
+    for language, text in BLOCKS:
+        if language == "sh" and "make" not in text:
+            command = ["bash", "-euc", text]
+        elif language == "python":
+            command = [sys.executable, "-c", text]
+        else:
+            continue
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout + done.stderr
+    assert "4 read, 3 labelled, 1 dead-lettered, 0 skipped" in printed
+    assert "failed: cannot open" in printed
+    assert "encoder: cnn" in printed
+
+
+def test_make_knows_the_targets_that_the_readme_names():
+    named = set(re.findall(r"make (install|demo|test|check)\b", (ROOT / "README.md").read_text()))
+    assert named == {"install", "demo", "test", "check"}
+    for target in named:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_map_names_every_folder_of_the_core():
+    text = (ROOT / "README.md").read_text()
+    known = [path for path in (ROOT / "mmstream").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert not [path.name for path in known if f"mmstream/{path.name}/" not in text]
