@@ -114,7 +114,11 @@ class Classification(_LogitsHead):
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
 class Tagging(_LogitsHead):
-    """Predicts `tags`: a sigmoid for each of V tags, binary cross-entropy summed over them.
+    """Predicts `tags`: a sigmoid for each of V tags, binary cross-entropy.
+
+    The loss is that of a given tag on average, so that it weighs as much as other heads' whatever V is.
+
+    Source: the normalisation of Lin et al., "Focal loss for dense object detection" (2017).
 
     A tag is given where its probability reaches its threshold, which is the one with the best F1 on the validation
     split: the tag's own, or, for a rare tag, the one that all tags share.
@@ -142,9 +146,10 @@ class Tagging(_LogitsHead):
         return target["present"]
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
-        """float32[B]: binary cross-entropy, summed over the tags."""
+        """float32[B]: binary cross-entropy, summed over all tags and divided by the number of those given (or 1)."""
         logits, wanted = predictions["logits"], ops.cast(target["hot"], "float32")
-        return ops.sum(ops.softplus(logits) - wanted * logits, axis=-1)
+        each = ops.sum(ops.softplus(logits) - wanted * logits, axis=-1)
+        return each / ops.maximum(ops.sum(wanted, axis=-1), 1.0)
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """{"thresholds": V probabilities}."""
