@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args, rest)
     except UsageError as error:
         parser.error(describe(error))
-    except MmstreamError as error:
+    except (MmstreamError, OSError) as error:  # a full disk, a folder that may not be written
         terminal.say(f"mmstream: {describe(error)}")
         return 1
     except KeyboardInterrupt:

@@ -51,7 +51,7 @@ def open_read(path: str) -> BinaryIO:
         return Path(path).open("rb")
     from apache_beam.io.filesystem import CompressionTypes
 
-    return cast(BinaryIO, _beam().open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+    return cast(BinaryIO, _beam(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
 def read_bytes(path: str) -> bytes:
@@ -62,7 +62,7 @@ def read_bytes(path: str) -> bytes:
 
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
-    return bool(_beam().exists(path)) if is_remote(path) else Path(path).exists()
+    return bool(_beam(path).exists(path)) if is_remote(path) else Path(path).exists()
 
 
 def is_folder(path: str) -> bool:
@@ -79,8 +79,9 @@ def list_files(folder: str) -> Iterator[str]:
     """
     if is_remote(folder):
         base = folder.rstrip("/") + "/"
-        (found,) = _beam().match([base + "**"])
-        yield from sorted(m.path[len(base) :] for m in found.metadata_list if not name(m.path).startswith("."))
+        (found,) = _beam(folder).match([base + "**"])
+        paths = (metadata.path[len(base) :] for metadata in found.metadata_list)
+        yield from sorted(path for path in paths if not re.search(r"(^|/)\.", path))
         return
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
@@ -91,7 +92,7 @@ def list_files(folder: str) -> Iterator[str]:
 def write_bytes(path: str, data: bytes) -> None:
     """Write a file whole or not at all: a reader sees the old bytes or the new ones."""
     if is_remote(path):
-        with _beam().create(path) as file:
+        with _beam(path).create(path) as file:
             file.write(data)
         return
     with _replacing(path) as file:
@@ -110,7 +111,7 @@ def temporary_for(path: str) -> Path:
 def move_in(temporary: Path, path: str) -> None:
     """Put a finished file that `temporary_for` named in its place, whole or not at all."""
     if is_remote(path):
-        with temporary.open("rb") as source, _beam().create(path) as target:
+        with temporary.open("rb") as source, _beam(path).create(path) as target:
             shutil.copyfileobj(source, target, 1 << 20)
         shutil.rmtree(temporary.parent)
         return
@@ -123,7 +124,7 @@ def remove(path: str) -> None:
     """Remove a file; one that is not there is no error."""
     if is_remote(path):
         if exists(path):
-            _beam().delete([path])
+            _beam(path).delete([path])
     else:
         Path(path).unlink(missing_ok=True)
 
@@ -163,7 +164,13 @@ def _temporary_beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
 
 
-def _beam():  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files
+def _beam(path: str):  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files
+    """Beam's filesystems, once it is known that one of them reads such a path."""
     from apache_beam.io.filesystems import FileSystems
 
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        scheme = path.partition("://")[0]
+        raise OSError(f"no filesystem is installed for {scheme}:// (an extra of mmstream may bring it)") from error
     return FileSystems

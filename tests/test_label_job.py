@@ -255,6 +255,12 @@ def test_an_output_that_holds_something_else_is_refused_and_not_touched(road, pi
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_scheme_that_nothing_reads_is_named(road, tmp_path, capsys):
+    assert label(road, "nowhere://bucket/manifest.jsonl", tmp_path / "out") == 1
+    assert "no filesystem is installed for nowhere://" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_usage_ends_with_2(road, tmp_path, capsys):
     assert label(road, "x", tmp_path / "out", "--runer=FlinkRunner") == 2
     assert "--runer" in capsys.readouterr().err
