@@ -27,6 +27,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     Raises:
         MmstreamError: it cannot start, or cannot go on.
     """
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     started = time.monotonic()
     options = jobs.beam_options(beam_flags)
     allowed = parse_share(flags.max_dead_letters)

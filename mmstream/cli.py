@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 
@@ -68,7 +67,6 @@ def _preprocess(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _label(args: argparse.Namespace, rest: list[str]) -> int:
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     from beam_jobs import label
 
     return label.run(args, rest)
