@@ -38,6 +38,8 @@ class Contrastive(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        if len(set(fields)) < len(fields):
+            raise ValueError(f"fields: a field is aligned with others, not with itself; found {', '.join(fields)}")
         self.fields = list(fields)
         self.temperature = temperature
 
