@@ -165,12 +165,11 @@ def _temporary_beside(target: Path) -> Path:
 
 
 def _beam(path: str):  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files
-    """Beam's filesystems, once it is known that one of them reads such a path."""
+    """The filesystem of Beam that reads such a path."""
     from apache_beam.io.filesystems import FileSystems
 
     try:
-        FileSystems.get_filesystem(path)
+        return FileSystems.get_filesystem(path)
     except ValueError as error:
         scheme = path.partition("://")[0]
         raise OSError(f"no filesystem is installed for {scheme}:// (an extra of mmstream may bring it)") from error
-    return FileSystems

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import logging
 import re
 import threading
 import warnings
@@ -16,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmstream import parts
+from mmstream import parts, terminal
 from mmstream.errors import MmstreamError, UsageError
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -76,8 +75,7 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
         MmstreamError: a stage raised one.
         RuntimeError: anything else went wrong in a stage.
     """
-    for library in ("absl", "apache_beam", "tensorflow"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    terminal.quieten_loggers()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -22,7 +22,12 @@ def divert_library_noise() -> None:
     sys.stderr = terminal
     faulthandler.enable(terminal)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name in ("absl", "tensorflow", "apache_beam"):
+    quieten_loggers()
+
+
+def quieten_loggers() -> None:
+    """Let the Python side of TensorFlow, Beam and absl speak of errors only."""
+    for name in ("absl", "apache_beam", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
