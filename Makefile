@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mmstream beam_jobs plugins tests examples benchmarks conftest.py
+SOURCES := mmstream beam_jobs plugins tests examples benchmarks docs conftest.py
 EMOJI := examples/emoji
 DEMO := build/demo
 
-.PHONY: install demo test check
+.PHONY: install demo test check docs
 
 install: .venv/installed
 
@@ -35,3 +35,6 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist loadfile
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import apache_beam as beam
 
-from mmstream import components, files, jobs, parts, plugins
-from mmstream.errors import MmstreamError, choices
-from mmstream.flags import add_label_flags
+from mmstream import books, components, files, jobs, parts, terminal
+from mmstream.errors import MmstreamError, UsageError
+from mmstream.flags import add_label_flags, add_speech_flags
+from mmstream.interfaces import Sink
+from mmstream.labelling import label_records
 from mmstream.media import Media
-from mmstream.stages.label import LabelParts
-from mmstream.stages.reading import Input, ReadRecords, RouteToParts, pieces_of, sample
-from mmstream.terminal import say
+from mmstream.records import DeadLetter, Record
+from mmstream.sources import source_for
+from mmstream.stages.label import LabelParts, label_paths
+from mmstream.stages.reading import (
+    Input,
+    Piece,
+    ReadRecords,
+    RouteToParts,
+    check_row,
+    pieces_of,
+    rows_of,
+    sample,
+)
 from mmstream.trained_model import TrainedModel, versions_of
 
 
@@ -29,62 +43,101 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     started = time.monotonic()
+    if bool(flags.preview) == bool(flags.output):
+        raise UsageError("name an --output, or a --preview, which writes nothing")
     options = jobs.beam_options(beam_flags)
     allowed = parse_share(flags.max_dead_letters)
     model = TrainedModel(flags.model, embeddings=flags.embeddings)
     sink = components.build("sink", flags.sink, {})
     job_input = input_for(model, flags)
-    media = Media(job_input.path if files.is_folder(job_input.path) else files.parent(job_input.path), flags.root)
+    media = Media(files.base(job_input.path), flags.root)
     pieces = pieces_of(job_input)
-    check_input(model, job_input, sample(job_input, pieces))
-    plan = parts.open_output(flags.output, "label", sum(piece.rows for piece in pieces))
-    run_name = jobs.new_run()
+    rows = sample(job_input, pieces)
+    if job_input.use != model.config.source.use and not any(job_input.id in row for row in rows):
+        job_input = dataclasses.replace(job_input, id=None)
+    check_input(model, job_input, rows)
+    if flags.preview:
+        preview(model, job_input, pieces, media, flags.preview)
+        return 0
+    count = sum(piece.rows for piece in pieces)
+    check_sink(flags.output, sink)
+    plan = parts.open_output(flags.output, "label", count)
+    run_name = books.new_run()
 
-    with jobs.progress("label", flags.output, run_name, plan), jobs.pipeline(options) as pipeline:
+    with (
+        jobs.log(flags.output, run_name),
+        jobs.progress("label", flags.output, run_name, count),
+        jobs.pipeline(options) as pipeline,
+    ):
         (
             pipeline
             | beam.Create(pieces)
-            | ReadRecords(job_input, flags.output, run_name)
+            | ReadRecords(job_input, model.preprocessor.reads(), flags.output, run_name)
             | RouteToParts(plan.parts)
             | LabelParts(flags.model, flags.embeddings, flags.sink, media, flags.output, run_name, flags.threads)
         )
 
-    books = jobs.settle(flags.output, run_name, plan, done="labelled")
-    summary = {
-        "read": books.read,
-        "labelled": books.done,
-        "dead_lettered": books.dead_lettered,
-        "skipped": books.skipped,
+    settled = books.settle(flags.output, run_name, plan, done="labelled")
+    counts = {
+        "read": settled.read,
+        "labelled": settled.done,
+        "dead_lettered": settled.dead_lettered,
+        "skipped": settled.skipped,
     }
+    seconds = round(time.monotonic() - started, 3)
     parts.write_json(
         files.join(flags.output, "label.json"),
         {
-            **summary,
-            "rows": books.committed,
-            "dead_letters": books.committed_letters,
-            "of_other_inputs": books.kept,
+            **counts,
+            "rows": settled.committed,
+            "dead_letters": settled.committed_letters,
+            "of_other_inputs": settled.kept,
             "fingerprint": model.fingerprint,
             "plugins": versions_of(model.config),
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": seconds,
         },
     )
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
-    counts = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in summary.items())
-    say(f"{counts} in {time.monotonic() - started:.1f} s → {where}")
-    if books.committed == 0:
-        say("nothing was labelled; see dead_letters/")
+    terminal.summary("label", {**counts, "seconds": seconds, "labels": where})
+    if settled.committed == 0:
+        terminal.fail("nothing was labelled; see dead_letters/")
         return 3
-    if books.committed_letters > allowed(books.read):
-        say(f"{books.committed_letters:,} dead letters are more than --max-dead-letters {flags.max_dead_letters}")
+    if settled.letters > allowed(settled.read):
+        terminal.fail(f"{settled.letters:,} dead letters are more than --max-dead-letters {flags.max_dead_letters}")
         return 3
     return 0
 
 
+def check_sink(output: str, sink: Sink) -> None:
+    """An output holds labels of one format.
+
+    Raises:
+        MmstreamError: an earlier run wrote another.
+    """
+    commit = parts.read_commit(output, 0) if parts.check_output(output, "label") else None
+    if commit and label_paths(0, sink)[0] not in commit.checksums:
+        held = ", ".join(path for path in commit.checksums if path.startswith("labels/"))
+        raise MmstreamError(f"{output} holds labels of another format ({held}); name another --output")
+
+
+def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], media: Media, count: int) -> None:
+    """Show what the first rows would get, and write nothing."""
+    rows = islice(rows_of(job_input, pieces), count)
+    checked = [check_row(row, job_input) for row in rows]
+    records = [item for item in checked if isinstance(item, Record)]
+    labelled = iter(result for _, result in label_records(records, model, media))
+    results = [next(labelled) if isinstance(item, Record) else item for item in checked]
+    for result in results:
+        if isinstance(result, DeadLetter):
+            terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
+    shown = ["id", *(column for head in model.heads for column in (head, f"{head}_score"))]
+    good = [result for result in results if not isinstance(result, DeadLetter)]
+    terminal.show_table(shown, [[row[column] for column in shown] for row in good])
+
+
 def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
-    """What the job reads. The training source's id column and parameters hold where the source is of the same kind."""
+    """What the job reads: with the training source's id column, and its parameters if the source is of that kind."""
     path = flags.input if files.is_remote(flags.input) else os.path.abspath(flags.input)  # noqa: PTH100 - keeps links
-    if not files.exists(path) and not files.is_folder(path):
-        raise MmstreamError(f"there is no {flags.input}")
     use = flags.source or source_for(path)
     rename = {}
     for text in flags.column:
@@ -93,9 +146,7 @@ def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
             raise MmstreamError(f"--column {text}: expected NEW=OLD, as image=path")
         rename[new] = old
     trained = model.config.source
-    if use != trained.use:
-        return Input(use, {}, path, None, rename)
-    return Input(use, trained.parameters, path, trained.id, rename)
+    return Input(use, trained.parameters if use == trained.use else {}, path, trained.id, rename)
 
 
 def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -113,25 +164,6 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     model.preprocessor.check_columns(rows, needed="any")
 
 
-def source_for(path: str) -> str:
-    """The source that reads such a path.
-
-    Raises:
-        MmstreamError: none does.
-    """
-    folder = files.is_folder(path)
-    suffixes: dict[str, str] = {}
-    for name in plugins.names("source"):
-        cls = plugins.find("source", name)
-        if folder and getattr(cls, "reads_folders", False):
-            return name
-        suffixes |= dict.fromkeys(getattr(cls, "suffixes", ()), name)
-    for suffix, name in suffixes.items():
-        if not folder and path.endswith(suffix):
-            return name
-    raise MmstreamError(f"no source reads {path}; name one with --source. {choices(path, plugins.names('source'))}")
-
-
 def parse_share(text: str):  # type: ignore[no-untyped-def]  # a function from records read to letters allowed
     """ "5%" or "20" as a function: how many dead letters are allowed among so many records."""
     try:
@@ -145,8 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
     parser = argparse.ArgumentParser(prog="python -m beam_jobs.label", description=__doc__)
     add_label_flags(parser)
+    add_speech_flags(parser)
     flags, beam_flags = parser.parse_known_args(argv)
-    return run(flags, beam_flags)
+    terminal.set_mode(flags.speech)
+    return terminal.exit_code(parser, lambda: run(flags, beam_flags))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from mmstream.errors import ConfigError, MmstreamError
     from mmstream.hookspecs import hookimpl
     from mmstream.records import DeadLetter, Record
+    from mmstream.stages.model_handler import ModelHandler
+    from mmstream.stages.pipelines import Label, Preprocess
     from mmstream.trained_model import TrainedModel, load
 
 __all__ = [
     "ConfigError",
     "DeadLetter",
+    "Label",
     "MmstreamError",
+    "ModelHandler",
+    "Preprocess",
     "Record",
     "TrainedModel",
     "hookimpl",
@@ -33,7 +38,10 @@ __all__ = [
 _HOME = {
     "ConfigError": "errors",
     "DeadLetter": "records",
+    "Label": "stages.pipelines",
     "MmstreamError": "errors",
+    "ModelHandler": "stages.model_handler",
+    "Preprocess": "stages.pipelines",
     "Record": "records",
     "TrainedModel": "trained_model",
     "hookimpl": "hookspecs",

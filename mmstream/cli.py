@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mmstream import config_file, flags, plugins, terminal
-from mmstream.errors import MmstreamError, UsageError, describe
+from mmstream import config_file, files, flags, plugins, terminal
+from mmstream.config import Config
+from mmstream.errors import MmstreamError
 
 
 def command() -> int:
@@ -18,46 +23,89 @@ def command() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 3 more dead letters than allowed."""
-    parser, args, rest = _parse(sys.argv[1:] if argv is None else list(argv))
+    """Run one command; returns its exit code."""
+    known = parser()
+    args, rest = known.parse_known_args(argv)
+    terminal.set_mode(args.speech)
     if rest and args.run not in (_preprocess, _label):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        return args.run(args, rest)
-    except UsageError as error:
-        parser.error(describe(error))
-    except (MmstreamError, OSError) as error:  # a full disk, a folder that may not be written
-        terminal.say(f"mmstream: {describe(error)}")
-        return 1
-    except KeyboardInterrupt:
-        terminal.say("mmstream: interrupted; the same command goes on from here")
-        return 130
+        known.error(f"unrecognized arguments: {' '.join(rest)}")
+    return terminal.exit_code(known, lambda: args.run(args, rest))
 
 
-def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line, with a subparser for each command."""
+    known = argparse.ArgumentParser(
         prog="mmstream", description="Preprocess, train and label multimodal records with pluggable parts."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = known.add_subparsers(required=True, metavar="COMMAND")
     for name, run, add_flags, summary in (
+        ("init", _init, flags.add_init_flags, "Look at data and write a first config for them."),
+        ("check", _check, flags.add_config_flags, "Check a config and list all of its problems."),
+        ("describe", _describe, flags.add_describe_flags, "Show a config's parts, shapes, parameters and memory."),
         ("preprocess", _preprocess, flags.add_preprocess_flags, "Turn a dataset into examples."),
         ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
         ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
         ("label", _label, flags.add_label_flags, "Label records with a trained model."),
-        ("check", _check, flags.add_config_flags, "Check a config and list all of its problems."),
         ("verify", _verify, flags.add_model_flag, "Compare a model's golden records with what training kept."),
-        ("plugins", _plugins_list, _add_plugins_flags, "Show the installed plugins."),
     ):
         subparser = commands.add_parser(name, help=summary, description=summary)
         add_flags(subparser)
+        flags.add_speech_flags(subparser)
         subparser.set_defaults(run=run)
-    return parser, *parser.parse_known_args(argv)
+    _add_plugins(commands)
+    return known
 
 
-def _add_plugins_flags(parser: argparse.ArgumentParser) -> None:
-    listing = parser.add_subparsers(required=True, metavar="list")
-    listed = listing.add_parser("list", help="name, version and components of each, or what went wrong with it")
-    listed.add_argument("--json", action="store_true", help="as JSON")
+def _add_plugins(commands: Any) -> None:
+    summary = "Show the installed plugins and their components."
+    plugins_parser = commands.add_parser("plugins", help=summary, description=summary)
+    subcommands = plugins_parser.add_subparsers(required=True, metavar="list|show")
+    listed = subcommands.add_parser("list", help="name, version and components of each, or what went wrong with it")
+    shown = subcommands.add_parser("show", help="what a component does, its parameters, and how a config names it")
+    shown.add_argument("name", metavar="NAME", help="of a component, as cnn")
+    for subparser, run in ((listed, _plugins_list), (shown, _plugins_show)):
+        flags.add_json_flag(subparser)
+        flags.add_speech_flags(subparser)
+        subparser.set_defaults(run=run)
+
+
+def _init(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.starting_config import starting_config
+
+    if files.exists(args.output):
+        raise MmstreamError(f"{args.output} is there already; name another with --output")
+    path = args.path if files.is_remote(args.path) else os.path.abspath(args.path)  # noqa: PTH100 - keeps links
+    text = starting_config(path, os.path.abspath(files.parent(args.output)))  # noqa: PTH100
+    files.write_bytes(args.output, text.encode())
+    print(text, end="")  # noqa: T201
+    terminal.say(f"→ {args.output}; look at it, then: mmstream check {args.output}")
+    return 0
+
+
+def _check(args: argparse.Namespace, rest: list[str]) -> int:
+    config = _load_config(args)
+    from mmstream.description import compose_unfitted
+
+    compose_unfitted(config)
+    terminal.say(f"{args.config} is sound")
+    return 0
+
+
+def _describe(args: argparse.Namespace, rest: list[str]) -> int:
+    config = _load_config(args)
+    from mmstream.description import STAND_IN_VALUES, describe_config
+
+    found = describe_config(config, args.examples)
+    if args.json:
+        _print_json(found)
+        return 0
+    columns = ("part", "use", "reads", "gives", "parameters")
+    terminal.show_table(columns, [[row[column] for column in columns] for row in found["parts"]])
+    terminal.show_table(("memory", "MiB"), list(found["memory"].items()))
+    print(f"{found['parameters']:,} parameters in all")  # noqa: T201
+    if not args.examples:
+        terminal.say(f"vocabularies are taken to hold {STAND_IN_VALUES:,} values; --examples gives the true ones")
+    return 0
 
 
 def _preprocess(args: argparse.Namespace, rest: list[str]) -> int:
@@ -73,13 +121,14 @@ def _label(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _train(args: argparse.Namespace, rest: list[str]) -> int:
-    config = config_file.load_config(args.config, args.set, tiny=args.tiny)
-    for warning in config_file.warnings(config):
-        terminal.say(f"warning: {warning}")
+    config = _load_config(args)
     from mmstream import training
 
-    model = training.train(config, args.examples, args.output)
-    terminal.say(f"trained {model.about['epochs']} epochs, the best was {model.about['best_epoch']} → {args.output}")
+    started = time.monotonic()
+    verbose = {"quiet": 0, "json": 0}.get(args.speech)
+    model = training.train(config, args.examples, args.output, verbose=verbose)
+    about = {"epochs": model.about["epochs"], "best_epoch": model.about["best_epoch"]}
+    terminal.summary("train", {**about, "seconds": round(time.monotonic() - started, 1), "model": args.output})
     return 0
 
 
@@ -90,38 +139,31 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     model = load(args.model, embeddings=True)
     metrics = evaluation.evaluate(model, args.examples, args.split)
     path = evaluation.write_metrics(model, metrics)
-    print(json.dumps(metrics, indent=1, ensure_ascii=False))  # noqa: T201
-    terminal.say(f"→ {path}")
+    _print_json(metrics)
+    rows = {f"{name} from {', '.join(head['reads'])}": _scores(head) for name, head in metrics["heads"].items()}
+    rows |= {f"retrieval {name}": _scores(found) for name, found in metrics["retrieval"].items()}
+    terminal.summary("evaluate", {"records": metrics["records"], **rows, "metrics": path})
     return 0
 
 
-def _check(args: argparse.Namespace, rest: list[str]) -> int:
-    config = config_file.load_config(args.config, args.set, tiny=args.tiny)
-    for warning in config_file.warnings(config):
-        terminal.say(f"warning: {warning}")
-    terminal.say(f"{args.config} is sound")
-    return 0
+def _scores(metrics: Mapping[str, Any]) -> str:
+    return " · ".join(f"{name} {terminal.shown(value)}" for name, value in metrics.items() if name != "reads")
 
 
 def _verify(args: argparse.Namespace, rest: list[str]) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     from mmstream.trained_model import load
 
     model = load(args.model, embeddings=True)
     differences = model.verify()
-    table = Table("tensor", "largest difference", "allowed", "")
-    for difference in differences:
-        verdict = "ok" if difference.within else "DIFFERS"
-        table.add_row(difference.name, f"{difference.largest:.3g}", f"{difference.allowed:.3g}", verdict)
-    Console().print(table)
     if not differences:
-        terminal.say(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
-        return 1
+        raise MmstreamError(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
+    rows = [(d.name, d.largest, d.allowed, "ok" if d.within else "DIFFERS") for d in differences]
+    terminal.show_table(("tensor", "largest difference", "allowed", ""), rows)
     wrong = sum(not difference.within for difference in differences)
-    terminal.say(f"{wrong} of {len(differences)} differ" if wrong else "the model reproduces its golden records")
-    return 1 if wrong else 0
+    if wrong:
+        raise MmstreamError(f"{wrong} of {len(differences)} differ")
+    terminal.say("the model reproduces its golden records")
+    return 0
 
 
 def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
@@ -138,7 +180,7 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
             }
             for plugin in loaded
         ]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))  # noqa: T201
+        _print_json(rows)
         return 0
     for plugin in loaded:
         print(f"{plugin.name} {plugin.version} ({plugin.distribution})")  # noqa: T201
@@ -149,6 +191,37 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
         if plugin.error:
             print(f"  BROKEN: {plugin.problem}")  # noqa: T201
     return 0
+
+
+def _plugins_show(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.catalogue import entries_of
+
+    entries = entries_of(args.name)
+    if args.json:
+        _print_json([dataclasses.asdict(entry) for entry in entries])
+        return 0
+    for entry in entries:
+        print(f"{entry.kind} {entry.name} ({entry.distribution}, {entry.reference})\n")  # noqa: T201
+        print(entry.text + "\n")  # noqa: T201
+        if entry.source:
+            print(f"Source: {entry.source}\n")  # noqa: T201
+        if entry.parameters:
+            rows = [(p.name, p.type, "(needed)" if p.default is None else p.default, p.text) for p in entry.parameters]
+            terminal.show_table(("parameter", "type", "default", ""), rows)
+        if entry.example:
+            print(f"In a config:\n\n{entry.example}\n")  # noqa: T201
+    return 0
+
+
+def _load_config(args: argparse.Namespace) -> Config:
+    config = config_file.load_config(args.config, args.set, tiny=args.tiny)
+    for warning in config_file.warnings(config):
+        terminal.say(f"warning: {warning}")
+    return config
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -81,9 +81,26 @@ class SplitConfig(_Section):
 
 
 class FieldConfig(_Use):
-    """One field; `column` where the column has another name than the field."""
+    """One field; `column` where the column has another name than the field, `columns` where it reads several."""
 
     column: Text = ""
+    columns: Annotated[list[Text], pydantic.Field(min_length=1)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> FieldConfig:
+        if self.column and self.columns:
+            raise ValueError("`column` and `columns` do not go together")
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return tuple(self.columns) if self.columns else (self.column,)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The component's own parameters; one that reads several columns is told which."""
+        return {**super().parameters, **({"columns": self.columns} if self.columns else {})}
 
 
 class PartConfig(_Use):
@@ -147,6 +164,9 @@ class TrainingConfig(_Section):
         precision: dtype policy of Keras.
         modality_dropout: probability with which a field is hidden from fusions during training.
         steps_per_epoch: stop each epoch after so many batches; None for all.
+        strategy: "mirrored" shares each batch out among all GPUs of this machine (without one, among its virtual CPU
+            devices), every one of which holds the whole network; "single" trains on one device.
+        jit_compile: compile training with XLA, which pays on GPUs.
     """
 
     epochs: Positive = 50
@@ -158,6 +178,8 @@ class TrainingConfig(_Section):
     modality_dropout: Share = 0.0
     early_stopping: EarlyStoppingConfig | None = None
     steps_per_epoch: Positive | None = None
+    strategy: Literal["single", "mirrored"] = "single"
+    jit_compile: bool = False
 
 
 class Config(_Section):
@@ -174,7 +196,7 @@ class Config(_Section):
     def _fill_in(self) -> Config:
         """Resolve what is said by leaving it out: a field's column and a head's target are its own name."""
         fields = {
-            name: field if field.column else field.model_copy(update={"column": name})
+            name: field if field.column or field.columns else field.model_copy(update={"column": name})
             for name, field in self.fields.items()
         }
         heads = {

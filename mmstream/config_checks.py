@@ -86,8 +86,8 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
                 known = encoders if isinstance(head.reads, list) else encoders | {FUSED}
                 wrong(f"{path}.reads", f"no encoder reads a field {field!r}. {choices(field, known)}")
             elif {field, head.target} <= set(config.fields):
-                column = config.fields[field].column
-                if column == config.fields[head.target].column:
+                shared = set(config.fields[field].reads) & set(config.fields[head.target].reads)
+                for column in sorted(shared):
                     wrong(f"{path}.reads", f"it reads {column!r}, the column that it predicts; name other fields")
         if needs_fusion(head) and not _has_fusion(config, lines):
             wrong(f"{path}.reads", "it reads a fusion, but there is no model.fusion")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_WILD = re.compile(r"[*?\[]")
+_SHARD = re.compile(r"-\d+-of-\d+$")
 _TEMPORARY = ".mmstream-tmp"
 
 
@@ -34,6 +37,19 @@ def join(folder: str, *parts: str) -> str:
 def parent(path: str) -> str:
     """The folder of a file."""
     return path.rstrip("/").rsplit("/", 1)[0] if is_remote(path) else str(Path(path).parent)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path stands for all files that match it, as "shards/*.tar"; a file may be called so, too."""
+    return bool(_WILD.search(path)) and not exists(path)
+
+
+def base(path: str) -> str:
+    """The folder that the files of an input lie in: the input itself, the parent of a file, the start of a pattern."""
+    if is_pattern(path):
+        path = path[: _WILD.search(path).start()]  # type: ignore[union-attr]  # it is a pattern
+        return path.rsplit("/", 1)[0] or "/" if "/" in path else "."
+    return path if is_folder(path) else parent(path)
 
 
 def name(path: str) -> str:
@@ -65,6 +81,16 @@ def exists(path: str) -> bool:
     return bool(_beam(path).exists(path)) if is_remote(path) else Path(path).exists()
 
 
+def size(path: str) -> int | None:
+    """Bytes of a file, None where there is none."""
+    if is_remote(path):
+        return int(_beam(path).size(path)) if exists(path) else None
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
+
+
 def is_folder(path: str) -> bool:
     """Whether a path is a folder; on an object store, whether anything lies below it."""
     if not is_remote(path):
@@ -87,6 +113,19 @@ def list_files(folder: str) -> Iterator[str]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for file in sorted(n for n in names if not n.startswith(".")):
             yield str((Path(place) / file).relative_to(folder))
+
+
+def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name ends so, in any case, also before a shard's number, as "train.tfrecord-00003-of-00010"."""
+    return _SHARD.sub("", path.lower()).endswith(suffixes)
+
+
+def match(pattern: str) -> list[str]:
+    """The files that match a pattern, sorted: `*` and `?` within a folder's name, `**` across folders."""
+    if is_remote(pattern):
+        (found,) = _beam(pattern).match([pattern])
+        return sorted(metadata.path for metadata in found.metadata_list)
+    return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -127,6 +166,14 @@ def remove(path: str) -> None:
             _beam(path).delete([path])
     else:
         Path(path).unlink(missing_ok=True)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all that lies in it."""
+    if is_remote(folder):
+        _beam(folder).delete([folder.rstrip("/") + "/"])
+    else:
+        shutil.rmtree(folder)
 
 
 def sweep(folder: str) -> None:

@@ -17,6 +17,32 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tiny", action="store_true", help="prove the config end to end in seconds, on a few records")
 
 
+def add_speech_flags(parser: argparse.ArgumentParser) -> None:
+    """Of every command: how it speaks."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quiet", dest="speech", action="store_const", const="quiet", help="say only what went wrong")
+    how.add_argument("--json-logs", dest="speech", action="store_const", const="json", help="speak JSON, a line each")
+    parser.set_defaults(speech="text")
+
+
+def add_init_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream init`."""
+    parser.add_argument("path", metavar="PATH", help="the data: a file, a folder, or a pattern as 'shards/*.tar'")
+    parser.add_argument("--output", default="config.yaml", metavar="CONFIG", help="to write (default: config.yaml)")
+
+
+def add_describe_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream describe`."""
+    add_config_flags(parser)
+    parser.add_argument("--examples", default="", metavar="DIR", help="take the true vocabularies from these examples")
+    add_json_flag(parser)
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Of commands whose result may be JSON."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
 def add_preprocess_flags(parser: argparse.ArgumentParser) -> None:
     """Of `mmstream preprocess`."""
     parser.epilog = BEAM_EPILOG
@@ -51,9 +77,12 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = BEAM_EPILOG
     add_model_flag(parser)
     parser.add_argument(
-        "--input", required=True, metavar="PATH", help="what to label: a manifest, or a folder of media"
+        "--input", required=True, metavar="PATH", help="what to label: a file, a folder, or a pattern as 'shards/*.tar'"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets labels/, dead_letters/, label.json")
+    parser.add_argument("--output", metavar="DIR", help="gets labels/, dead_letters/, label.json")
+    parser.add_argument(
+        "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
+    )
     parser.add_argument("--source", metavar="NAME", help="how to read the input; by default its suffix tells")
     parser.add_argument(
         "--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
@@ -67,6 +96,13 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     _add_threads(parser)
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more; found {text}")
+    return number
+
+
 def _add_threads(parser: argparse.ArgumentParser) -> None:
     summary = "how many work at once in a worker (default: one a core)"
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help=summary)
+    parser.add_argument("--threads", type=_count, default=os.cpu_count(), metavar="N", help=summary)

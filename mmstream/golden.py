@@ -41,14 +41,14 @@ def write_golden(output: str, records: Sequence[Record], preprocessor: Preproces
     """Write records and the media that they name to `golden/`, as a manifest that can be read like any other."""
     lines = []
     for record in records:
-        columns = {column: record.columns.get(column) for column in preprocessor.columns.values()}
+        columns = {c: record.columns.get(c) for read in preprocessor.columns.values() for c in read}
         for name, field in preprocessor.fields.items():
-            column = preprocessor.columns[name]
-            if field.media and columns[column] is not None:
-                data = media.read(columns[column], field.max_bytes)
-                path = f"media/{hashlib.sha256(data).hexdigest()[:32]}"
-                files.write_bytes(files.join(output, "golden", path), data)
-                columns[column] = path
+            for column in preprocessor.columns[name] if field.media else ():
+                if record.columns.get(column) is not None:
+                    data = media.read(record.columns[column], field.max_bytes)
+                    path = f"media/{hashlib.sha256(data).hexdigest()[:32]}"
+                    files.write_bytes(files.join(output, "golden", path), data)
+                    columns[column] = path
         lines.append(json_line({"id": record.id, **printable(columns)}))
     files.write_bytes(files.join(output, "golden", "records.jsonl"), "".join(f"{line}\n" for line in lines).encode())
 

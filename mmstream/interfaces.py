@@ -40,9 +40,11 @@ class Fitted:
 
     Attributes:
         vocabulary: its V values, most frequent first; value v has id `RESERVED_IDS + v`.
+        statistics: numbers by name, one or more each, as `Field.statistics` declares them.
     """
 
     vocabulary: tuple[str, ...] = ()
+    statistics: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Row(NamedTuple):
@@ -67,13 +69,15 @@ class Split(NamedTuple):
     Attributes:
         path: the file or folder.
         rows: how many rows it holds.
-        first: number of its first row in the file, from 1.
-        start: first byte, where the source cuts files.
-        end: one past the last byte.
+        origin: what the origins of its rows begin with: the path below the input.
+        first: number of its first row (or line) in the file, from 1.
+        start: where it begins, in a unit of the source's own: a byte, a row group.
+        end: one past where it ends.
     """
 
     path: str
     rows: int
+    origin: str = ""
     first: int = 1
     start: int = 0
     end: int = 0
@@ -83,13 +87,16 @@ class Source(abc.ABC):
     """Reads records. Constructor parameters after `*` come from `source:` in the config."""
 
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Endings of the files it reads, as ".jsonl"."""
-    reads_folders: ClassVar[bool] = False
-    """Whether it reads a folder rather than a file."""
+    """Endings of the files it reads, in lower case, as ".jsonl"; a folder's files are told by them."""
+    files_are_records: ClassVar[bool] = False
+    """Whether each file is a record, as in a folder of pictures; else a file holds many."""
 
     @abc.abstractmethod
     def splits(self, path: str) -> Sequence[Split]:
         """The pieces of the input, in a fixed order.
+
+        Args:
+            path: a file, a folder, or a pattern as "shards/*.tar"; see `mmstream.files`.
 
         Raises:
             MmstreamError: the path is not there or is not of this kind.
@@ -110,12 +117,30 @@ class Sink(abc.ABC):
         """The file. Equal rows give equal bytes; no rows give a valid, empty file."""
 
     @abc.abstractmethod
-    def loads(self, data: bytes) -> list[dict[str, Any]]:
-        """The rows of a file that `dumps` made."""
+    def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
+        """The rows of a file that `dumps` made; one of another schema may hold other columns, which are texts then."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """How a field would read the values of a column, for `mmstream init`.
+
+    Attributes:
+        fit: 0 to 1; of several fields the one that fits best is taken.
+        parameters: that a config would give it.
+        why: what in the values speaks for it, as "12 different texts in 500 rows".
+    """
+
+    fit: float
+    parameters: Mapping[str, Any]
+    why: str
 
 
 class Field(abc.ABC):
-    """Turns one column's values into tensors. Imports no TensorFlow at the top of its module.
+    """Turns values into tensors. Imports no TensorFlow at the top of its module.
+
+    A field reads one column; one whose constructor has a parameter `columns` may read several, and `decode` then gets
+    the list of their values, None where there is none.
 
     A media field (`media = True`) decodes the bytes of a file, per record, in Python. Any other field is cheap: its
     `decode` gives lists, which tensorflow-transform analyses in a full pass and `graph` turns into tensors.
@@ -123,10 +148,24 @@ class Field(abc.ABC):
 
     media: ClassVar[bool] = False
     """Whether the column names a file; mmstream opens it and `decode` gets its bytes."""
+    encoded_by: ClassVar[str] = ""
+    """Name of the encoder that usually reads such a field, "" for none; `mmstream init` writes it."""
     predicted_by: ClassVar[str] = ""
-    """Name of the head that usually predicts such a field; a hint for people, "" for none."""
+    """Name of the head that usually predicts such a field, "" for none; `mmstream init` writes it."""
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Outputs of `graph` that are no tensors of a record but numbers of the full pass, float32[B, any], equal in each
+    row; they are found in `Fitted.statistics`."""
     max_bytes: int = 64 * 1024 * 1024
     """The largest media file that is read; a media field's constructor may set it."""
+
+    @classmethod
+    def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
+        """How this field would read a column, None where it would not.
+
+        Args:
+            values: a sample of the column without None; of files their bytes, of which there are few.
+        """
+        return None
 
     @abc.abstractmethod
     def decode(self, value: Any) -> dict[str, Any] | None:
@@ -156,7 +195,7 @@ class Field(abc.ABC):
             name: the field's name. A vocabulary is called so: `vocab_filename=name`.
 
         Returns:
-            {tensor: dense, padded, [B, *spec shape]}, zeros where absent.
+            {tensor: dense, padded, [B, *spec shape]}, zeros where absent; and {statistic: float32[B, any]}.
         """
         raise TypeError(f"{type(self).__name__} has no graph")
 
@@ -226,7 +265,10 @@ class Head(Protocol):
         """Plain integers for the constructor that follow from the target field."""
 
     def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
-        """Reading → {"logits": float32[B, …], …}; a forced head is given its target, too."""
+        """Reading → {"logits": float32[B, …], …}, float32 by any name; a forced head is given its target, too.
+
+        A forced head names its logits so.
+        """
 
     def generate(self, reading: Reading) -> dict[str, Any]:
         """Forced heads only: reading → {"ids": int32[B, L], "score": float32[B]}, without seeing a target."""

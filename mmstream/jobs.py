@@ -1,48 +1,28 @@
-"""What every Beam job does around its pipeline: options, the run's name, progress, failures, the books."""
+"""What every Beam job does around its pipeline: options, the run's name, progress, failures."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import re
+import tempfile
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from mmstream import parts, terminal
+from mmstream import books, files, terminal
 from mmstream.errors import MmstreamError, UsageError
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-_PROGRESS_SECONDS = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Books:
-    """What became of the records of a run.
-
-    Attributes:
-        read: rows that the source gave.
-        done: labelled, or turned into examples, in this run.
-        dead_lettered: in this run.
-        skipped: left as an earlier run made them.
-        kept: rows and letters of other inputs that the output still holds.
-        committed: rows or examples that the output holds now.
-        committed_letters: dead letters that it holds now.
-    """
-
-    read: int
-    done: int
-    dead_lettered: int
-    skipped: int
-    kept: int
-    committed: int
-    committed_letters: int
+_LINE_SECONDS = 1
+_MESSAGE_SECONDS = 30
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
@@ -60,11 +40,6 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     if options.view_as(StandardOptions).runner in (None, "DirectRunner", "direct"):
         options.view_as(StandardOptions).runner = _IN_PROCESS
     return options
-
-
-def new_run() -> str:
-    """The name of a run: when it started, UTC, to the microsecond."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
 
 
 @contextlib.contextmanager
@@ -91,67 +66,65 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
 
 
 @contextlib.contextmanager
-def progress(title: str, output: str, run: str, plan: parts.Plan) -> Iterator[None]:
-    """A line that follows the parts of a run until the block ends; nothing where the output is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
+def scratch(output: str) -> Iterator[str]:
+    """A folder for what a run needs in between: of this machine, or in the output where that is not."""
+    if not files.is_remote(output):
+        with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
+            yield folder
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[books]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=plan.parts, books="")
-        ended = threading.Event()
+    folder = files.join(output, "scratch")
+    yield folder
+    files.remove_folder(folder)
 
-        def follow() -> None:
-            while not ended.wait(_PROGRESS_SECONDS):
-                totals = parts.read_run(output, run)
-                books = (
-                    f"{totals['parts']}/{plan.parts} parts · {totals.get('read', 0):,} records · "
-                    f"{totals.get('dead_lettered', 0):,} dead letters"
-                )
-                bar.update(task, completed=totals["parts"], books=books)
 
-        thread = threading.Thread(target=follow, name="progress")
+@contextlib.contextmanager
+def log(output: str, run: str) -> Iterator[None]:
+    """While the block runs, what libraries say goes to `logs/<start>.log` of the output."""
+    name = f"{run}.log"
+    with tempfile.TemporaryDirectory(prefix="mmstream-") as scratch:
+        path = Path(scratch if files.is_remote(output) else output, "logs", name)
+        try:
+            with terminal.library_log(path):
+                yield
+        finally:
+            if files.is_remote(output):
+                files.write_bytes(files.join(output, "logs", name), path.read_bytes())
+
+
+@contextlib.contextmanager
+def progress(title: str, output: str, run: str, rows: int) -> Iterator[None]:
+    """Follow a run until the block ends: one line on a terminal, a message now and then elsewhere.
+
+    Args:
+        title: of the line.
+        output: directory of the output, where parts note what they have done.
+        run: the run's start.
+        rows: how many records there are.
+    """
+    started = time.monotonic()
+    ended = threading.Event()
+    interactive = terminal.is_interactive()
+
+    def follow(show: Callable[[int, str], None]) -> None:
+        while not ended.wait(_LINE_SECONDS if interactive else _MESSAGE_SECONDS):
+            totals = books.read_run(output, run)
+            done, letters = totals.get("read", 0), totals.get("dead_lettered", 0)
+            rate = done / (time.monotonic() - started)
+            left = datetime.timedelta(seconds=round((rows - done) / rate)) if rate else "?"
+            show(done, f"{done:,}/{rows:,} records · {rate:,.0f}/s · {left} left · {letters:,} dead letters")
+
+    with contextlib.ExitStack() as stack:
+        if interactive:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+            bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+            task = bar.add_task(title, total=rows, facts="")
+            show = lambda done, facts: bar.update(task, completed=done, facts=facts)  # noqa: E731
+        else:
+            show = lambda done, facts: terminal.say(f"{title}: {facts}")  # noqa: E731
+        thread = threading.Thread(target=follow, args=(show,), name="progress")
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
-
-
-def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
-    """Close the books of a run: what was read at the source must be what the parts account for and hold.
-
-    Args:
-        output: directory of the output.
-        run: the run's start.
-        plan: of the output.
-        done: name of the count of good records in this run's notes, as "labelled".
-
-    Raises:
-        MmstreamError: they do not balance.
-    """
-    totals = parts.read_run(output, run)
-    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
-    missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
-    letters = sum(commit.counts["dead_lettered"] for commit in commits if commit)
-    rows = sum(sum(commit.counts.values()) for commit in commits if commit) - letters
-    books = Books(
-        totals.get("rows", 0),
-        totals.get(done, 0),
-        totals.get("dead_lettered", 0),
-        totals.get("skipped", 0),
-        totals.get("kept", 0),
-        rows,
-        letters,
-    )
-    accounted = books.done + books.dead_lettered + books.skipped
-    held = books.committed + books.committed_letters - books.kept
-    if missing or not books.read == totals.get("read") == accounted == held:
-        raise MmstreamError(
-            f"the books of {output} do not balance: {books.read} read at the source, {totals.get('read')} reached the "
-            f"parts, {accounted} accounted for, {held} held, parts without a commit record: {missing or 'none'}. "
-            "Run the same command again; if this repeats, it is a bug"
-        )
-    return books

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import posixpath
 import stat
@@ -10,6 +12,7 @@ from typing import Any
 
 from mmstream import files
 from mmstream.errors import MediaError
+from mmstream.spool import Spooled
 
 
 class Media:
@@ -22,21 +25,23 @@ class Media:
     """
 
     def __init__(self, folder: str, roots: Sequence[str] = (), *, anywhere: bool = False) -> None:
-        self.folder = folder
+        self.folder = folder if files.is_remote(folder) else os.path.abspath(folder)  # noqa: PTH100 - keeps links
         self.anywhere = anywhere
         self.roots = tuple(root if files.is_remote(root) else os.path.realpath(root) for root in (folder, *roots))
 
     def read(self, reference: Any, max_bytes: int) -> bytes:
-        """The bytes of a file, or of a value that already is bytes.
+        """The bytes of a file, or of a value that already is bytes (or stands for some that were spooled).
 
         Raises:
             TypeError: the reference is neither a path nor bytes.
+            OSError: spooled bytes are gone.
             MediaError: the file is missing, too large, not a plain file, or lies outside the allowed folders.
         """
-        if isinstance(reference, bytes):
-            if len(reference) > max_bytes:
-                raise MediaError(f"{len(reference):,} bytes are more than max_bytes = {max_bytes:,}")
-            return reference
+        if isinstance(reference, bytes | Spooled):
+            size = len(reference) if isinstance(reference, bytes) else reference.size
+            if size > max_bytes:
+                raise MediaError(f"{size:,} bytes are more than max_bytes = {max_bytes:,}")
+            return reference if isinstance(reference, bytes) else reference.read()
         if not isinstance(reference, str):
             raise TypeError(f"expected the path of a file; found {type(reference).__name__}: {reference!r:.80}")
         if not reference.strip() or "\0" in reference:
@@ -45,11 +50,14 @@ class Media:
         return self._read_remote(path, max_bytes) if files.is_remote(path) else self._read_local(path, max_bytes)
 
     def _read_local(self, path: str, max_bytes: int) -> bytes:
-        real = os.path.realpath(path)
-        if not self.anywhere and not any(_lies_in(real, root) for root in self.roots):
-            raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+        folder, name = os.path.split(path)
         try:
-            descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                descriptor = self._open_allowed(files.join(_real_folder(folder), name), path, os.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                descriptor = self._open_allowed(os.path.realpath(path), path, 0)  # it is a link
         except OSError as error:
             raise MediaError(f"cannot open {path!r}: {error.strerror}") from error
         try:
@@ -58,10 +66,23 @@ class Media:
                 raise MediaError(f"{path!r} is not a plain file")
             if about.st_size > max_bytes:
                 raise MediaError(f"{path!r} has {about.st_size:,} bytes, more than max_bytes = {max_bytes:,}")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read(about.st_size)  # with a larger number Python sets that much memory aside first
+            data = os.read(descriptor, about.st_size)
+            while len(data) < about.st_size and (more := os.read(descriptor, about.st_size - len(data))):
+                data += more
+            return data
         finally:
             os.close(descriptor)
+
+    def _open_allowed(self, real: str, path: str, more: int) -> int:
+        """A descriptor of a file at its real path.
+
+        Raises:
+            MediaError: it lies outside the allowed folders.
+            OSError: it cannot be opened.
+        """
+        if not self.anywhere and not any(_lies_in(real, root) for root in self.roots):
+            raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+        return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | more)
 
     def _read_remote(self, path: str, max_bytes: int) -> bytes:
         scheme, _, rest = path.partition("://")
@@ -75,6 +96,12 @@ class Media:
         if len(data) > max_bytes:
             raise MediaError(f"{path!r} has more than max_bytes = {max_bytes:,}")
         return data
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    """Where a folder really lies; most media share theirs, and every step of a path costs a look at the disk."""
+    return os.path.realpath(folder)
 
 
 def _lies_in(path: str, root: str) -> bool:

@@ -171,31 +171,6 @@ def read_commit(output: str, part: int) -> Commit | None:
     return commit if intact else None
 
 
-def read_run(output: str, run: str) -> dict[str, int]:
-    """The sum of what the parts and readers of a run have noted so far.
-
-    Args:
-        output: the output directory.
-        run: the run's start, which names its folder.
-
-    Returns:
-        totals by name: "parts" done, and whatever `note` was given.
-    """
-    totals: dict[str, int] = {"parts": 0}
-    folder = files.join(output, "runs", run)
-    for name in files.list_files(folder) if files.exists(folder) else ():
-        totals["parts"] += name.startswith("part-")
-        for key, value in json.loads(files.read_bytes(files.join(folder, name))).items():
-            if isinstance(value, int):
-                totals[key] = totals.get(key, 0) + value
-    return totals
-
-
-def note(output: str, run: str, name: str, **values: float | str) -> None:
-    """Note what a part or a reader has done in a run; done again, the note is replaced."""
-    write_json(files.join(output, "runs", run, f"{name}.json"), values)
-
-
 def _commit_path(output: str, part: int) -> str:
     return files.join(output, "parts", f"{part_name(part)}.json")
 

@@ -51,17 +51,37 @@ class Preprocessor:
             name: components.build("field", field.use, field.parameters) for name, field in fields.items()
         }
         self.fields = {name: field for name, field in self.all_fields.items() if only is None or name in only}
-        self.columns = {name: fields[name].column for name in self.fields}
+        self.columns = {name: fields[name].reads for name in self.fields}
+        self._several = {name for name in self.fields if fields[name].columns}
         self.component = {name: f"field:{fields[name].use}" for name in self.fields}
         self._transform = transform
+
+    def reads(self) -> dict[str, bool]:
+        """The columns that the fields read, and whether as media."""
+        found: dict[str, bool] = {}
+        for name, field in self.fields.items():
+            for column in self.columns[name]:
+                found[column] = field.media or found.get(column, False)
+        return found
+
+    def values(self, record: Record) -> dict[str, Any]:
+        """What a record has for each field: a value, a list of them where the field reads several columns, or None."""
+        found: dict[str, Any] = {}
+        for name, columns in self.columns.items():
+            values = [record.columns.get(column) for column in columns]
+            if name in self._several:
+                found[name] = None if all(value is None for value in values) else values
+            else:
+                (found[name],) = values
+        return found
 
     def load(self, record: Record, media: Media) -> Loaded:
         """Read what the fields need of a record. Never raises for a bad record."""
         values: dict[str, Any] = {}
         seen: dict[str, Any] = {}
         error = None
-        for name, field in self.fields.items():
-            value = record.columns.get(self.columns[name])
+        for name, value in self.values(record).items():
+            field = self.fields[name]
             values[name] = seen[name] = value
             if field.media and value is not None:
                 try:
@@ -176,12 +196,13 @@ class Preprocessor:
             MmstreamError: `needed` is "all" and one does not occur, or it is "any" and none does.
         """
         found = {column for row in rows for column, value in row.items() if value is not None}
-        missing = {name: column for name, column in self.columns.items() if column not in found}
-        if not rows or not missing or (needed == "any" and len(missing) < len(self.columns)):
-            return
-        lines = [
-            f"  field {name!r} reads column {column!r}. {choices(column, found)}" for name, column in missing.items()
+        missing = [
+            (name, column) for name, columns in self.columns.items() for column in columns if column not in found
         ]
+        count = sum(map(len, self.columns.values()))
+        if not rows or not missing or (needed == "any" and len(missing) < count):
+            return
+        lines = [f"  field {name!r} reads column {column!r}. {choices(column, found)}" for name, column in missing]
         raise MmstreamError(
             f"the data does not have the columns that are read (first {len(rows)} rows):\n" + "\n".join(lines)
         )
@@ -211,13 +232,22 @@ class Preprocessor:
         return load_transform_graph(files.join(self._transform, "transform_fn"))
 
     def _read_fitted(self, name: str, field: Field) -> Fitted:
-        path = files.join(self._transform, "transform_fn", "assets", name)
-        if field.media or not self._transform or not files.exists(path):
+        if field.media or not self._transform:
             return Fitted()
+        statistics = {key: tuple(self._statistics[f"{name}/{key}"].tolist()) for key in field.statistics}
+        path = files.join(self._transform, "transform_fn", "assets", name)
+        if not files.exists(path):
+            return Fitted(statistics=statistics)
         try:
-            return Fitted(tuple(files.read_bytes(path).decode("utf-8").split("\n")[:-1]))
+            return Fitted(tuple(files.read_bytes(path).decode("utf-8").split("\n")[:-1]), statistics)
         except (OSError, UnicodeDecodeError) as error:
             raise MmstreamError(f"the vocabulary {path} is damaged: {error}") from error
+
+    @functools.cached_property
+    def _statistics(self) -> dict[str, np.ndarray]:
+        """All outputs of the transform graph for one absent row: a statistic is the same in every row."""
+        nothing: Decoded = dict.fromkeys(self.all_fields)
+        return {key: values[0] for key, values in self._transformed([nothing], 1).items()}
 
     def _failure(self, name: str, error: Exception) -> RecordError:
         return RecordError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from mmstream.spool import Spooled
 
 SPLITS = ("train", "validation", "test")
 
@@ -90,6 +93,8 @@ def _printable(value: Any, depth: int) -> Any:
     if isinstance(value, bytes):
         large = len(value) > _LARGE_VALUE_BYTES
         return _digest_alone(value) if large else {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, Spooled):
+        return _printable_spooled(value)
     if isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
         return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
@@ -100,6 +105,14 @@ def _printable(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return _escaped(str(value))
+
+
+def _printable_spooled(value: Spooled) -> dict[str, Any]:
+    """As the bytes themselves, unless they are gone."""
+    if value.size <= _LARGE_VALUE_BYTES:
+        with contextlib.suppress(OSError):
+            return {"base64": base64.b64encode(value.read()).decode()}
+    return {"sha256": value.sha256, "bytes": value.size}
 
 
 def _escaped(text: str) -> str:

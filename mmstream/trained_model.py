@@ -175,8 +175,12 @@ class TrainedModel:
             name: {key: tf.TensorSpec((self.batch, *shape), dtype) for key, (shape, dtype) in spec.items()}
             for name, spec in self.preprocessor.specs.items()
         }
-        step = tf.function(lambda tensors: network(tensors, training=False), input_signature=[signature])
-        concrete = step.get_concrete_function()
+
+        def step(tensors: Any) -> Any:
+            outputs = network(tensors, training=False)
+            return tf.nest.map_structure(lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, outputs)
+
+        concrete = tf.function(step, input_signature=[signature]).get_concrete_function()
 
         def call(tensors: Tensors) -> dict[str, Any]:
             inputs = tf.nest.map_structure(tf.constant, tensors)

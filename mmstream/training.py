@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,15 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
 
     keras.utils.set_random_seed(config.training.seed)
     preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
-    composition = compose(config, preprocessor.specs, preprocessor.fitted)
     counts = about_examples["splits"]
-    model = MultimodalModel(composition, config)
     steps = max(counts["train"] // config.training.batch_size, 1)
     if config.training.steps_per_epoch:
         steps = min(steps, config.training.steps_per_epoch)
-    model.build()
-    model.compile(optimizer=make_optimizer(config, steps))
+    with distribution(config) as replicas:
+        composition = compose(config, preprocessor.specs, preprocessor.fitted)
+        model = MultimodalModel(composition, config, replicas=replicas)
+        model.build()
+        model.compile(optimizer=make_optimizer(config, steps), jit_compile=config.training.jit_compile)
 
     checkpoint = Checkpoint(work, config)
     training_data = _training_data(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
@@ -113,6 +115,26 @@ def open_model_directory(output: str, work: Path, key: str) -> bool:
         raise MmstreamError(f"{output} holds something that `mmstream train` did not make; name another --output")
     files.write_bytes(str(state), key.encode())
     return False
+
+
+@contextlib.contextmanager
+def distribution(config: Config) -> Iterator[int]:
+    """While the block runs, variables are made for the devices that train; gives how many share a batch.
+
+    Raises:
+        MmstreamError: they cannot share a batch of this size evenly.
+    """
+    if config.training.strategy == "single":
+        yield 1
+        return
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if config.training.batch_size % len(devices):
+        size = config.training.batch_size
+        raise MmstreamError(f"training.batch_size: {len(devices)} devices cannot share {size} examples evenly")
+    with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
+        yield len(devices)
 
 
 def make_optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mmstream import cli
+from mmstream import catalogue, cli, plugins
 
 EMOJI = str(Path(__file__).parent.parent / "examples" / "emoji" / "config.yaml")
-COMMANDS = ("preprocess", "train", "evaluate", "label", "check", "verify", "plugins")
+COMMANDS = ("init", "check", "describe", "preprocess", "train", "evaluate", "label", "verify", "plugins")
 
 
 def run(code):
@@ -51,7 +51,11 @@ def test_every_command_has_help(command, capsys):
         (("check", EMOJI, "more"), "unrecognized arguments: more"),
         (("train", EMOJI, "--output", "m"), "the following arguments are required: --examples"),
         (("evaluate", "m", "--examples", "e", "--split", "trian"), "invalid choice: 'trian'"),
-        (("plugins",), "the following arguments are required: list"),
+        (("plugins",), "the following arguments are required: list|show"),
+        (("plugins", "show"), "the following arguments are required: NAME"),
+        (("check", EMOJI, "--quiet", "--json-logs"), "not allowed with argument --quiet"),
+        (("label", "m", "--input", "i"), "name an --output, or a --preview, which writes nothing"),
+        (("label", "m", "--input", "i", "--preview", "0"), "expected 1 or more; found 0"),
         (("plugins", "list", "--jsn"), "unrecognized arguments: --jsn"),
     ],
 )
@@ -143,3 +147,74 @@ def test_check_says_that_a_config_is_sound_and_imports_neither_beam_nor_tensorfl
         "  --set model.objectives.align.fields[1]: no encoder reads a field 'txt'. Did you mean 'text'? "
         "There is: image, text.",
     ]
+
+
+def test_show_says_what_a_component_is_and_how_a_config_names_it(capsys):
+    assert cli.main(["plugins", "show", "text"]) == 0
+    shown = capsys.readouterr().out
+    assert "field text (mmstream-text 0.1.0, mmstream_text.field:Text)" in shown
+    assert "A text without any token is absent." in " ".join(shown.split())
+    assert "(needed)" in shown
+    assert "integer ≥ 1" in shown
+    assert "fields:\n  text: {use: text, length: 16}" in shown
+
+
+def test_show_as_json_covers_all_kinds_of_a_name(capsys):
+    assert cli.main(["plugins", "show", "csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["kind"] for entry in found] == ["source", "sink"]
+    delimiter = next(p for p in found[0]["parameters"] if p["name"] == "delimiter")
+    assert (delimiter["type"], delimiter["default"]) == ("text or null", "null")
+
+
+def test_show_of_what_is_not_there_names_the_nearest(capsys):
+    assert cli.main(["plugins", "show", "cnm"]) == 1
+    assert "no component is called 'cnm'. Did you mean 'cnn'?" in capsys.readouterr().err
+
+
+def test_every_component_can_be_shown():
+    for kind in plugins.KINDS:
+        for name in plugins.names(kind):
+            found = catalogue.entry(kind, name)
+            assert found.text, (kind, name)
+            assert all(parameter.text for parameter in found.parameters), (kind, name)
+
+
+def test_describe_shows_parts_shapes_and_parameters(capsys):
+    assert cli.main(["describe", EMOJI, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    parts = {row["part"]: row for row in found["parts"]}
+    assert parts["fields.image"]["gives"] == "pixels uint8[48, 48, 3]"
+    assert parts["model.encoders.text"]["gives"] == "mask float32[16], tokens float32[16, 128]"
+    assert parts["model.heads.caption"]["reads"] == "image"
+    assert sum(row["parameters"] for row in found["parts"]) == found["parameters"]
+    assert found["memory"]["weights"] == pytest.approx(4 * found["parameters"] / 2**20, abs=0.01)
+    assert cli.main(["describe", EMOJI]) == 0
+    said = capsys.readouterr()
+    assert "model.heads.caption" in said.out
+    assert "1,000 values" in said.err
+
+
+def test_check_finds_parts_that_do_not_fit_their_field(capsys):
+    wrong = {
+        "model.encoders.image.use=gru": "model.encoders.image: 'gru' cannot read the field 'image' (pixels uint8[48,",
+        "model.heads.group.target=image": "model.heads.group: 'classification' cannot predict the field 'image'",
+    }
+    for change, message in wrong.items():
+        more = ("--set", "model.heads.group.reads=text") if "target" in change else ()
+        assert cli.main(["check", EMOJI, "--set", change, *more]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_quiet_says_nothing_and_json_logs_are_json(capsys):
+    assert cli.main(["check", EMOJI, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["check", EMOJI, "--json-logs"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert said["level"] == "info"
+    assert said["message"].endswith("is sound")
+    assert cli.main(["check", "not_there.yaml", "--json-logs"]) == 1
+    assert json.loads(capsys.readouterr().err)["level"] == "error"
+    assert cli.main(["check", "not_there.yaml", "--quiet"]) == 1
+    assert "not_there.yaml" in capsys.readouterr().err

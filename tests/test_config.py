@@ -414,7 +414,11 @@ WRONG_PARAMETERS = {
     "a size that is no list": ("[48, 48]", "48", "line 4, fields.image.size: expected a list; found 48"),
     "a size in words": ("[48, 48]", "[48, wide]", "line 4, fields.image.size[1]: expected an integer; found 'wide'"),
     "a number in quotes": ("length: 16", "length: '16'", "line 5, fields.text.length: expected an integer; found '16'"),
-    "a yes": ("[48, 48]", "[48, 48], flip: yes", "line 4, fields.image.flip: expected true or false; found 'yes'"),
+    "a yes": (
+        "length: 16",
+        "length: 16, lowercase: yes",
+        "line 5, fields.text.lowercase: expected true or false; found 'yes'",
+    ),
 }
 
 

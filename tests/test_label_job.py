@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -297,5 +298,12 @@ def test_two_inputs_may_feed_one_output(road, pictures, tmp_path):
 
 def test_the_summary_says_what_was_done(road, pictures, tmp_path, capsys):
     label(road, manifest_of(road, pictures(3)), tmp_path / "out")
-    assert "3 read, 3 labelled, 0 dead-lettered, 0 skipped" in capsys.readouterr().err
+    said = dict(re.findall(r"^  (\S.*?)  +(.*)$", capsys.readouterr().err, re.MULTILINE))
+    assert {key: said[key] for key in ("read", "labelled", "dead lettered", "skipped")} == {
+        "read": "3",
+        "labelled": "3",
+        "dead lettered": "0",
+        "skipped": "0",
+    }
+    assert said["labels"] == str(tmp_path / "out" / "labels" / "part-*.parquet")
     assert Path(tmp_path / "out" / "label.json").exists()

@@ -217,7 +217,7 @@ def test_a_name_that_two_plugins_claim_belongs_to_neither(install, tmp_path):
 
 def test_a_claimed_name_leaves_the_other_components_of_both_plugins_usable(install, tmp_path):
     install("strange", returning({"image": "strange_plugin:A", "mood": "strange_plugin.parts:Mood"}), parts=MOOD)
-    assert plugin("image").components == {"encoder": ("cnn",)}
+    assert plugin("image").components == {"encoder": ("cnn", "resnet", "vit")}
     assert plugin("strange").components == {"field": ("mood",)}
     assert plugins.component("encoder", "cnn").distribution == "mmstream-image"
     assert check(tmp_path, CONFIG.replace("FIELD", "mood")).fields["face"].use == "mood"
@@ -295,7 +295,10 @@ def test_the_list_shows_what_works_what_is_refused_and_what_is_broken(install, c
     install("strange", returning({"image": "strange_plugin:A", "mood": "strange_plugin:B"}))
     assert cli.main(["plugins", "list"]) == 0
     listed = capsys.readouterr().out
-    assert "image 0.1.0 (mmstream-image)\n  encoder: cnn\n  REFUSED: the field 'image' is registered by" in listed
+    assert (
+        "image 0.1.0 (mmstream-image)\n  encoder: cnn, resnet, vit\n  REFUSED: the field 'image' is registered by"
+        in listed
+    )
     assert "strange 1.0 (strange-plugin)\n  field: mood\n  REFUSED: the field 'image' is registered by" in listed
     assert "broken 1.0 (broken-plugin)\n  BROKEN: ValueError: first\n" in listed
     assert "second" not in listed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -110,7 +112,7 @@ training: {{epochs: 1, batch_size: 16, modality_dropout: 0.5}}
 """
 
 
-@pytest.mark.parametrize("fusion", ["attention", "concat"])
+@pytest.mark.parametrize("fusion", ["attention", "concat", "gated", "cross_attention"])
 def test_heads_read_a_fusion_and_records_may_lack_fields_and_targets(road, tmp_path, fusion):
     rows = emoji_rows(160)
     for number, row in enumerate(rows):
@@ -128,3 +130,51 @@ def test_heads_read_a_fusion_and_records_may_lack_fields_and_targets(road, tmp_p
     assert run("label", tmp_path / "model", "--input", manifest, "--output", tmp_path / "out", "--embeddings") == 0
     about = json.loads((tmp_path / "out" / "label.json").read_text())
     assert (about["read"], about["labelled"]) == (160, 160)
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from mmstream.config_file import load_config
+from mmstream.training import train
+config, examples, output, *more = sys.argv[1:]
+train(load_config(config, more), examples, output, verbose=0)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_that_share_each_batch_learn_what_one_does(road, tmp_path):
+    one = (
+        *("training.optimizer={use: sgd, learning_rate: 0.01}", "training.schedule=constant"),
+        *("model.encoders={image: {use: vit, units: 8, layers: 1, heads: 2, dropout: 0.0}}", "model.objectives={}"),
+        "model.heads={group: {use: classification, reads: image, dropout: 0.0}}",
+    )
+    losses = {}
+    for name in ("single", "mirrored"):
+        command = [sys.executable, "-c", MIRRORED, road.config, road.examples, tmp_path / name]
+        done = subprocess.run(
+            [*map(str, command), *one, f"training.strategy={name}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        losses[name] = [float(row["group_loss"]) for row in history(tmp_path / name)]
+    assert losses["mirrored"] == pytest.approx(losses["single"], rel=0.02)
+    assert run("verify", tmp_path / "mirrored") == 0
+
+
+@pytest.mark.slow
+def test_a_batch_that_devices_cannot_share_evenly_is_refused(road, tmp_path):
+    command = [sys.executable, "-c", MIRRORED, road.config, road.examples, tmp_path / "model"]
+    more = ("training.strategy=mirrored", "training.batch_size=15")
+    done = subprocess.run([*map(str, command), *more], capture_output=True, text=True, check=False)
+    assert "2 devices cannot share 15 examples evenly" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["precision=mixed_bfloat16", "precision=mixed_float16", "jit_compile=true"])
+def test_other_precisions_and_compilation_train_models_that_label(road, tmp_path, setting):
+    more = ("--set", f"training.{setting}", "--tiny", "--examples", road.examples)
+    assert run("train", road.config, *more, "--output", tmp_path / "model") == 0
+    assert np.isfinite([float(value) for row in history(tmp_path / "model") for value in row.values()]).all()
+    assert run("verify", tmp_path / "model") == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -46,19 +47,20 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         forced head reads, so that its logits can be checked.
 
     Raises:
-        MmstreamError: an objective needs a tensor that is not there.
+        MmstreamError: a part does not fit the field that it reads or predicts, or an objective needs a tensor that is
+            not there.
     """
     model = config.model
     keras.config.set_dtype_policy(config.training.precision)
     inputs = {name: _inputs("fields", name, specs[name]) for name in sorted(model.encoders)}
     readings: dict[str, dict[str, Any]] = {}
     for name, part in sorted(model.encoders.items()):
-        sizes = plugins.find("encoder", part.use).sizes(specs[name], fitted[name])  # type: ignore[attr-defined]
-        encoder = components.build(
-            "encoder", part.use, part.parameters, width=model.width, name=f"encoders_{name}", **sizes
-        )
-        tensors = {key: value for key, value in inputs[name].items() if key != "present"}
-        encoded = encoder(tensors)
+        with _fitting(f"model.encoders.{name}", f"{part.use!r} cannot read the field", name, specs[name]):
+            sizes = plugins.find("encoder", part.use).sizes(specs[name], fitted[name])  # type: ignore[attr-defined]
+            encoder = components.build(
+                "encoder", part.use, part.parameters, width=model.width, name=f"encoders_{name}", **sizes
+            )
+            encoded = encoder({key: value for key, value in inputs[name].items() if key != "present"})
         readings[name] = {**encoded, "present": inputs[name]["present"]}
     embeddings = _share(readings, model.width)
     for name, reading in readings.items():
@@ -83,17 +85,20 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
     forced: dict[str, Any] = {}
     present: dict[str, Any] = {}
     for name, head_part in sorted(model.heads.items()):
-        sizes = plugins.find("head", head_part.use).sizes(specs[head_part.target], fitted[head_part.target])  # type: ignore[attr-defined]
-        head = components.build("head", head_part.use, head_part.parameters, name=f"heads_{name}", **sizes)
+        target, does_not = head_part.target, f"{head_part.use!r} cannot predict the field"
+        with _fitting(f"model.heads.{name}", does_not, target, specs[target]):
+            sizes = plugins.find("head", head_part.use).sizes(specs[target], fitted[target])  # type: ignore[attr-defined]
+            head = components.build("head", head_part.use, head_part.parameters, name=f"heads_{name}", **sizes)
         reading = joined[config.reads(head_part)] if needs_fusion(head_part) else readings[config.reads(head_part)[0]]
-        if head.forced:
-            if head_part.target not in targets:
-                targets[head_part.target] = _inputs("targets", head_part.target, specs[head_part.target])
-            predictions[name] = head(reading, targets[head_part.target])
-            generated[name] = Generation(head)(reading)
-            forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
-        else:
-            predictions[name] = generated[name] = head(reading)
+        if head.forced and target not in targets:
+            targets[target] = _inputs("targets", target, specs[target])
+        with _fitting(f"model.heads.{name}", does_not, target, specs[target]):
+            if head.forced:
+                predictions[name] = head(reading, targets[target])
+                generated[name] = Generation(head)(reading)
+                forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
+            else:
+                predictions[name] = generated[name] = head(reading)
         present[name] = reading["present"]
         heads[name] = head
 
@@ -135,6 +140,23 @@ def forced_readings(network: keras.Model, heads: Collection[str], fields: Collec
     inputs = {name: tensors for name, tensors in network.input.items() if name in fields}
     readings = {name: reading for name, reading in network.output["readings"].items() if name in heads}
     return keras.Model(inputs, readings, name="readings") if readings else None
+
+
+@contextlib.contextmanager
+def _fitting(path: str, what: str, field: str, spec: Spec) -> Iterator[None]:
+    """Whatever a part raises while it is built comes out as an error that names the part and the field.
+
+    Raises:
+        MmstreamError: something was raised.
+    """
+    try:
+        yield
+    except MmstreamError:
+        raise
+    except Exception as error:
+        tensors = ", ".join(f"{key} {kind}{list(shape)}" for key, (shape, kind) in spec.items() if key != "present")
+        reason = plugins.summary(error, name=not isinstance(error, TypeError | ValueError))
+        raise MmstreamError(f"{path}: {what} {field!r} ({tensors}): {reason}") from error
 
 
 def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:

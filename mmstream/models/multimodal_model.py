@@ -22,10 +22,12 @@ class MultimodalModel(keras.Model):
     Args:
         composition: the networks and layers.
         config: weights and targets of heads, weights of objectives.
+        replicas: devices that share a batch; their gradients are summed, so each counts for its share.
     """
 
-    def __init__(self, composition: Composition, config: Config, **kwargs: Any) -> None:
+    def __init__(self, composition: Composition, config: Config, *, replicas: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.replicas = replicas
         self.training_network = composition.training
         self.head_layers = composition.heads
         self.objective_layers = composition.objectives
@@ -73,7 +75,7 @@ class MultimodalModel(keras.Model):
             total += self.objective_weights[name] * loss
         for extra in self.losses:
             total += ops.cast(extra, "float32")
-        return total
+        return total / self.replicas
 
 
 def named_tensor(name: str, x: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:

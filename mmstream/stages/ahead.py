@@ -37,8 +37,8 @@ class WorkAhead(beam.DoFn):
         """Nothing is pending."""
         self._pending: collections.deque[Future[list[Any]]] = collections.deque()
 
-    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[Any]:
-        """Begin with this part and finish the one before the last."""
+    def process(self, element: tuple[int, Iterable[Any]], after: Any = None) -> Iterator[Any]:
+        """Begin with this part and finish the one before the last; `after` is a side input that had to come first."""
         part, items = element
         self._pending.append(self._parts.submit(self._work, part, list(items), self._batches))
         while len(self._pending) > _PARTS_AT_A_TIME:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import components, files, parts
-from mmstream.interfaces import Sink
+from mmstream import books, components, files, parts
+from mmstream.interfaces import LabelType, Sink
 from mmstream.labelling import label_records
 from mmstream.media import Media
 from mmstream.records import DeadLetter, Record
@@ -48,11 +48,12 @@ def label_part(
     input does not have stay too: an output may be fed from several inputs.
 
     Returns:
-        {"read", "labelled", "dead_lettered", "skipped", "kept"}: records of this input by what became of them in this
-        run, and how many rows and letters of other inputs the part keeps.
+        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept"}: records of this input by what became of
+        them in this run, how many of them are dead letters now, and how many rows and letters of other inputs the part
+        keeps.
     """
     records, letters = first_of_each(items)
-    before = read_part(output, part, sink)
+    before = read_part(output, part, sink, model.schema)
     kept, todo = still_valid(records, before, model, media, pool)
     fresh = [result for _, result in label_records(todo, model, media, threads=threads, pool=pool)]
     others = _of_other_inputs(before, items)
@@ -76,17 +77,18 @@ def label_part(
         "labelled": len(fresh) - failed,
         "dead_lettered": failed + len(letters) - len(old_letters),
         "skipped": len(kept) + len(old_letters),
+        "letters": len(all_letters) - len(others.letters),
         "kept": len(others.rows) + len(others.letters),
     }
 
 
-def read_part(output: str, part: int, sink: Sink) -> Labelled:
+def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
     """What a part holds; nothing where it was never committed whole."""
     if parts.read_commit(output, part) is None:
         return Labelled([], [])
     rows_path, letters_path = label_paths(part, sink)
     return Labelled(
-        sink.loads(files.read_bytes(files.join(output, rows_path))),
+        sink.loads(files.read_bytes(files.join(output, rows_path)), schema),
         load_letters(files.read_bytes(files.join(output, letters_path))),
     )
 
@@ -162,7 +164,7 @@ class LabelParts(beam.PTransform):
             pool=pool,
         )
         seconds = round(time.monotonic() - started, 3)
-        parts.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
+        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
         return [counts]
 
 

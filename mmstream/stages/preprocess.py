@@ -1,10 +1,11 @@
-"""The stages of `mmstream preprocess`: analyse the cheap columns, then turn each part's records into examples."""
+"""The second pass of `mmstream preprocess`: turn each part's records into examples."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import files, parts
+from mmstream import books, files, parts
 from mmstream.concurrency import batched, in_order
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
@@ -22,9 +23,10 @@ from mmstream.golden import write_golden
 from mmstream.labelling import dead_letter
 from mmstream.media import Media
 from mmstream.preprocessing import Decoded, Loaded, Preprocessor
-from mmstream.records import SPLITS, DeadLetter, Record, digest_of, hash_fraction, printable, split_of
+from mmstream.records import SPLITS, DeadLetter, Record, hash_fraction
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.reading import dump_letters, first_of_each, load_letters
+from mmstream.stages.analyse import FitTransform, field_versions, fingerprint_of, split_for
+from mmstream.stages.reading import RouteToParts, dump_letters, first_of_each, load_letters
 
 _BATCH = 64
 
@@ -43,35 +45,6 @@ class Candidate(NamedTuple):
     other_split: bool
     place: float
     record: Record
-
-
-def split_for(record: Record, split: SplitConfig) -> str:
-    """The split of a record.
-
-    Raises:
-        RecordError: the column of given splits holds something else than a split.
-    """
-    if split.column:
-        value = record.columns.get(split.column)
-        if value not in SPLITS:
-            message = f"the split column {split.column!r} needs one of {', '.join(SPLITS)}; found {value!r:.80}"
-            raise RecordError(message, stage="check", error="BadSplit")
-        return str(value)
-    group = record.columns.get(split.group) if split.group else None
-    return split_of(record.id if group is None else f"group {group}", split.validation, split.test)
-
-
-def raw_columns(record: Record, preprocessor: Preprocessor, split: SplitConfig) -> dict[str, Any] | None:
-    """What tensorflow-transform analyses of a record; None where it is not a sound record of the training split."""
-    try:
-        if split_for(record, split) != "train":
-            return None
-        decoded = preprocessor.decode({name: record.columns.get(c) for name, c in preprocessor.columns.items()})
-    except RecordError:
-        return None  # the second pass meets the same error and writes its dead letter
-    return {
-        column: (decoded[column.split("/")[0]] or {}).get(column.split("/")[1]) for column in preprocessor.raw_columns()
-    }
 
 
 def preprocess_part(
@@ -159,41 +132,35 @@ def examples_of(
     return [(record, results[record.id]) for record in records]
 
 
-@dataclasses.dataclass
-class AnalyseColumns(beam.PTransform):
-    """(part, its items) of all parts → a fitted tensorflow-transform graph, and how often each column is filled.
+def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds: float) -> dict[str, Any]:
+    """Check the books of a run and write preprocess.json; returns what it says.
 
-    Attributes:
-        config: its fields and split.
-        directory: local folder for the graph (`transform_fn/`) and `filled.json`.
+    Args:
+        config: its fields.
+        output: directory of the output.
+        run: the run's start.
+        plan: of the output.
+        seconds: that the run took.
+
+    Raises:
+        MmstreamError: the books do not balance.
     """
-
-    config: Config
-    directory: str
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def expand(self, grouped: beam.PCollection) -> beam.PCollection:
-        """Analyse the training split; media never enter."""
-        import tensorflow_transform.beam as tft_beam
-
-        preprocessor = cheap_preprocessor(self.config)
-        rows = grouped | beam.FlatMapTuple(
-            lambda part, items: _filter_none(
-                raw_columns(record, preprocessor, self.config.split) for record in first_of_each(items)[0]
-            )
-        )
-        filled = (
-            rows
-            | beam.FlatMap(lambda row: [column for column, values in row.items() if values])
-            | beam.combiners.Count.PerElement()
-            | beam.combiners.ToDict()
-            | beam.Map(lambda counts: parts.write_json(files.join(self.directory, "filled.json"), counts))
-        )
-        analysed = (rows, _metadata(preprocessor)) | tft_beam.AnalyzeDataset(_preprocessing_fn(preprocessor))
-        written = analysed | tft_beam.WriteTransformFn(self.directory)
-        return filled, written
+    settled = books.settle(output, run, plan, done="examples")
+    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
+    about = {
+        "read": settled.read,
+        "examples": settled.done,
+        "dead_lettered": settled.dead_lettered,
+        "skipped": settled.skipped,
+        "splits": {name: sum(commit.counts[name] for commit in commits if commit) for name in SPLITS},
+        "dead_letters": settled.committed_letters,
+        "fingerprint": fingerprint_of(output),
+        "plugins": field_versions(config),
+        "fields": {name: field.model_dump(mode="json") for name, field in config.fields.items()},
+        "seconds": round(seconds, 3),
+    }
+    parts.write_json(files.join(output, "preprocess.json"), about)
+    return about
 
 
 @dataclasses.dataclass
@@ -202,19 +169,19 @@ class PreprocessParts(beam.PTransform):
 
     Attributes:
         config: its fields and split.
-        fingerprint: of the preprocessing.
         media: where media may lie.
-        output: directory of the output, which already holds `transform/`.
+        output: directory of the output, which holds `transform/` when the first part comes.
         run: the run's start.
         threads: that decode, in each worker process.
+        after: what must be done before, as a side input.
     """
 
     config: Config
-    fingerprint: str
     media: Media
     output: str
     run: str
     threads: int
+    after: Any
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -222,24 +189,24 @@ class PreprocessParts(beam.PTransform):
 
     def expand(self, grouped: beam.PCollection) -> beam.PCollection:
         """Preprocess two parts at a time."""
-        return grouped | beam.ParDo(WorkAhead(self._preprocess, self.threads))
+        return grouped | beam.ParDo(WorkAhead(self._preprocess, self.threads), self.after)
 
     def _preprocess(self, part: int, items: Iterable[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[Candidate]:
         started = time.monotonic()
-        transform = files.join(self.output, "transform")
+        fitted = self._shared.acquire(lambda: _Fitted(self.config, self.output))
         counts, candidates = preprocess_part(
             part,
             list(items),
-            preprocessor=self._shared.acquire(lambda: Preprocessor(self.config.fields, transform)),
+            preprocessor=fitted.preprocessor,
             split=self.config.split,
-            fingerprint=self.fingerprint,
+            fingerprint=fitted.fingerprint,
             media=self.media,
             output=self.output,
             threads=self.threads,
             pool=pool,
         )
         seconds = round(time.monotonic() - started, 3)
-        parts.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
+        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
         return candidates
 
 
@@ -269,10 +236,47 @@ class WriteGolden(beam.PTransform):
         write_golden(self.output, records, Preprocessor(self.config.fields), self.media)
 
 
-def cheap_preprocessor(config: Config) -> Preprocessor:
-    """Of the fields that tensorflow-transform analyses."""
-    fields = Preprocessor(config.fields).fields
-    return Preprocessor(config.fields, only=[name for name, field in fields.items() if not field.media])
+@dataclasses.dataclass
+class PreprocessRecords(beam.PTransform):
+    """Records and dead letters → everything that training needs, in the output; gives None once all is written.
+
+    Attributes:
+        config: what is made of them.
+        media: where media may lie.
+        output: directory of the output.
+        run: the run's start.
+        parts: P.
+        threads: that decode, in each worker process.
+        scratch: folder that all workers reach, for what is needed in between.
+    """
+
+    config: Config
+    media: Media
+    output: str
+    run: str
+    parts: int
+    threads: int
+    scratch: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, items: beam.PCollection) -> beam.PCollection:
+        """Two passes over the parts: analyse the cheap columns, then apply."""
+        grouped = items | RouteToParts(self.parts)
+        fitted = beam.pvalue.AsSingleton(grouped | FitTransform(self.config, self.output, self.scratch))
+        candidates = grouped | PreprocessParts(
+            self.config, self.media, self.output, self.run, self.threads, after=fitted
+        )
+        return candidates | WriteGolden(self.config, self.media, self.output)
+
+
+class _Fitted:
+    """What all parts of a worker process share."""
+
+    def __init__(self, config: Config, output: str) -> None:
+        self.preprocessor = Preprocessor(config.fields, files.join(output, "transform"))
+        self.fingerprint = fingerprint_of(output) or ""
 
 
 def _candidate(record: Record, split: SplitConfig) -> Candidate:
@@ -284,32 +288,9 @@ def _order(candidate: Candidate) -> tuple[bool, float, str]:
 
 
 def _digest_of_inputs(seen: Iterable[tuple[Record, str]], letters: Iterable[DeadLetter]) -> str:
-    return digest_of(
-        [
-            [[record.id, record.origin, digest, printable(record.columns)] for record, digest in seen],
-            [letter.to_json() for letter in letters],
-        ]
-    )
-
-
-def _filter_none(rows: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:
-    return (row for row in rows if row is not None)
-
-
-def _metadata(preprocessor: Preprocessor) -> Any:
-    import tensorflow as tf
-    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
-
-    spec = {column: tf.io.VarLenFeature(tf.as_dtype(dtype)) for column, dtype in preprocessor.raw_columns().items()}
-    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-
-
-def _preprocessing_fn(preprocessor: Preprocessor) -> Any:
-    def preprocessing_fn(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        outputs = {}
-        for name, field in sorted(preprocessor.fields.items()):
-            raw = {column: inputs[f"{name}/{column}"] for column in field.raw()}
-            outputs.update({f"{name}/{tensor}": value for tensor, value in field.graph(raw, name).items()})
-        return outputs
-
-    return preprocessing_fn
+    total = hashlib.sha256()
+    for record, digest in seen:
+        total.update(repr((record, digest)).encode("utf-8", "backslashreplace"))
+    for letter in letters:
+        total.update(letter.to_json().encode())
+    return total.hexdigest()[:32]

@@ -8,14 +8,17 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
-from mmstream import components, parts
+from mmstream import books, components, files, parts
 from mmstream.errors import MmstreamError, RecordError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.labelling import dead_letter
 from mmstream.records import DeadLetter, Record, digest_of, origin_key, printable
+from mmstream.spool import spool
 
 _SAMPLE_ROWS = 100
+_ROUTED_TOGETHER = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +75,14 @@ def pieces_of(job_input: Input) -> list[Piece]:
     return pieces
 
 
+def rows_of(job_input: Input, pieces: Iterable[Piece]) -> Iterator[Row]:
+    """The rows of some pieces."""
+    return (row for piece in pieces for row in islice(job_input.source().read(piece.split), piece.rows))
+
+
 def sample(job_input: Input, pieces: Sequence[Piece]) -> list[Mapping[str, Any]]:
     """The columns of the first rows that can be read."""
-    rows = (row for piece in pieces for row in islice(job_input.source().read(piece.split), piece.rows))
-    readable = (_renamed(row.columns, job_input) for row in rows if row.columns is not None)
+    readable = (_renamed(r.columns, job_input) for r in rows_of(job_input, pieces) if r.columns is not None)
     return list(islice(readable, _SAMPLE_ROWS))
 
 
@@ -91,19 +98,28 @@ def check_row(row: Row, job_input: Input) -> Record | DeadLetter:
     columns = _renamed(row.columns, job_input)
     if job_input.id is None:
         return Record(row.origin, row.origin, columns)
-    value = columns.get(job_input.id)
+    return record_of(columns, job_input.id, row.origin)
+
+
+def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record | DeadLetter:
+    """A row as a record, or the letter that says that it has no id.
+
+    Args:
+        columns: of the row.
+        id_column: that names it.
+        origin: where it stands; "" for a row that stands nowhere, whose id is its origin.
+    """
+    value = columns.get(id_column)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str) and value.strip():
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            return _bad_id(row.origin, columns, describe(error))
-        return Record(value, row.origin, columns)
+            return _bad_id(origin, columns, describe(error))
+        return Record(value, origin or value, columns)
     found = "nothing" if value is None else repr(value)
-    return _bad_id(
-        row.origin, columns, f"the id column {job_input.id!r} needs a text or a whole number; found {found:.80}"
-    )
+    return _bad_id(origin, columns, f"the id column {id_column!r} needs a text or a whole number; found {found:.80}")
 
 
 def first_of_each(items: Iterable[Record | DeadLetter]) -> tuple[list[Record], list[DeadLetter]]:
@@ -130,17 +146,35 @@ def load_letters(data: bytes) -> list[DeadLetter]:
     return [DeadLetter.from_json(line) for line in data.decode().split("\n") if line]
 
 
+def without_media(record: Record, reads: Mapping[str, bool], folder: str) -> Record:
+    """A record that may cross a shuffle: references stand in it for bytes that are media, or that nobody reads.
+
+    Args:
+        record: as it was read.
+        reads: the columns that are read, and whether as media.
+        folder: where media are spooled; "" for a pass that does not need them.
+    """
+    replaced = {
+        column: spool(value, folder if column in reads else "")
+        for column, value in record.columns.items()
+        if isinstance(value, bytes) and reads.get(column, True)
+    }
+    return dataclasses.replace(record, columns={**record.columns, **replaced}) if replaced else record
+
+
 @dataclasses.dataclass
 class ReadRecords(beam.PTransform):
     """Pieces → records and dead letters; how many rows were read is noted in the output's run folder.
 
     Attributes:
         job_input: what is read.
-        output: directory of the job's output, "" to note nothing.
+        reads: the columns that are read, and whether as media; media that stand in rows go to the output's `spool/`.
+        output: directory of the job's output, "" to note and spool nothing.
         run: the run's start.
     """
 
     job_input: Input
+    reads: Mapping[str, bool]
     output: str = ""
     run: str = ""
 
@@ -153,11 +187,13 @@ class ReadRecords(beam.PTransform):
 
     def _read(self, piece: Piece) -> Iterator[Record | DeadLetter]:
         count = 0
-        for row in islice(self.job_input.source().read(piece.split), piece.rows):
+        folder = files.join(self.output, "spool") if self.output else ""
+        for row in rows_of(self.job_input, [piece]):
             count += 1
-            yield check_row(row, self.job_input)
+            checked = check_row(row, self.job_input)
+            yield without_media(checked, self.reads, folder) if isinstance(checked, Record) else checked
         if self.output:
-            parts.note(self.output, self.run, f"read-{piece.number:05d}", rows=count)
+            books.note(self.output, self.run, f"read-{piece.number:05d}", rows=count)
 
 
 @dataclasses.dataclass
@@ -175,10 +211,32 @@ class RouteToParts(beam.PTransform):
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         """Group by part; only references cross the shuffle."""
-        keyed = items | "Key" >> beam.Map(lambda item: (parts.part_of(item.id or item.origin, self.parts), item))
-        every = items.pipeline | beam.Create([(part, None) for part in range(self.parts)])
+        keyed = items | beam.ParDo(_Route(self.parts))
+        every = items.pipeline | beam.Create([(part, []) for part in range(self.parts)])
         grouped = (keyed, every) | beam.Flatten() | beam.GroupByKey()
-        return grouped | "Drop markers" >> beam.MapTuple(lambda part, all_: (part, [i for i in all_ if i is not None]))
+        return grouped | beam.MapTuple(lambda part, lists: (part, [item for items in lists for item in items]))
+
+
+class _Route(beam.DoFn):
+    """Items → (part, some of its items): a list costs a shuffle little more than a single item does."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+
+    def start_bundle(self) -> None:
+        self._count = 0
+        self._waiting: dict[int, list[Record | DeadLetter]] = {}
+
+    def process(self, item: Record | DeadLetter) -> Iterator[tuple[int, list[Record | DeadLetter]]]:
+        self._waiting.setdefault(parts.part_of(item.id or item.origin, self._parts), []).append(item)
+        self._count += 1
+        if self._count == _ROUTED_TOGETHER:
+            yield from self._waiting.items()
+            self.start_bundle()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for pair in self._waiting.items():
+            yield GlobalWindows.windowed_value(pair)
 
 
 def _renamed(columns: Mapping[str, Any], job_input: Input) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class FieldContract(LightContract):
 
     Attributes:
         values: good ones, two or more, also unusual ones; for a media field the bytes of files. A cheap field is
-            fitted to them, so give a value as often as the parameters demand.
+            fitted to them, so give a value as often as the parameters demand. Where `parameters` name `columns`, a
+            value (also of those below) is a list with an item for each.
         absent: values that mean that there is none, as an empty text.
         bad: values that must be refused.
     """
@@ -93,7 +94,9 @@ class FieldContract(LightContract):
 
     def test_odd_values_are_decoded_or_become_dead_letters(self, preprocessor: Preprocessor) -> None:
         accepted = []
-        for value in (*ODD_VALUES, *self.bad, *self.values):
+        columns = self.parameters.get("columns")
+        odd = [[value] * len(columns) for value in ODD_VALUES] if columns else ODD_VALUES
+        for value in (*odd, *self.bad, *self.values):
             try:
                 row = preprocessor.decode({FIELD: value})
             except RecordError:
@@ -184,7 +187,9 @@ def check_tensors(preprocessor: Preprocessor, rows: Sequence[Decoded]) -> None:
 
 def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directory: Path) -> Preprocessor:
     """A preprocessor of one field, fitted to some values by the stage that `mmstream preprocess` uses."""
-    fields = {FIELD: FieldConfig(use=name, column=FIELD, **parameters)}
+    columns = parameters.get("columns")
+    column = {} if columns else {"column": FIELD}
+    fields = {FIELD: FieldConfig.model_validate({"use": name, **column, **parameters})}
     unfitted = Preprocessor(fields)
     if not unfitted.has_transform:
         return unfitted
@@ -192,13 +197,14 @@ def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directo
     import tensorflow_transform.beam as tft_beam
 
     from mmstream import jobs
-    from mmstream.stages.preprocess import AnalyseColumns
+    from mmstream.stages.analyse import AnalyseColumns
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     everything = SplitConfig(validation=0.0, test=0.0)
     source = SourceConfig(use="jsonl", path="unread.jsonl")
     config = Config(source=source, split=everything, fields=fields, model=ModelConfig(encoders={}))
-    records = [Record(str(number), f"values:{number}", {FIELD: value}) for number, value in enumerate(values)]
+    rows = [dict(zip(columns, value, strict=True)) if columns else {FIELD: value} for value in values]
+    records = [Record(str(number), f"values:{number}", row) for number, row in enumerate(rows)]
     scratch = str(directory / "scratch")
     with jobs.pipeline(jobs.beam_options([])) as pipeline, tft_beam.Context(temp_dir=scratch):
         pipeline | beam.Create([(0, records)]) | AnalyseColumns(config, str(directory / "transform"))

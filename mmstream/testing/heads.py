@@ -79,8 +79,8 @@ class HeadContract(FieldPartContract):
 
     @classmethod
     def continuous(cls, outputs: Any) -> Any:
-        """Logits; ids that were generated may flip on a near tie."""
-        return {"logits": (outputs["forced"] if cls.component().forced else outputs)["logits"]}
+        """Predictions; of a forced head its logits, for ids that were generated may flip on a near tie."""
+        return {"logits": outputs["forced"]["logits"]} if cls.component().forced else outputs
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -94,11 +94,11 @@ class HeadContract(FieldPartContract):
         assert not to_numpy(head.known(absent)).any(), "an absent field is zeros, and present = 0"
 
     @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-    def test_logits_and_losses_are_float32(self, policy: str) -> None:
+    def test_predictions_and_losses_are_float32(self, policy: str) -> None:
         head, _ = self.make(policy)
         predictions = self._train(head)
         loss = head.loss(predictions, self.targets())
-        assert keras.backend.standardize_dtype(predictions["logits"].dtype) == "float32"
+        assert {keras.backend.standardize_dtype(value.dtype) for value in predictions.values()} == {"float32"}
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
         assert keras.backend.standardize_dtype(head.known(self.targets()).dtype) == "float32"
         assert tuple(loss.shape) == (len(self.known),)

@@ -178,11 +178,13 @@ class FieldPartContract(NetworkContract):
         field: name of the field that it reads or predicts.
         field_parameters: of that field, as in a config; choose small sizes.
         vocabulary: what the field was fitted to, if it has a vocabulary.
+        statistics: what the full pass learnt of it, if it has statistics.
     """
 
     field: ClassVar[str]
     field_parameters: ClassVar[Mapping[str, Any]] = {}
     vocabulary: ClassVar[Sequence[str]] = ()
+    statistics: ClassVar[Mapping[str, tuple[float, ...]]] = {}
 
     @classmethod
     def spec(cls) -> Spec:
@@ -192,7 +194,7 @@ class FieldPartContract(NetworkContract):
     @classmethod
     def fitted(cls) -> Fitted:
         """What the full pass learnt of the field."""
-        return Fitted(tuple(cls.vocabulary))
+        return Fitted(tuple(cls.vocabulary), dict(cls.statistics))
 
     @classmethod
     def sizes(cls) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class SourceContract(LightContract):
 
     def test_says_what_it_reads(self) -> None:
         source = self.build()
-        assert source.suffixes or source.reads_folders
+        assert source.suffixes
         assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in source.suffixes)
 
 

@@ -11,4 +11,6 @@ def register_fusions() -> dict[str, str]:
     return {
         "concat": "mmstream_fusion.concat:Concat",
         "attention": "mmstream_fusion.attention:Attention",
+        "gated": "mmstream_fusion.gated:Gated",
+        "cross_attention": "mmstream_fusion.cross_attention:CrossAttention",
     }

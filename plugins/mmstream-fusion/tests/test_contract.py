@@ -11,3 +11,12 @@ class TestConcat(FusionContract):
 
 class TestAttention(FusionContract):
     name = "attention"
+
+
+class TestGated(FusionContract):
+    name = "gated"
+
+
+class TestCrossAttention(FusionContract):
+    name = "cross_attention"
+    parameters = {"layers": 2, "heads": 2, "dropout": 0.2}

@@ -18,4 +18,6 @@ def register_encoders() -> dict[str, str]:
     """Encoders by the name that a config uses."""
     return {
         "cnn": "mmstream_image.cnn:Cnn",
+        "resnet": "mmstream_image.resnet:Resnet",
+        "vit": "mmstream_image.vit:Vit",
     }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import logging
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import annotated_types
 import numpy as np
 from PIL import Image as Pillow
 
-from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
+from mmstream.interfaces import Field, Fitted, Spec, Suggestion, TensorSpec
+from mmstream_image.augment import Augmentation, apply, steps
 
 # Pillow warns of damaged pictures, once a place in its code, logs, and lets libtiff write to stderr past Python; what
 # matters of it becomes an error. (A filter for the time of one call would not do: `warnings.catch_warnings` is not
@@ -26,12 +28,13 @@ if hasattr(_libraries := ctypes.CDLL(Pillow.core.__file__), "TIFFSetErrorHandler
 
 Side = Annotated[int, annotated_types.Ge(1)]
 Level = Annotated[int, annotated_types.Interval(ge=0, le=255)]
-Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 
 MOST_PIXELS = 2 * 89_478_485
 """Pillow itself refuses larger pictures (`PIL.Image.MAX_IMAGE_PIXELS`, twice)."""
 _UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 """What Pillow hands to other programs (IPTC by way of a picture within), or recognises without decoding it."""
+_SIZES = (32, 48, 64, 96, 128)
+"""Sides that `suggest` chooses from."""
 _ORIENTATION_TAG = 0x0112
 _BITS_TAG = 0x0102
 _ORIENTATIONS = {
@@ -52,7 +55,7 @@ class Image(Field):
 
     EXIF orientation is applied (one in damaged metadata is not); transparency lies over `background`; palettes, grey,
     CMYK and Lab become RGB; 16-bit samples are scaled to 8 bit, floating-point ones from their least to their largest;
-    of several frames the first is taken. JPEG is scaled while it is decoded where that leaves at least twice the
+    of several frames one is taken. JPEG is scaled while it is decoded where that leaves at least twice the
     resolution that is asked for. Resizing is bilinear with antialiasing.
 
     Args:
@@ -62,13 +65,13 @@ class Image(Field):
         background: red, green and blue, 0 to 255, under transparent parts and around a padded picture.
         max_pixels: a picture of more pixels than this, by its header, is refused before it is decoded.
         max_bytes: a larger file is refused before it is read.
-        crop: augmentation; a random window, each side at least 1 - `crop` of the picture's, is stretched over it.
-            0 is off.
-        flip: augmentation; mirrors left and right every other time.
-        brightness: augmentation; multiplies all levels by 1 ± `brightness`. 0 is off.
+        frame: which frame of an animation or of a TIFF with several pages is taken, from 0.
+        augment: what is done at random to the pictures of the training split, in this order; see
+            `mmstream_image.augment`.
     """
 
     media = True
+    encoded_by = "cnn"
 
     def __init__(
         self,
@@ -78,20 +81,31 @@ class Image(Field):
         background: tuple[Level, Level, Level] = (255, 255, 255),
         max_pixels: Annotated[int, annotated_types.Interval(ge=1, le=MOST_PIXELS)] = 100_000_000,
         max_bytes: Annotated[int, annotated_types.Ge(1)] = 64 * 1024 * 1024,
-        crop: Share = 0.2,
-        flip: bool = True,
-        brightness: Share = 0.2,
+        frame: Annotated[int, annotated_types.Ge(0)] = 0,
+        augment: tuple[Augmentation, ...] = ({"crop": 0.2}, "flip", {"brightness": 0.2}),
     ) -> None:
         self.height, self.width = size
         self.resize = resize
         self.background = background
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
-        self.crop = crop
-        self.flip = flip
-        self.brightness = brightness
+        self.frame = frame
+        self.augmentations = steps(augment)
         Pillow.init()
         self._formats = sorted(set(Pillow.OPEN) - _UNREADABLE_FORMATS)
+
+    @classmethod
+    def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
+        """Files that are pictures, at the size that most of them have, but no larger than a CPU trains with."""
+        sizes = []
+        for value in values:
+            with contextlib.suppress(Exception), Pillow.open(io.BytesIO(value)) as picture:  # or whatever it is
+                sizes.append(picture.size)
+        if not sizes:
+            return None
+        width, height = (sorted(sides)[len(sides) // 2] for sides in zip(*sizes, strict=True))
+        side = max([size for size in _SIZES if size <= min(width, height)], default=_SIZES[0])
+        return Suggestion(len(sizes) / len(values), {"size": [side, side]}, f"pictures of about {width} x {height}")
 
     def decode(self, value: Any) -> dict[str, Any]:
         """The picture in a file's bytes.
@@ -124,26 +138,12 @@ class Image(Field):
         return {"pixels": TensorSpec((self.height, self.width, 3), "uint8")}
 
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
-        """Crop, flip and brighten uint8[H, W, 3] at random."""
-        if not (self.crop or self.flip or self.brightness):
-            return tensors
-        import tensorflow as tf
-
-        height, width, top, left, mirror, light = tf.unstack(tf.random.stateless_uniform([6], seed))
-        pixels = tf.cast(tensors["pixels"], tf.float32)
-        if self.crop:
-            height, width = 1 - self.crop * height, 1 - self.crop * width
-            top, left = top * (1 - height), left * (1 - width)
-            box = tf.stack([top, left, top + height, left + width])
-            pixels = tf.image.crop_and_resize(pixels[None], box[None], [0], (self.height, self.width))[0]
-        if self.flip:
-            pixels = tf.cond(mirror < 0.5, lambda: pixels, lambda: tf.reverse(pixels, [1]))
-        if self.brightness:
-            pixels *= 1 + self.brightness * (2 * light - 1)
-        return {"pixels": tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)}
+        """What `augment` names, to uint8[H, W, 3]."""
+        return {"pixels": apply(self.augmentations, tensors["pixels"], seed, self.background)}
 
     def _pixels(self, picture: Pillow.Image) -> np.ndarray:
         size = (self.width, self.height)
+        self._seek(picture)
         if picture.format == "JPEG":
             lying = _orientation(picture) in _LYING
             draft = self._scaled(picture.size, size[::-1] if lying else size)
@@ -155,6 +155,19 @@ class Image(Field):
         if orientation in _ORIENTATIONS:
             turned = turned.transpose(_ORIENTATIONS[orientation])
         return np.array(turned)
+
+    def _seek(self, picture: Pillow.Image) -> None:
+        """Go to the frame that is wanted.
+
+        Raises:
+            EOFError: there are not so many.
+        """
+        if not self.frame:
+            return
+        count = getattr(picture, "n_frames", 1)
+        if self.frame >= count:
+            raise EOFError(f"there is no frame {self.frame}; it has {count}, from 0")
+        picture.seek(self.frame)
 
     def _scaled(self, found: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
         """Width and height of a whole picture once it is resized, before anything is cut off or added."""

@@ -23,7 +23,13 @@ JPEG = picture("RGB", (64, 48), "JPEG")
 
 class TestImage(FieldContract):
     name = "image"
-    parameters = {"size": [8, 12], "resize": "pad", "background": [0, 128, 255], "max_pixels": 4000, "crop": 0.4}
+    parameters = {
+        "size": [8, 12],
+        "resize": "pad",
+        "background": [0, 128, 255],
+        "max_pixels": 4000,
+        "augment": ["flip", {"rotate": 20}, "zoom", "colour"],
+    }
     values = [PNG, JPEG, picture("L", (1, 1), "PNG"), picture("P", (12, 8), "GIF")]
     bad = [
         b"",
@@ -40,5 +46,26 @@ class TestImage(FieldContract):
 class TestCnn(EncoderContract):
     name = "cnn"
     parameters = {"filters": [4, 6], "dropout": 0.2}
+    field = "image"
+    field_parameters = {"size": [12, 8]}
+
+
+class TestSmallResnet(EncoderContract):
+    name = "resnet"
+    parameters = {"depth": 18, "stem": "small", "filters": 2}
+    field = "image"
+    field_parameters = {"size": [12, 8]}
+
+
+class TestDeepResnet(EncoderContract):
+    name = "resnet"
+    parameters = {"depth": 50, "stem": "large", "filters": 1, "dropout": 0.0}
+    field = "image"
+    field_parameters = {"size": [33, 20]}
+
+
+class TestVit(EncoderContract):
+    name = "vit"
+    parameters = {"patch": 4, "units": 8, "layers": 2, "heads": 2, "dropout": 0.2}
     field = "image"
     field_parameters = {"size": [12, 8]}

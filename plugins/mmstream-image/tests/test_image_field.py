@@ -480,16 +480,71 @@ def test_augmentation_keeps_the_shape_and_follows_the_seed():
 
 
 def test_augmentation_does_only_what_is_on():
-    off = {"crop": 0.0, "flip": False, "brightness": 0.0}
     seeds = range(16)
-    assert all((one == SHADES).all() for one in augmented(Image(size=(40, 60), **off), SHADES, *seeds))
-    flipped = augmented(Image(size=(40, 60), **{**off, "flip": True}), SHADES, *seeds)
+    assert all((one == SHADES).all() for one in augmented(Image(size=(40, 60), augment=()), SHADES, *seeds))
+    flipped = augmented(Image(size=(40, 60), augment=("flip",)), SHADES, *seeds)
     assert {(one == SHADES).all() or (one == SHADES[:, ::-1]).all() for one in flipped} == {True}
     assert {bool((one == SHADES).all()) for one in flipped} == {True, False}
-    bright = augmented(Image(size=(40, 60), **{**off, "brightness": 0.5}), np.full((40, 60, 3), 200, np.uint8), *seeds)
+    bright = augmented(
+        Image(size=(40, 60), augment=({"brightness": 0.5},)), np.full((40, 60, 3), 200, np.uint8), *seeds
+    )
     levels = [int(one[0, 0, 0]) for one in bright]
     assert all((one == level).all() for one, level in zip(bright, levels, strict=True))
     assert 100 <= min(levels) < 200 < max(levels) <= 255
-    cropped = augmented(Image(size=(40, 60), **{**off, "crop": 0.3}), SHADES, *seeds)
+    cropped = augmented(Image(size=(40, 60), augment=({"crop": 0.3},)), SHADES, *seeds)
     assert all(one.min() >= SHADES.min() and one.max() <= SHADES.max() for one in cropped)
     assert all((one != SHADES).any() for one in cropped)
+
+
+def test_a_turned_picture_shows_the_background_at_its_corners():
+    field = Image(size=(40, 60), augment=({"rotate": 180.0},), background=(1, 2, 3))
+    turned = augmented(field, np.full((40, 60, 3), 200, np.uint8), *range(16))
+    assert all((one[20, 30] == 200).all() for one in turned)
+    assert any((one[0, 0] == (1, 2, 3)).all() for one in turned)
+
+
+def test_zoom_moves_nothing_at_the_centre_and_colour_keeps_grey_grey():
+    middle = np.zeros((41, 61, 3), np.uint8)
+    middle[18:23, 28:33] = 250
+    zoomed = augmented(Image(size=(41, 61), augment=({"zoom": 0.3},)), middle, *range(8))
+    assert all(one[20, 30].min() > 240 for one in zoomed)
+    assert len({int(one.astype(int).sum()) for one in zoomed}) > 1
+    grey = np.random.default_rng(1).integers(50, 200, (40, 60, 1)).astype(np.uint8).repeat(3, axis=2)
+    coloured = augmented(Image(size=(40, 60), augment=("colour",)), grey, *range(8))
+    assert all((one == one[..., :1]).all() for one in coloured)
+    assert any((one != grey).any() for one in coloured)
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        ([{"crop": 1.0}], "crop needs an amount above 0 and up to 1; found 1"),
+        ([{"rotate": 0}], "rotate needs an amount above 0 and up to 180; found 0"),
+        ([{"flip": 0.5}], "flip has no amount"),
+        ([{"crop": 0.1, "zoom": 0.1}], "expected one name and its amount"),
+    ],
+)
+def test_an_augmentation_with_a_wrong_amount_is_refused(augment, message):
+    with pytest.raises(ValueError, match=message):
+        Image(size=(40, 60), augment=augment)
+
+
+def animation(*colours, file_format):
+    frames = [Pillow.new("RGB", (8, 8), colour) for colour in colours]
+    out = io.BytesIO()
+    frames[0].save(out, file_format, save_all=True, append_images=frames[1:])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_of_several_frames_one_is_taken(file_format):
+    data = animation("red", "blue", file_format=file_format)
+    assert decoded(data, (8, 8))[4, 4].argmax() == 0
+    assert decoded(data, (8, 8), frame=1)[4, 4].argmax() == 2
+    with pytest.raises(ValueError, match="there is no frame 2; it has 2, from 0"):
+        decoded(data, (8, 8), frame=2)
+
+
+def test_a_file_of_one_frame_has_no_second():
+    with pytest.raises(ValueError, match="there is no frame 1"):
+        decoded(encoded(Pillow.new("RGB", (8, 8)), "JPEG"), (8, 8), frame=1)

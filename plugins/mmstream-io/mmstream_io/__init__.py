@@ -10,6 +10,10 @@ def register_sources() -> dict[str, str]:
     """Sources by the name that a config uses."""
     return {
         "jsonl": "mmstream_io.jsonl:Jsonl",
+        "csv": "mmstream_io.csv:Csv",
+        "parquet": "mmstream_io.parquet:Parquet",
+        "tfrecord": "mmstream_io.tfrecord:Tfrecord",
+        "webdataset": "mmstream_io.webdataset:Webdataset",
         "image_folder": "mmstream_io.image_folder:ImageFolder",
     }
 
@@ -18,5 +22,7 @@ def register_sources() -> dict[str, str]:
 def register_sinks() -> dict[str, str]:
     """Sinks by the name that a config uses."""
     return {
-        "parquet": "mmstream_io.parquet:Parquet",
+        "parquet": "mmstream_io.parquet:ParquetSink",
+        "jsonl": "mmstream_io.jsonl:JsonlSink",
+        "csv": "mmstream_io.csv:CsvSink",
     }

@@ -3,128 +3,94 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from mmstream import files
-from mmstream.errors import MmstreamError
-from mmstream.interfaces import Row, Source, Split
+from mmstream.interfaces import LabelType, Row, Sink, Source, Split
+from mmstream.records import json_line
+from mmstream_io import inputs
 
 SPLIT_BYTES = 8 * 1024 * 1024
-MAX_LINE_BYTES = 64 * 1024 * 1024
-_RAW_BYTES = 1024
-_BLOCK_BYTES = 1024 * 1024
+MAX_LINE_BYTES = inputs.MAX_ROW_BYTES
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Jsonl(Source):
-    """Reads a file of JSON objects, one a line; blank lines are passed over.
+    """Reads files of JSON objects, one a line; blank lines are passed over. Files may be gzipped.
 
     A line that is not valid UTF-8, not JSON or not an object becomes a row with an error; so does one that is longer
     than 64 MiB, or that says a key twice or NaN, which JSON does not have.
+
+    Source: https://jsonlines.org
     """
 
-    suffixes = (".jsonl", ".ndjson")
+    suffixes = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
     def splits(self, path: str) -> list[Split]:
         """Pieces of about 8 MiB, cut at line ends.
 
         Raises:
-            MmstreamError: the file cannot be read.
+            MmstreamError: a file cannot be read.
         """
-        if files.is_folder(path):
-            raise MmstreamError(f"{path} is a folder; the source 'jsonl' reads a file")
-        try:
-            with files.open_read(path) as file:
-                return list(_cut(path, file))
-        except OSError as error:
-            raise MmstreamError(f"cannot read {path}: {error.strerror or error}") from error
+        return [split for file in inputs.find(path, self.suffixes, "jsonl") for split in _cut(file)]
 
     def read(self, split: Split) -> Iterator[Row]:
-        """The rows of a piece; the origin of each is "<file name>:<line>"."""
-        name = files.name(split.path).encode("utf-8", "backslashreplace").decode()
-        with files.open_read(split.path) as file:
+        """The rows of a piece; the origin of each is "<file>:<line>"."""
+        number = split.first
+        with inputs.open_file(split.path) as file:
             file.seek(split.start)
-            for number, line, whole in _lines(file, split.end - split.start, split.first):
+            for line, _, whole in inputs.lines_of(file, split.end - split.start, MAX_LINE_BYTES):
                 if line.strip(_BLANK):
-                    yield _row(f"{name}:{number}", line, whole)
+                    yield _row(f"{split.origin}:{number}", line, whole)
+                number += 1
 
 
-def _cut(path: str, file: BinaryIO) -> Iterator[Split]:
+class JsonlSink(Sink):
+    """One JSON object a line, its keys sorted."""
+
+    suffix = ".jsonl"
+
+    def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
+        """The file; every row has every column of the schema, null where it lacks one."""
+        columns = ({name: inputs.label(row.get(name), kind) for name, kind in schema.items()} for row in rows)
+        return "".join(f"{json_line(row)}\n" for row in columns).encode()
+
+    def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
+        """The rows."""
+        return [json.loads(line) for line in data.decode().split("\n") if line]
+
+
+def _cut(file: inputs.InputFile) -> Iterator[Split]:
     """Splits of a file: every line belongs to the split in which it begins. A byte order mark belongs to none."""
-    start = position = len(_BYTE_ORDER_MARK) if file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0
-    file.seek(start)
-    first = number = 1
-    rows = 0
-    blank = True  # so far, of the line that is being read
-    while block := file.read(_BLOCK_BYTES):
-        begin = 0
-        while begin < len(block):
-            end = block.find(b"\n", begin)
-            piece = block[begin : end + 1 if end >= 0 else len(block)]
-            blank = blank and not piece.strip(_BLANK)
-            position += len(piece)
-            begin += len(piece)
-            if end < 0:
-                continue
+    with inputs.open_file(file.path) as opened:
+        marked = opened.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+        start = position = len(_BYTE_ORDER_MARK) if marked else 0
+        opened.seek(start)
+        first = number = 1
+        rows = 0
+        for line, taken, _ in inputs.lines_of(opened, None, MAX_LINE_BYTES):
+            position += taken
             number += 1
-            rows += not blank
-            blank = True
+            rows += bool(line.strip(_BLANK))
             if position - start >= SPLIT_BYTES:
-                yield Split(path, rows, first, start, position)
+                yield Split(file.path, rows, file.origin, first, start, position)
                 start, first, rows = position, number, 0
-    rows += not blank
-    if position > start:
-        yield Split(path, rows, first, start, position)
-
-
-def _lines(file: BinaryIO, size: int, number: int) -> Iterator[tuple[int, bytes, bool]]:
-    """(line number, line, whether it is whole) of the next `size` bytes; of a line too long only the beginning."""
-    left = size
-    while left > 0:
-        line = file.readline(min(left, MAX_LINE_BYTES + 1))
-        if not line:
-            return
-        left -= len(line)
-        whole = line.endswith(b"\n") or len(line) <= MAX_LINE_BYTES
-        yield number, line, whole
-        while not whole and left > 0:
-            rest = file.readline(min(left, _BLOCK_BYTES))
-            left -= len(rest)
-            if not rest or rest.endswith(b"\n"):
-                break
-        number += 1
+        if position > start:
+            yield Split(file.path, rows, file.origin, first, start, position)
 
 
 def _row(origin: str, line: bytes, whole: bool) -> Row:
     if not whole:
         error = ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
-        return Row(origin, None, line[:_RAW_BYTES], error)
+        return Row(origin, None, line[: inputs.RAW_BYTES], error)
     line = line.rstrip(b"\r\n")
     raw: bytes | str = line
     try:
         raw = text = line.decode("utf-8")
-        columns = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        columns = inputs.parse_json(text)
         if not isinstance(columns, dict):
             raise ValueError(f"expected a JSON object; found {type(columns).__name__}")
     except ValueError as error:  # malformed JSON and malformed UTF-8 are ValueErrors
         return Row(origin, None, raw, error)
-    except RecursionError:
-        return Row(origin, None, raw, ValueError("the JSON is nested too deeply"))
     return Row(origin, columns)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    columns = dict(pairs)
-    if len(columns) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise ValueError(f"the key {key!r:.80} stands twice")
-            seen.add(key)
-    return columns
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -151,14 +151,19 @@ def test_a_folder_without_a_picture_is_an_error_that_says_what_is_looked_for(fol
         ImageFolder().splits(str(folder))
 
 
-def test_an_empty_a_missing_folder_and_a_file_are_errors_that_name_it(tmp_path):
+def test_an_empty_and_a_missing_folder_are_errors_that_name_it(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file.png").write_bytes(b"")
     with pytest.raises(MmstreamError, match=r"no picture lies in .*empty"):
         ImageFolder().splits(str(tmp_path / "empty"))
-    for name in ("missing", "file.png"):
-        with pytest.raises(MmstreamError, match=f"{name} is not a folder; the source 'image_folder' reads one"):
-            ImageFolder().splits(str(tmp_path / name))
+    with pytest.raises(MmstreamError, match=r"there is no .*missing"):
+        ImageFolder().splits(str(tmp_path / "missing"))
+
+
+def test_a_picture_or_a_pattern_of_them_is_read(folder, monkeypatch):
+    put(folder, "cat/1.png", "cat/2.png", "dog/1.png", "dog/1.txt")
+    assert pairs_of(folder / "cat" / "2.png") == [("2.png", None)]
+    monkeypatch.setattr(image_folder, "SPLIT_ROWS", 1)
+    assert pairs_of(folder / "*" / "1.*g") == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
 
 
 def test_a_folder_on_another_filesystem_is_read_through_beam(memory_files, monkeypatch):
@@ -186,7 +191,7 @@ def test_a_folder_on_another_filesystem_is_read_through_beam(memory_files, monke
 
 
 def test_an_empty_folder_on_another_filesystem_is_an_error_that_names_it(memory_files):
-    with pytest.raises(MmstreamError, match="memory://bucket/pictures is not a folder"):
+    with pytest.raises(MmstreamError, match="there is no memory://bucket/pictures"):
         ImageFolder().splits("memory://bucket/pictures")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmstream_io import jsonl
-from mmstream_io.jsonl import Jsonl
+from mmstream_io.jsonl import Jsonl, JsonlSink
 
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Row, Split
@@ -121,7 +123,6 @@ def test_values_come_as_json_has_them(read):
 
 def test_a_line_that_is_too_long_is_an_error_of_its_own(read, monkeypatch):
     monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 20)
-    monkeypatch.setattr(jsonl, "_BLOCK_BYTES", 64)
     fits = b'{"a": "' + b"x" * 11 + b'"}'
     assert len(fits) == 20
     rows = read(fits + b'\n{"a": "' + b"x" * 5_000 + b'"}\n' + fits + b"\n" + fits + b" ")
@@ -139,7 +140,6 @@ def test_an_object_of_very_many_keys_that_says_the_last_one_twice_is_refused_at_
 
 def test_lines_keep_their_numbers_across_splits(read, monkeypatch):
     monkeypatch.setattr(jsonl, "SPLIT_BYTES", 40)
-    monkeypatch.setattr(jsonl, "_BLOCK_BYTES", 7)
     lines = ["" if number % 7 == 0 else json.dumps({"number": number}) for number in range(1, 101)]
     lines[49] = "broken"
     rows = read("\n".join(lines).encode())
@@ -165,15 +165,14 @@ PIECES = st.sampled_from(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.lists(PIECES, max_size=40).map(b"".join), split_bytes=st.integers(1, 60), block_bytes=st.integers(1, 30))
-@example(data=BYTE_ORDER_MARK + b'\n{"a": 1}', split_bytes=1, block_bytes=1)
-def test_where_a_file_is_cut_never_changes_its_rows(tmp_path, data, split_bytes, block_bytes):
+@given(data=st.lists(PIECES, max_size=40).map(b"".join), split_bytes=st.integers(1, 60))
+@example(data=BYTE_ORDER_MARK + b'\n{"a": 1}', split_bytes=1)
+def test_where_a_file_is_cut_never_changes_its_rows(tmp_path, data, split_bytes):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     whole = rows_of(str(path))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "SPLIT_BYTES", split_bytes)
-        patch.setattr(jsonl, "_BLOCK_BYTES", block_bytes)
         patch.setattr(jsonl, "MAX_LINE_BYTES", 10_000)
         cut = rows_of(str(path))
     assert [row[:3] for row in cut] == [row[:3] for row in whole]
@@ -192,11 +191,31 @@ def test_what_python_writes_as_json_comes_back(tmp_path, rows):
     assert [row.columns for row in rows_of(str(path))] == rows
 
 
-def test_a_missing_file_or_a_folder_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(MmstreamError, match=r"cannot read .*missing\.jsonl: No such file"):
+def test_what_is_not_there_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(MmstreamError, match=r"there is no .*missing\.jsonl"):
         Jsonl().splits(str(tmp_path / "missing.jsonl"))
-    with pytest.raises(MmstreamError, match="is a folder; the source 'jsonl' reads a file"):
+    with pytest.raises(MmstreamError, match="no file that the source 'jsonl' reads lies in"):
         Jsonl().splits(str(tmp_path))
+    with pytest.raises(MmstreamError, match="no file matches"):
+        Jsonl().splits(str(tmp_path / "*.jsonl"))
+
+
+def test_all_files_of_a_folder_or_a_pattern_are_read_in_order_and_unpacked(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    (tmp_path / "b" / "a.ndjson.gz").write_bytes(gzip.compress(b'{"a": 2}\n\n{"a": 3}\n'))
+    (tmp_path / "notes.txt").write_text("no rows")
+    expected = {"a.jsonl:1": {"a": 1}, "b/a.ndjson.gz:1": {"a": 2}, "b/a.ndjson.gz:3": {"a": 3}}
+    assert {row.origin: row.columns for row in rows_of(str(tmp_path))} == expected
+    (row,) = rows_of(str(tmp_path / "*.jsonl"))
+    assert (row.origin, row.columns) == ("a.jsonl:1", {"a": 1})
+
+
+def test_a_packed_file_that_is_cut_off_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 2}\n' * 1000)[:-20])
+    with pytest.raises(MmstreamError, match=r"cannot read .*rows\.jsonl\.gz"):
+        Jsonl().splits(str(path))
 
 
 def test_a_file_name_that_is_not_utf8_gives_origins_that_can_be_written(tmp_path):
@@ -216,10 +235,49 @@ def test_a_file_on_another_filesystem_is_read_through_beam(memory_files, monkeyp
 
 
 def test_a_missing_file_on_another_filesystem_is_an_error_that_names_it(memory_files):
-    with pytest.raises(MmstreamError, match=r"cannot read memory://bucket/rows\.jsonl"):
+    with pytest.raises(MmstreamError, match=r"there is no memory://bucket/rows\.jsonl"):
         Jsonl().splits("memory://bucket/rows.jsonl")
 
 
 def test_a_split_of_no_bytes_has_no_rows(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\n')
     assert list(Jsonl().read(Split(str(tmp_path / "rows.jsonl"), 0))) == []
+
+
+SCHEMA = {"id": "string", "price": "number", "tags": "strings", "tags_score": "numbers"}
+
+
+def written(*rows: dict) -> bytes:
+    return JsonlSink().dumps(rows, SCHEMA)
+
+
+def test_a_label_row_is_one_line_whatever_its_texts_hold():
+    texts = ["\n", "\r\n", "\x0b\x0c\x1c\x85\u2028\u2029", "\0", '"\\', "猫 🐈", "\ud800"]
+    data = written(*({"id": text} for text in texts))
+    assert len(data.decode().splitlines()) == len(texts)
+    assert [row["id"] for row in JsonlSink().loads(data, SCHEMA)] == texts
+
+
+def test_label_rows_have_every_column_sorted_and_null_is_not_an_empty_text():
+    data = written({"tags": [], "id": ""}, {"price": 0.1})
+    assert data == (
+        b'{"id": "", "price": null, "tags": [], "tags_score": null}\n'
+        b'{"id": null, "price": 0.1, "tags": null, "tags_score": null}\n'
+    )
+
+
+def test_label_rows_are_read_by_the_source(read):
+    rows = [{"id": "a\u2028", "price": 1e-300, "tags": ["x", ""], "tags_score": [0.1]}, dict.fromkeys(SCHEMA)]
+    assert [row.columns for row in read(written(*rows))] == rows
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(allow_nan=False), st.lists(st.floats(width=32, allow_nan=False)))))
+def test_label_rows_come_back_to_the_bit(rows):
+    found = JsonlSink().loads(written(*({"id": i, "price": p, "tags_score": s} for i, p, s in rows)), SCHEMA)
+    assert [(row["id"], row["price"], row["tags_score"]) for row in found] == rows
+
+
+def test_numbers_of_another_type_are_written_alike():
+    plain = written({"price": 2.0, "tags_score": [0.25, 1.0]})
+    assert written({"price": np.float32(2), "tags_score": np.array([0.25, 1], np.float32)}) == plain
+    assert written({"price": 2, "tags_score": [np.float64(0.25), 1]}) == plain

@@ -1,4 +1,4 @@
-"""Fields of tables and the heads that predict them."""
+"""Fields of tables, their encoders and the heads that predict them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ def register_fields() -> dict[str, str]:
     return {
         "category": "mmstream_tabular.fields:Category",
         "tags": "mmstream_tabular.fields:Tags",
+        "number": "mmstream_tabular.number:Number",
+    }
+
+
+@hookimpl
+def register_encoders() -> dict[str, str]:
+    """Encoders by the name that a config uses."""
+    return {
+        "embedding": "mmstream_tabular.encoders:Embedding",
+        "bag_of_tags": "mmstream_tabular.encoders:BagOfTags",
+        "mlp": "mmstream_tabular.encoders:Mlp",
     }
 
 
@@ -20,4 +31,5 @@ def register_heads() -> dict[str, str]:
     return {
         "classification": "mmstream_tabular.heads:Classification",
         "tagging": "mmstream_tabular.heads:Tagging",
+        "regression": "mmstream_tabular.regression:Regression",
     }

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import annotated_types
 
-from mmstream.interfaces import PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, TensorSpec
+from mmstream.interfaces import PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, Suggestion, TensorSpec
 
 Count = Annotated[int, annotated_types.Ge(1)]
+
+_FEW, _AGAIN, _ENOUGH, _LONGEST_TAG = 20, 0.8, 5, 60
+"""What `suggest` goes by: so many values are always few; this share of them has to come more than once; a tag that
+comes so often can be learnt; no tag is longer than this."""
+_SEPARATORS = ("|", ";", ",")
 
 
 class Category(Field):
@@ -21,40 +27,69 @@ class Category(Field):
     a truth value stand for their text.
 
     Args:
+        columns: N columns that are read as one field, `id: int64[N]`; such a field cannot be predicted. Its fitted
+            values say which column they are of, as "colour=red".
         min_count: a value seen less often in training is unknown.
         max_values: so many are kept, the most frequent first; the rest are unknown.
     """
 
+    encoded_by = "embedding"
     predicted_by = "classification"
 
-    def __init__(self, *, min_count: Count = 1, max_values: Count = 100_000) -> None:
+    def __init__(
+        self,
+        *,
+        columns: Annotated[list[str], annotated_types.MinLen(1)] | None = None,
+        min_count: Count = 1,
+        max_values: Count = 100_000,
+    ) -> None:
+        self.columns = columns
         self.min_count = min_count
         self.max_values = max_values
 
+    @classmethod
+    def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
+        """A few values that come again and again."""
+        counts = _counts([value] for value in values)
+        if not counts or len(counts) < 2:
+            return None
+        again = sum(count for count in counts.values() if count > 1) / len(values)
+        few = len(counts) <= max(_FEW, len(values) // 4)
+        if not few or again < _AGAIN:
+            return None
+        return Suggestion(0.5 + again / 2.5, {}, f"{len(counts)} different values in {len(values)} rows")
+
     def decode(self, value: Any) -> dict[str, Any] | None:
-        """{"value": [text]}; None for an empty text.
+        """{"value": texts, "place": the column of each}; None for an empty text.
 
         Raises:
-            TypeError: it is neither text nor a whole number.
-            ValueError: it is not valid Unicode.
+            TypeError: a value is neither text nor a whole number.
+            ValueError: one is not valid Unicode.
         """
-        text = _text(value)
-        return {"value": [text]} if text else None
+        if self.columns is None:
+            text = _text(value)
+            return {"value": [text], "place": [0]} if text else None
+        texts = ["" if item is None else _text(item) for item in value]
+        there = [n for n, text in enumerate(texts) if text]
+        return {"value": [f"{self.columns[n]}={texts[n]}" for n in there], "place": there} if there else None
 
     def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
-        """The text."""
-        return {"value": "string"}
+        """Texts, and in which column each stands."""
+        return {"value": "string", "place": "int64"}
 
     def spec(self, fitted: Fitted) -> Spec:
-        """{"id": int64[]}."""
-        return {"id": TensorSpec((), "int64")}
+        """{"id": int64[]}, or int64[N] where columns are named."""
+        return {"id": TensorSpec(() if self.columns is None else (len(self.columns),), "int64")}
 
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Ids by a vocabulary of the training split."""
         import tensorflow as tf
 
         ids = _ids(raw["value"], name, self.min_count, self.max_values)
-        return {"id": tf.squeeze(ids.to_tensor(PADDING, shape=[None, 1]), 1)}
+        if self.columns is None:
+            return {"id": tf.squeeze(ids.to_tensor(PADDING, shape=[None, 1]), 1)}
+        where = tf.stack([raw["place"].indices[:, 0], raw["place"].values], axis=1)
+        return {"id": tf.scatter_nd(where, ids.values, [ids.nrows(), len(self.columns)])}
 
 
 class Tags(Field):
@@ -68,6 +103,7 @@ class Tags(Field):
         separator: a text is split there; without it, a text in place of a list is refused.
     """
 
+    encoded_by = "bag_of_tags"
     predicted_by = "tagging"
 
     def __init__(self, *, min_count: Count = 1, max_values: Count = 10_000, separator: str | None = None) -> None:
@@ -76,6 +112,28 @@ class Tags(Field):
         self.min_count = min_count
         self.max_values = max_values
         self.separator = separator
+
+    @classmethod
+    def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
+        """Lists of words, or texts that are such lists; words that come once are left out."""
+        if all(isinstance(value, list | tuple) for value in values):
+            counts, parameters = _counts(values), {}
+        elif all(isinstance(value, str) for value in values):
+            separator = max(_SEPARATORS, key=lambda sign: sum(sign in value for value in values))
+            if sum(separator in value for value in values) < len(values) / 4:
+                return None
+            counts, parameters = _counts(value.split(separator) for value in values), {"separator": separator}
+        else:
+            return None
+        if not counts or max(len(tag) for tag in counts) > _LONGEST_TAG:
+            return None
+        again = sum(count for count in counts.values() if count > 1) / sum(counts.values())
+        frequent = sum(count >= _ENOUGH for count in counts.values())
+        if not frequent or (parameters and again < _AGAIN):
+            return None
+        more = {"min_count": _ENOUGH} if 1 < frequent < len(counts) else {}
+        why = f"{len(counts)} different tags in {len(values)} rows, {frequent} of them {_ENOUGH} times or more"
+        return Suggestion(0.95, {**parameters, **more}, why)
 
     def decode(self, value: Any) -> dict[str, Any]:
         """{"values": distinct texts}.
@@ -111,6 +169,17 @@ class Tags(Field):
         return {"hot": tf.cast(tf.reduce_any(hot, axis=1), tf.int64)}  # no place at all, no tag
 
 
+def _counts(rows: Iterable[Iterable[Any]]) -> dict[str, int] | None:
+    """How often each value stands in some rows; None where something is no value."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        try:
+            counts.update({text for text in map(_text, row) if text})
+        except (TypeError, ValueError):
+            return None
+    return counts
+
+
 def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:
     """tf.SparseTensor of strings → tf.RaggedTensor of ids; the vocabulary is called `name`."""
     import tensorflow as tf
@@ -121,6 +190,7 @@ def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:
         default_value=UNKNOWN - RESERVED_IDS,
         top_k=max_values,
         frequency_threshold=min_count if min_count > 1 else None,
+        weights=tf.ones_like(values.values, tf.float32),  # with weights, a batch is counted before it leaves TensorFlow
         vocab_filename=name,
     )
     return tf.RaggedTensor.from_sparse(found) + RESERVED_IDS
@@ -129,8 +199,8 @@ def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
     if not isinstance(value, str):
         raise TypeError(f"expected a text or a whole number; found {type(value).__name__}: {value!r:.80}")
     try:

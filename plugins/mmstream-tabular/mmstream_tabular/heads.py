@@ -62,6 +62,8 @@ class Classification(_LogitsHead):
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
         """As many classes as the field has values."""
+        if spec["id"].shape:
+            raise ValueError("it predicts one category; the field reads several columns")
         return {"classes": len(fitted.vocabulary)}
 
     def known(self, target: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmstream.testing import FieldContract, HeadContract
+from mmstream.testing import EncoderContract, FieldContract, HeadContract
 
 
 class TestCategory(FieldContract):
@@ -20,7 +20,7 @@ class TestCategory(FieldContract):
         "cafe\u0301",
     ]
     absent = ["", " \t"]
-    bad = [1.5, b"objects", ["objects"], {}, "\ud800"]
+    bad = [1.5, float("nan"), b"objects", ["objects"], {}, "\ud800"]
 
 
 class TestTags(FieldContract):
@@ -45,4 +45,90 @@ class TestTagging(HeadContract):
     field = "tags"
     vocabulary = ("cat", "face", "dog")
     target = {"hot": [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]], "present": [1, 1, 1, 1, 0]}
+    known = [1, 1, 1, 1, 0]
+
+
+class TestCategories(FieldContract):
+    name = "category"
+    parameters = {"columns": ["colour", "size", "shape"]}
+    values = [["red", "L", None], ["red", None, "round"], [7, "", "round"], [None, "L", "猫"], ["L", "red", "L"]]
+    absent = [["", None, " "]]
+    bad = [[1.5, None, None], ["red", b"L", "round"], [None, None, {}]]
+
+
+class TestNumber(FieldContract):
+    name = "number"
+    parameters = {"missing": ["NA"], "clip": 2.0}
+    values = [1, 2.5, "3", " -4e2 ", True, 10**6, 0.5]
+    absent = ["", " ", "NA", float("nan")]
+    bad = ["n/a", "nan", "1,5", b"1", [1.0], {}, float("inf"), 10**40, "1e99"]
+
+
+class TestNumbers(FieldContract):
+    name = "number"
+    parameters = {"columns": ["height", "weight"], "scale": "minmax"}
+    values = [[1, 2], [None, 3.5], ["4", None], [0, ""], [7, 7]]
+    absent = [[None, ""], [None, None]]
+    bad = [["tall", 1], [1, [2]], [float("inf"), None]]
+
+
+class TestEmbedding(EncoderContract):
+    name = "embedding"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "category"
+    vocabulary = ("animals", "objects", "food")
+    tensors = {"id": [4, 6, 5, 1, 0]}
+
+
+class TestEmbeddingOfSeveralColumns(EncoderContract):
+    name = "embedding"
+    parameters = {"units": 6}
+    field = "category"
+    field_parameters = {"columns": ["colour", "size"]}
+    vocabulary = ("colour=red", "size=L", "size=S")
+    tensors = {"id": [[4, 6], [5, 0], [0, 5], [1, 4], [0, 0]]}
+
+
+class TestBagOfTags(EncoderContract):
+    name = "bag_of_tags"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "tags"
+    vocabulary = ("cat", "face", "dog")
+    tensors = {"hot": [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]]}
+
+
+class TestMlp(EncoderContract):
+    name = "mlp"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "number"
+    field_parameters = {"columns": ["height", "weight"]}
+    tensors = {
+        "values": [[1.0, -1.0], [0.5, 0.0], [0.0, 2.0], [0.1, 0.1], [0.0, 0.0]],
+        "known": [[1, 1], [1, 0], [0, 1], [1, 1], [0, 0]],
+    }
+
+
+class TestRegression(HeadContract):
+    name = "regression"
+    parameters = {"dropout": 0.2, "huber": 0.5}
+    field = "number"
+    statistics = {"offset": (10.0,), "factor": (2.0,)}
+    target = {
+        "values": [[1.0], [-0.5], [3.0], [0.0], [0.0]],
+        "known": [[1], [1], [1], [0], [0]],
+        "present": [1, 1, 1, 0, 0],
+    }
+    known = [1, 1, 1, 0, 0]
+
+
+class TestRegressionOfSeveralColumns(HeadContract):
+    name = "regression"
+    field = "number"
+    field_parameters = {"columns": ["height", "weight"]}
+    statistics = {"offset": (10.0, 0.0), "factor": (2.0, 1.0)}
+    target = {
+        "values": [[1.0, 2.0], [-0.5, 0.0], [0.0, 3.0], [1.0, 1.0], [0.0, 0.0]],
+        "known": [[1, 1], [1, 0], [0, 1], [1, 1], [0, 0]],
+        "present": [1, 1, 1, 1, 0],
+    }
     known = [1, 1, 1, 1, 0]

@@ -168,5 +168,5 @@ def test_tags_have_a_place_for_each_value():
 @pytest.mark.parametrize("field", [Category(), Tags(separator="\n")])
 def test_any_text_at_all_is_a_value_or_none_that_fits_on_one_line(field, shared_data):
     for text in json.loads((shared_data / "odd_text/blns.json").read_text(encoding="utf-8")):
-        for values in (field.decode(text) or {}).values():
+        for values in [values for raw, values in (field.decode(text) or {}).items() if raw != "place"]:
             assert all(value and value.strip() == value and "\n" not in value for value in values)

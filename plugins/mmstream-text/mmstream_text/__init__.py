@@ -18,6 +18,8 @@ def register_encoders() -> dict[str, str]:
     """Encoders by the name that a config uses."""
     return {
         "gru": "mmstream_text.gru:Gru",
+        "transformer": "mmstream_text.transformer:Transformer",
+        "bag_of_words": "mmstream_text.bag_of_words:BagOfWords",
     }
 
 

@@ -11,11 +11,9 @@ import numpy as np
 import sacrebleu
 from keras import ops
 
-from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, UNKNOWN, Fitted, LabelType, Reading, Spec
+from mmstream.interfaces import END, RESERVED_IDS, START, Fitted, LabelType, Reading, Spec
+from mmstream_text import decoding
 from mmstream_text.tokens import detokenise, tokenise
-
-_NEVER = -1e9
-"""A logit that stands for probability zero, in any precision that logits have."""
 
 
 @keras.saving.register_keras_serializable(package="mmstream_text")
@@ -23,8 +21,8 @@ class Caption(keras.layers.Layer):
     """Predicts a `text`, token by token: a GRU that starts from the vector and attends to the tokens of its reading.
 
     Training sees the true text before each token (teacher forcing); the loss is the mean negative log-likelihood of a
-    text's known tokens and its end. Labelling takes the likeliest token each time, in one compiled loop; the score is
-    the geometric mean of their probabilities.
+    text's known tokens and its end. Labelling takes the likeliest token each time, searches with several beams, or
+    samples; the score is the geometric mean of the tokens' probabilities. Equal records get equal texts, also sampled.
 
     Source: Xu et al., "Show, attend and tell" (2015), with the attention of Luong et al., "Effective approaches to
     attention-based neural machine translation" (2015).
@@ -34,6 +32,10 @@ class Caption(keras.layers.Layer):
         length: L, the most tokens of a text.
         units: of the embedding and the GRU.
         dropout: share of the embeddings and of the last layer that is dropped in training.
+        beams: texts that are followed side by side; 1 takes the likeliest token each time.
+        temperature: 0 for the likeliest text; above, tokens are sampled, at 1 as the network says and below closer to
+            the likeliest. It does not go with `beams`.
+        seed: of the samples.
     """
 
     forced: ClassVar[bool] = True
@@ -47,13 +49,21 @@ class Caption(keras.layers.Layer):
         *,
         units: Annotated[int, annotated_types.Ge(1)] = 256,
         dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.3,
+        beams: Annotated[int, annotated_types.Interval(ge=1, le=64)] = 1,
+        temperature: Annotated[float, annotated_types.Ge(0)] = 0.0,
+        seed: Annotated[int, annotated_types.Ge(0)] = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if beams > 1 and temperature:
+            raise ValueError("beams and temperature do not go together: a beam search samples nothing")
         self.vocabulary_size = vocabulary_size
         self.length = length
         self.units = units
         self.dropout = dropout
+        self.beams = beams
+        self.temperature = temperature
+        self.seed = seed
         policy, rows = self.dtype_policy, vocabulary_size + RESERVED_IDS
         self.embedding = keras.layers.Embedding(rows, units, name="embedding", dtype=policy)
         self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
@@ -97,31 +107,24 @@ class Caption(keras.layers.Layer):
 
     def generate(self, reading: Reading) -> dict[str, Any]:
         """A reading → its likeliest text, {"ids": int32[B, L], "score": float32[B]}."""
-        keys = self.keys(reading["tokens"])
+        rows = self.vocabulary_size + RESERVED_IDS
         state = self.start(reading["vector"])
-        never = np.zeros(self.vocabulary_size + RESERVED_IDS, np.float32)
-        never[[PADDING, UNKNOWN, START]] = _NEVER
-        zeros = ops.zeros_like(ops.cast(reading["present"], "float32"))
-        places = ops.arange(self.length, dtype="int32")
+        seen: Mapping[str, Any] = reading
+        if self.beams > 1:
+            seen = {key: ops.repeat(seen[key], self.beams, axis=0) for key in ("tokens", "mask")}
+        keys = self.keys(seen["tokens"])
 
-        def go_on(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
-            return ops.logical_not(ops.all(ended))
-
-        def step(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
+        def step(token: Any, state: Any) -> tuple[Any, Any]:
             output, (state,) = self.gru.cell(self.embedding(token), [state])
-            logits = self._logits(ops.expand_dims(output, 1), reading, keys, False)[:, 0] + never
-            best = ops.cast(ops.argmax(logits, axis=-1), "int32")
-            token = ops.where(ended, PADDING, best)
-            ids = ops.where(places == place, ops.expand_dims(token, 1), ids)
-            total = ops.where(ended, total, total + ops.max(ops.log_softmax(logits), axis=-1))
-            count = ops.where(ended, count, count + 1.0)
-            return place + 1, state, ids, token, ops.logical_or(ended, best == END), total, count
+            return self._logits(ops.expand_dims(output, 1), seen, keys, False)[:, 0], state
 
-        start = ops.cast(zeros, "int32") + START
-        ids = ops.expand_dims(ops.cast(zeros, "int32"), 1) + ops.zeros_like(places)
-        carry = (ops.zeros((), "int32"), state, ids, start, start != START, zeros, zeros)
-        _, _, ids, _, _, total, count = ops.while_loop(go_on, step, carry, maximum_iterations=self.length)
-        return {"ids": ids, "score": ops.exp(total / count)}
+        if self.beams > 1:
+            return decoding.beam_search(step, state, self.length, rows, self.beams)
+        noise = None
+        if self.temperature:
+            key = ops.sum(ops.cast(state, "float32") * np.cos(np.arange(self.units, dtype=np.float32)), axis=-1)
+            noise = decoding.gumbel_noise(ops.round(key * 100), rows, self.temperature, self.seed)
+        return decoding.likeliest(step, state, self.length, rows, noise=noise)
 
     def known(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 0 where there is no text, or none of known tokens."""
@@ -177,13 +180,16 @@ class Caption(keras.layers.Layer):
             "length": self.length,
             "units": self.units,
             "dropout": self.dropout,
+            "beams": self.beams,
+            "temperature": self.temperature,
+            "seed": self.seed,
         }
         return {**super().get_config(), **own}
 
-    def _logits(self, states: Any, reading: Reading, keys: Any, training: bool | None) -> Any:
+    def _logits(self, states: Any, reading: Mapping[str, Any], keys: Any, training: bool | None) -> Any:
         """GRU states [B, L, units] → logits float32[B, L, V + 4], by attention over the reading's tokens."""
         scores = ops.matmul(states, ops.transpose(keys, (0, 2, 1))) / float(np.sqrt(self.units))
-        scores = ops.where(ops.expand_dims(reading["mask"], 1) > 0, ops.cast(scores, "float32"), _NEVER)
+        scores = ops.where(ops.expand_dims(reading["mask"], 1) > 0, ops.cast(scores, "float32"), decoding.NEVER)
         weights = ops.cast(ops.softmax(scores), self.compute_dtype)
         context = ops.matmul(weights, reading["tokens"])
         mixed = self.mix(ops.concatenate([states, context], axis=-1))

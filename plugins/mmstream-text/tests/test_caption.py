@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sacrebleu
 from keras import ops
+from mmstream_text import decoding
 from mmstream_text.caption import Caption
 from mmstream_text.tokens import normalise, tokenise
 
@@ -230,3 +231,71 @@ def test_a_token_that_is_not_known_can_not_be_met():
 
 def test_nothing_written_is_worth_nothing():
     assert evaluate(["", ""], ["a cat the dog", "猫が好き"]) == {"bleu4": 0, "chrf": 0, "exact": 0}
+
+
+def forced(head, reading, ids):
+    """The mean log-likelihood of texts, float[B], as their head sees them."""
+    logits = np.array(head(reading, {"ids": ids})["logits"], np.float64)
+    logits[..., [PADDING, UNKNOWN, START]] = -np.inf
+    each = np.log(
+        np.take_along_axis(softmax(logits), ids[..., None], axis=-1)[..., 0], where=ids > 0, out=np.zeros(ids.shape)
+    )
+    return each.sum(1) / (ids > 0).sum(1)
+
+
+def test_a_beam_search_finds_texts_at_least_as_likely_as_the_greedy_ones_and_scores_them_right():
+    greedy, beams = head_of(), head_of(beams=6)
+    reading = reading_of()
+    one, other = (keras.tree.map_structure(np.asarray, head.generate(reading)) for head in (greedy, beams))
+    assert (one["ids"] != other["ids"]).any()
+    np.testing.assert_allclose(np.log(one["score"]), forced(greedy, reading, one["ids"]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(np.log(other["score"]), forced(greedy, reading, other["ids"]), rtol=1e-3, atol=1e-4)
+    assert (other["score"] >= one["score"] * 0.999).mean() > 0.9
+    assert other["score"].mean() > one["score"].mean()
+
+
+def test_a_search_with_one_beam_for_every_text_finds_the_likeliest_of_all():
+    words = Fitted((" a", " b"))
+    head = Caption(2, 3, units=8, beams=64)
+    head.build({"tokens": (None, TOKENS, WIDTH), "vector": (None, WIDTH)})
+    random = np.random.default_rng(4)
+    head.set_weights([random.normal(0, 1, weight.shape) for weight in head.weights])
+    reading = reading_of()
+    letters = range(RESERVED_IDS, RESERVED_IDS + len(words.vocabulary))
+    texts = [
+        [END, 0, 0],
+        *([a, END, 0] for a in letters),
+        *([a, b, c] for a in letters for b in letters for c in (END, *letters)),
+    ]
+    scores = np.stack([forced(head, reading, np.array([text] * BATCH)) for text in texts])
+    found = keras.tree.map_structure(np.asarray, head.generate(reading))
+    assert found["ids"].tolist() == [texts[place] for place in scores.argmax(0)]
+
+
+def test_samples_differ_by_seed_and_temperature_but_not_by_batch():
+    reading = reading_of()
+
+    def texts(temperature=0.0, seed=0):
+        head = head_of(temperature=temperature)
+        head.seed = seed
+        return np.asarray(head.generate(reading)["ids"])
+
+    hot, same, other = texts(1.0), texts(1.0), texts(1.0, seed=1)
+    assert (hot == same).all()
+    assert (hot != other).any(axis=1).mean() > 0.5
+    assert (texts(0.01) == texts()).all(axis=1).mean() > 0.9
+    turned = {key: value[::-1] for key, value in reading.items()}
+    assert (np.asarray(head_of(temperature=1.0).generate(turned)["ids"])[::-1] == hot).all(axis=1).mean() > 0.9
+
+
+def test_samples_come_as_often_as_the_network_says():
+    noise = decoding.gumbel_noise(np.linspace(-3, 3, 4000).astype(np.float32) * 1000 // 1, 4, 1.0, 0)
+    wanted = np.array([0.1, 0.2, 0.3, 0.4])
+    for place in (0, 5):
+        chosen = (np.log(wanted) + np.asarray(noise(np.int32(place)))).argmax(1)
+        np.testing.assert_allclose(np.bincount(chosen, minlength=4) / 4000, wanted, atol=0.04)
+
+
+def test_beams_and_temperature_do_not_go_together():
+    with pytest.raises(ValueError, match="beams and temperature do not go together"):
+        head_of(beams=2, temperature=1.0)

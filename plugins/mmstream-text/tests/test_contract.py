@@ -32,6 +32,24 @@ class TestGru(EncoderContract):
     tensors = {"ids": [[4, 6, 5, 7, 3, 0], [8, 8, 8, 8, 8, 8], [1, 4, 1, 3, 0, 0], [5, 3, 0, 0, 0, 0], [0] * 6]}
 
 
+class TestTransformer(EncoderContract):
+    name = "transformer"
+    parameters = {"units": 8, "layers": 2, "heads": 2, "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6}
+    vocabulary = WORDS
+    tensors = TestGru.tensors
+
+
+class TestBagOfWords(EncoderContract):
+    name = "bag_of_words"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6}
+    vocabulary = WORDS
+    tensors = TestGru.tensors
+
+
 class TestCaption(HeadContract):
     name = "caption"
     parameters = {"units": 6, "dropout": 0.2}
@@ -44,3 +62,11 @@ class TestCaption(HeadContract):
         "text": ["cat and dog.", "猫猫猫猫猫猫猫", "a cat here", "never seen", ""],
     }
     known = [1, 1, 1, 0, 0]
+
+
+class TestCaptionOfBeams(TestCaption):
+    parameters = {"units": 6, "beams": 3}
+
+
+class TestSampledCaption(TestCaption):
+    parameters = {"units": 6, "temperature": 0.7, "seed": 5}

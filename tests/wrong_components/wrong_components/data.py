@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Field, Row, Sink, Source, Split, TensorSpec
+from mmstream.interfaces import Field, LabelType, Row, Sink, Source, Split, TensorSpec
 
 
 class SoundField(Field):
@@ -87,7 +88,7 @@ class SoundSource(Source):
 
     def splits(self, path: str) -> list[Split]:
         lines = self.lines(path)
-        return [Split(path, len(lines[n : n + LINES]), n + 1) for n in range(0, len(lines), LINES)]
+        return [Split(path, len(lines[n : n + LINES]), first=n + 1) for n in range(0, len(lines), LINES)]
 
     def read(self, split: Split) -> Any:
         for number, line in enumerate(self.lines(split.path)[split.first - 1 :][: split.rows], split.first):
@@ -129,7 +130,7 @@ class SoundSink(Sink):
     def dumps(self, rows: Any, schema: Any) -> bytes:
         return json.dumps([{name: row.get(name) for name in schema} for row in rows]).encode()
 
-    def loads(self, data: bytes) -> list[dict[str, Any]]:
+    def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
         return json.loads(data)
 
 
@@ -152,5 +153,7 @@ class HashingSink(SoundSink):
 class LossySink(SoundSink):
     """Drops what is null."""
 
-    def loads(self, data: bytes) -> list[dict[str, Any]]:
-        return [{name: value for name, value in row.items() if value is not None} for row in super().loads(data)]
+    def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in row.items() if value is not None} for row in super().loads(data, schema)
+        ]

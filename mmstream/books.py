@@ -1,0 +1,106 @@
+"""The books of a run: what was read must be what the parts account for and hold.
+
+Readers and parts note what they have done in `runs/<start>/` of the output, on any runner; the books are the sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+
+from mmstream import files, parts
+from mmstream.errors import MmstreamError
+
+
+@dataclasses.dataclass(frozen=True)
+class Books:
+    """What became of the records of a run.
+
+    Attributes:
+        read: rows that the source gave.
+        done: labelled, or turned into examples, in this run.
+        dead_lettered: in this run.
+        skipped: left as an earlier run made them.
+        letters: dead letters of these records, of this run or an earlier one.
+        kept: rows and letters of other inputs that the output still holds.
+        committed: rows or examples that the output holds now.
+        committed_letters: dead letters that it holds now.
+    """
+
+    read: int
+    done: int
+    dead_lettered: int
+    skipped: int
+    letters: int
+    kept: int
+    committed: int
+    committed_letters: int
+
+
+def new_run() -> str:
+    """The name of a run: when it started, UTC, to the microsecond."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+
+
+def read_run(output: str, run: str) -> dict[str, int]:
+    """The sum of what the parts and readers of a run have noted so far.
+
+    Args:
+        output: the output directory.
+        run: the run's start, which names its folder.
+
+    Returns:
+        totals by name: "parts" done, and whatever `note` was given.
+    """
+    totals: dict[str, int] = {"parts": 0}
+    folder = files.join(output, "runs", run)
+    for name in files.list_files(folder) if files.exists(folder) else ():
+        totals["parts"] += name.startswith("part-")
+        for key, value in json.loads(files.read_bytes(files.join(folder, name))).items():
+            if isinstance(value, int):
+                totals[key] = totals.get(key, 0) + value
+    return totals
+
+
+def note(output: str, run: str, name: str, **values: float | str) -> None:
+    """Note what a part or a reader has done in a run; done again, the note is replaced."""
+    parts.write_json(files.join(output, "runs", run, f"{name}.json"), values)
+
+
+def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
+    """Close the books of a run: what was read at the source must be what the parts account for and hold.
+
+    Args:
+        output: directory of the output.
+        run: the run's start.
+        plan: of the output.
+        done: name of the count of good records in this run's notes, as "labelled".
+
+    Raises:
+        MmstreamError: they do not balance.
+    """
+    totals = read_run(output, run)
+    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
+    missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
+    letters = sum(commit.counts["dead_lettered"] for commit in commits if commit)
+    rows = sum(sum(commit.counts.values()) for commit in commits if commit) - letters
+    books = Books(
+        totals.get("rows", 0),
+        totals.get(done, 0),
+        totals.get("dead_lettered", 0),
+        totals.get("skipped", 0),
+        totals.get("letters", 0),
+        totals.get("kept", 0),
+        rows,
+        letters,
+    )
+    accounted = books.done + books.dead_lettered + books.skipped
+    held = books.committed + books.committed_letters - books.kept
+    if missing or not books.read == totals.get("read") == accounted == held:
+        raise MmstreamError(
+            f"the books of {output} do not balance: {books.read} read at the source, {totals.get('read')} reached the "
+            f"parts, {accounted} accounted for, {held} held, parts without a commit record: {missing or 'none'}. "
+            "Run the same command again; if this repeats, it is a bug"
+        )
+    return books

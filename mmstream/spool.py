@@ -1,0 +1,45 @@
+"""Media that stand in a row itself: kept in content-addressed files, so that only references travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from mmstream import files
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spooled:
+    """Stands in a row in place of bytes.
+
+    Attributes:
+        path: of the file that holds them; "" where none does.
+        sha256: of the bytes, hexadecimal.
+        size: how many there are.
+    """
+
+    path: str
+    sha256: str
+    size: int
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            OSError: the file is gone, or is not what was written.
+        """
+        data = files.read_bytes(self.path)
+        if len(data) != self.size or hashlib.sha256(data).hexdigest() != self.sha256:
+            raise OSError(f"the spooled file {self.path} is damaged; remove it and run the job again")
+        return data
+
+
+def spool(data: bytes, folder: str) -> Spooled:
+    """Write bytes to `<folder>/<two digits>/<sha256>`, unless another record or run has; without a folder, nowhere."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not folder:
+        return Spooled("", sha256, len(data))
+    path = files.join(folder, sha256[:2], sha256)
+    if files.size(path) != len(data):
+        files.write_bytes(path, data)
+    return Spooled(path, sha256, len(data))

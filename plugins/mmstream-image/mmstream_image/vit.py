@@ -1,0 +1,112 @@
+"""A transformer encoder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import annotated_types
+import keras
+from keras import ops
+
+from mmstream.interfaces import Fitted, Spec
+from mmstream.models.transformer import TransformerBlock
+
+Count = Annotated[int, annotated_types.Ge(1)]
+
+
+@keras.saving.register_keras_serializable(package="mmstream_image")
+class Vit(keras.layers.Layer):
+    """A vision transformer: square patches of the picture are tokens that attend to each other.
+
+    A patch becomes a token by an affine map of its pixels and the learnt embedding of its place. There is no class
+    token: mmstream pools the tokens.
+
+    Source: Dosovitskiy et al., "An image is worth 16 x 16 words" (2021).
+
+    Args:
+        width: D.
+        height: of the pictures, H.
+        picture_width: of the pictures, W.
+        patch: side of a patch, which divides both H and W.
+        units: of a token within the encoder, a multiple of `heads`.
+        layers: transformer blocks.
+        heads: of each block's attention.
+        dropout: share that is dropped in training, of each token at the start and of what each block adds.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        picture_width: int,
+        *,
+        patch: Count = 8,
+        units: Count = 128,
+        layers: Count = 4,
+        heads: Count = 4,
+        dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if height % patch or picture_width % patch:
+            raise ValueError(
+                f"patch must divide the size of the pictures; found {patch} and {height} x {picture_width}"
+            )
+        self.width = width
+        self.height = height
+        self.picture_width = picture_width
+        self.patch = patch
+        self.units = units
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+        policy = self.dtype_policy
+        self.places = (height // patch) * (picture_width // patch)
+        self.patches = keras.layers.Conv2D(units, patch, strides=patch, name="patches", dtype=policy)
+        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.blocks = [
+            TransformerBlock(units, heads, dropout=dropout, name=f"block_{n}", dtype=policy) for n in range(layers)
+        ]
+        self.normalisation = keras.layers.LayerNormalization(epsilon=1e-6, name="normalisation", dtype=policy)
+        self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
+
+    @classmethod
+    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
+        """Height and width of the pictures, which say how many patches there are."""
+        height, width, _ = spec["pixels"].shape
+        return {"height": height, "picture_width": width}
+
+    def build(self, tensors_shape: Mapping[str, Any]) -> None:
+        """Build for {"pixels": [B, H, W, 3]}."""
+        self.patches.build(tensors_shape["pixels"])
+        initial = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.embedding = self.add_weight(shape=(self.places, self.units), initializer=initial, name="embedding")
+        for block in self.blocks:
+            block.build((None, self.places, self.units))
+        self.normalisation.build((None, self.places, self.units))
+        self.projection.build((None, self.places, self.units))
+
+    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """{"pixels": uint8[B, H, W, 3]} → tokens float[B, T, D], all of them valid; T = H · W / patch²."""
+        grid = self.patches(ops.cast(tensors["pixels"], self.compute_dtype) / 127.5 - 1.0)
+        tokens = ops.reshape(grid, (-1, self.places, self.units)) + ops.cast(self.embedding, self.compute_dtype)
+        tokens = self.drop(tokens, training=training)
+        mask = ops.ones_like(tokens[:, :, 0])
+        for block in self.blocks:
+            tokens = block(tokens, mask, training=training)
+        return {"tokens": self.projection(self.normalisation(tokens)), "mask": mask}
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {
+            "width": self.width,
+            "height": self.height,
+            "picture_width": self.picture_width,
+            "patch": self.patch,
+            "units": self.units,
+            "layers": self.layers,
+            "heads": self.heads,
+            "dropout": self.dropout,
+        }
+        return {**super().get_config(), **own}

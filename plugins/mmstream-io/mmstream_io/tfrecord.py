@@ -1,0 +1,207 @@
+"""TFRecord files of `tf.train.Example`, read without TensorFlow."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from mmstream.interfaces import Row, Source, Split
+from mmstream_io import inputs
+
+SPLIT_BYTES = 32 * 1024 * 1024
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+_CHECKSUM_MASK = 0xA282EAD8
+
+
+class _Frame(NamedTuple):
+    """A record as it stands in a file: its number, its bytes, its data, and why it cannot be read."""
+
+    start: int
+    end: int
+    data: bytes
+    error: Exception | None
+
+
+class Tfrecord(Source):
+    """Reads TFRecord files of `tf.train.Example`. Files may be gzipped (.gz).
+
+    A feature is a column: no value is None, one is itself, several are a list. Bytes that are valid UTF-8 are text,
+    for an Example does not tell text from bytes. A record whose checksum does not fit, that is larger than 64 MiB or
+    that is no Example (a SequenceExample is none) becomes a row with an error; where a length cannot be trusted, so
+    does the rest of the file, as one row.
+
+    Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
+
+    Args:
+        lists: columns that are lists however many values they have, as tags are.
+    """
+
+    suffixes = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz")
+
+    def __init__(self, *, lists: tuple[str, ...] = ()) -> None:
+        self.lists = frozenset(lists)
+
+    def splits(self, path: str) -> list[Split]:
+        """Pieces of about 32 MiB.
+
+        Raises:
+            MmstreamError: a file cannot be read.
+        """
+        return [split for file in inputs.find(path, self.suffixes, "tfrecord") for split in _cut(file)]
+
+    def read(self, split: Split) -> Iterator[Row]:
+        """The rows of a piece; the origin of each is "<file>:<number of the record>"."""
+        with inputs.open_file(split.path) as file:
+            file.seek(split.start)
+            frames = _frames(file, split.start, split.end)
+            for number, frame in enumerate(frames, split.first):
+                yield self._row(f"{split.origin}:{number}", frame)
+
+    def _row(self, origin: str, frame: _Frame) -> Row:
+        if frame.error:
+            return Row(origin, None, frame.data[: inputs.RAW_BYTES], frame.error)
+        try:
+            features = _features(frame.data)
+        except DecodeError as error:
+            return Row(origin, None, frame.data[: inputs.RAW_BYTES], ValueError(f"not a tf.train.Example: {error}"))
+        return Row(origin, {name: self._column(name, features[name]) for name in sorted(features)})
+
+    def _column(self, name: str, feature: Any) -> Any:
+        kind = feature.WhichOneof("kind")
+        values = [_plain(value, kind) for value in getattr(feature, kind).value] if kind else []
+        if name in self.lists:
+            return values
+        return (values[0] if len(values) == 1 else values) if values else None
+
+
+def _features(data: bytes) -> Any:
+    """The features of an Example, by name.
+
+    Raises:
+        DecodeError: it is none, or is more than one: what its message does not name would be lost.
+    """
+    example = _Example.FromString(data)
+    size = example.ByteSize()
+    example.DiscardUnknownFields()
+    if example.ByteSize() != size:
+        raise DecodeError("it holds more than features")
+    return example.features.feature
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """A value as other formats hold it: a float32 as the shortest decimal that stands for it."""
+    return inputs.plain(float(str(np.float32(value))) if kind == "float_list" else value)
+
+
+def _cut(file: inputs.InputFile) -> Iterator[Split]:
+    start = end = rows = 0
+    first = 1
+    with inputs.open_file(file.path) as opened:
+        for frame in _frames(opened, 0, None, skim=True):
+            if rows and frame.end - start > SPLIT_BYTES:
+                yield Split(file.path, rows, file.origin, first, start, end)
+                start, first, rows = end, first + rows, 0
+            rows, end = rows + 1, frame.end
+    if rows:
+        yield Split(file.path, rows, file.origin, first, start, end)
+
+
+def _frames(file: BinaryIO, position: int, end: int | None, *, skim: bool = False) -> Iterator[_Frame]:
+    """The records of a file from here on; to skim is to pass over their data."""
+    while end is None or position < end:
+        header = file.read(_HEADER.size)
+        if not header:
+            return
+        problem = _problem(header)
+        if problem is None:
+            size, _ = _HEADER.unpack(header)
+            data, error = _data(file, size, skim)
+            tail = file.read(_CHECKSUM.size)
+            if len(tail) == _CHECKSUM.size:
+                if not skim and error is None and _masked(data) != _CHECKSUM.unpack(tail)[0]:
+                    error = ValueError("the checksum of the record does not fit")
+                start, position = position, position + _HEADER.size + size + _CHECKSUM.size
+                yield _Frame(start, position, data, error)
+                continue
+            problem = "the file ends within a record"
+        rest = position + len(header)
+        file.seek(rest)
+        while block := file.read(1 << 20):
+            rest += len(block)
+        yield _Frame(position, rest, header, ValueError(problem))
+        return
+
+
+def _problem(header: bytes) -> str | None:
+    if len(header) < _HEADER.size:
+        return "the file ends within a record"
+    _, checksum = _HEADER.unpack(header)
+    if _masked(header[:8]) != checksum:
+        return "no record begins here: the checksum of its length does not fit; nothing after it can be read"
+    return None
+
+
+def _data(file: BinaryIO, size: int, skim: bool) -> tuple[bytes, ValueError | None]:
+    """The data of a record, or the first of them and why no more is read."""
+    if size > inputs.MAX_ROW_BYTES:
+        data = file.read(min(size, inputs.RAW_BYTES))
+        left = size - len(data)
+        while left and (block := file.read(min(left, 1 << 20))):  # no file can seek as far as a length may say
+            left -= len(block)
+        return data, ValueError(f"the record has {size:,} bytes, more than {inputs.MAX_ROW_BYTES:,}")
+    if skim:
+        file.seek(size, 1)
+        return b"", None
+    return file.read(size), None
+
+
+def _masked(data: bytes) -> int:
+    checksum = google_crc32c.value(data)
+    return ((checksum >> 15 | checksum << 17) + _CHECKSUM_MASK) & 0xFFFFFFFF
+
+
+def _example_class() -> Any:
+    """The message class of tf.train.Example, in a pool of its own: TensorFlow has its in the common one."""
+    proto = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
+    field = descriptor_pb2.FieldDescriptorProto
+
+    def message(name: str) -> descriptor_pb2.DescriptorProto:
+        return proto.message_type.add(name=name)
+
+    for name, kind in (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    ):
+        message(name).field.add(name="value", number=1, label=field.LABEL_REPEATED, type=kind)
+
+    def add(owner: Any, name: str, number: int, of: str, label: Any = field.LABEL_OPTIONAL, **more: Any) -> None:
+        owner.field.add(
+            name=name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=f".tensorflow.{of}", **more
+        )
+
+    feature = message("Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, of) in enumerate(
+        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1
+    ):
+        add(feature, name, number, of, oneof_index=0)
+    features = message("Features")
+    entry = features.nested_type.add(name="FeatureEntry", options=descriptor_pb2.MessageOptions(map_entry=True))
+    entry.field.add(name="key", number=1, label=field.LABEL_OPTIONAL, type=field.TYPE_STRING)
+    add(entry, "value", 2, "Feature")
+    add(features, "feature", 1, "Features.FeatureEntry", field.LABEL_REPEATED)
+    add(message("Example"), "features", 1, "Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(proto)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+_Example = _example_class()
