@@ -15,11 +15,11 @@ import apache_beam as beam
 
 from mmstream import books, components, files, jobs, parts, terminal
 from mmstream.errors import MmstreamError, UsageError
-from mmstream.flags import add_label_flags, add_speech_flags
+from mmstream.flags import add_label_flags
 from mmstream.interfaces import Sink
-from mmstream.labelling import label_records
+from mmstream.labelling import label_items
 from mmstream.media import Media
-from mmstream.records import DeadLetter, Record
+from mmstream.records import DeadLetter
 from mmstream.sources import source_for
 from mmstream.stages.label import LabelParts, label_paths
 from mmstream.stages.reading import (
@@ -123,10 +123,7 @@ def check_sink(output: str, sink: Sink) -> None:
 def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], media: Media, count: int) -> None:
     """Show what the first rows would get, and write nothing."""
     rows = islice(rows_of(job_input, pieces), count)
-    checked = [check_row(row, job_input) for row in rows]
-    records = [item for item in checked if isinstance(item, Record)]
-    labelled = iter(result for _, result in label_records(records, model, media))
-    results = [next(labelled) if isinstance(item, Record) else item for item in checked]
+    results = list(label_items([check_row(row, job_input) for row in rows], model, media))
     for result in results:
         if isinstance(result, DeadLetter):
             terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
@@ -137,7 +134,7 @@ def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], medi
 
 def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
     """What the job reads: with the training source's id column, and its parameters if the source is of that kind."""
-    path = flags.input if files.is_remote(flags.input) else os.path.abspath(flags.input)  # noqa: PTH100 - keeps links
+    path = files.absolute(flags.input)
     use = flags.source or source_for(path)
     rename = {}
     for text in flags.column:
@@ -175,12 +172,7 @@ def parse_share(text: str):  # type: ignore[no-untyped-def]  # a function from r
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
-    parser = argparse.ArgumentParser(prog="python -m beam_jobs.label", description=__doc__)
-    add_label_flags(parser)
-    add_speech_flags(parser)
-    flags, beam_flags = parser.parse_known_args(argv)
-    terminal.set_mode(flags.speech)
-    return terminal.exit_code(parser, lambda: run(flags, beam_flags))
+    return jobs.main("label", __doc__, add_label_flags, run, argv)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mmstream import books, files, jobs, parts, terminal
 from mmstream.config import Config
 from mmstream.config_file import load_config
 from mmstream.errors import MmstreamError
-from mmstream.flags import add_preprocess_flags, add_speech_flags
+from mmstream.flags import add_preprocess_flags
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.stages.analyse import fingerprint_of
@@ -85,12 +85,7 @@ def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
-    parser = argparse.ArgumentParser(prog="python -m beam_jobs.preprocess", description=__doc__)
-    add_preprocess_flags(parser)
-    add_speech_flags(parser)
-    flags, beam_flags = parser.parse_known_args(argv)
-    terminal.set_mode(flags.speech)
-    return terminal.exit_code(parser, lambda: run(flags, beam_flags))
+    return jobs.main("preprocess", __doc__, add_preprocess_flags, run, argv)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections import Counter
+from collections.abc import Mapping
 
 from mmstream import files, parts
 from mmstream.errors import MmstreamError
@@ -24,8 +26,7 @@ class Books:
         skipped: left as an earlier run made them.
         letters: dead letters of these records, of this run or an earlier one.
         kept: rows and letters of other inputs that the output still holds.
-        committed: rows or examples that the output holds now.
-        committed_letters: dead letters that it holds now.
+        held: what the output holds now, by the names of its parts' counts, as "labelled" or "train"; dead letters too.
     """
 
     read: int
@@ -34,8 +35,17 @@ class Books:
     skipped: int
     letters: int
     kept: int
-    committed: int
-    committed_letters: int
+    held: Mapping[str, int]
+
+    @property
+    def committed_letters(self) -> int:
+        """Dead letters that the output holds now."""
+        return self.held["dead_lettered"]
+
+    @property
+    def committed(self) -> int:
+        """Rows or examples that the output holds now."""
+        return sum(self.held.values()) - self.committed_letters
 
 
 def new_run() -> str:
@@ -83,8 +93,9 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     totals = read_run(output, run)
     commits = [parts.read_commit(output, part) for part in range(plan.parts)]
     missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
-    letters = sum(commit.counts["dead_lettered"] for commit in commits if commit)
-    rows = sum(sum(commit.counts.values()) for commit in commits if commit) - letters
+    held = Counter({"dead_lettered": 0})
+    for commit in commits:
+        held.update(commit.counts if commit else {})
     books = Books(
         totals.get("rows", 0),
         totals.get(done, 0),
@@ -92,15 +103,14 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         totals.get("skipped", 0),
         totals.get("letters", 0),
         totals.get("kept", 0),
-        rows,
-        letters,
+        held,
     )
     accounted = books.done + books.dead_lettered + books.skipped
-    held = books.committed + books.committed_letters - books.kept
-    if missing or not books.read == totals.get("read") == accounted == held:
+    of_this_input = held.total() - books.kept
+    if missing or not books.read == totals.get("read") == accounted == of_this_input:
         raise MmstreamError(
             f"the books of {output} do not balance: {books.read} read at the source, {totals.get('read')} reached the "
-            f"parts, {accounted} accounted for, {held} held, parts without a commit record: {missing or 'none'}. "
-            "Run the same command again; if this repeats, it is a bug"
+            f"parts, {accounted} accounted for, {of_this_input} held, parts without a commit record: "
+            f"{missing or 'none'}. Run the same command again; if this repeats, it is a bug"
         )
     return books

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -74,8 +73,7 @@ def _init(args: argparse.Namespace, rest: list[str]) -> int:
 
     if files.exists(args.output):
         raise MmstreamError(f"{args.output} is there already; name another with --output")
-    path = args.path if files.is_remote(args.path) else os.path.abspath(args.path)  # noqa: PTH100 - keeps links
-    text = starting_config(path, os.path.abspath(files.parent(args.output)))  # noqa: PTH100
+    text = starting_config(files.absolute(args.path), files.absolute(files.parent(args.output)))
     files.write_bytes(args.output, text.encode())
     print(text, end="")  # noqa: T201
     terminal.say(f"→ {args.output}; look at it, then: mmstream check {args.output}")

@@ -24,6 +24,11 @@ def is_remote(path: str) -> bool:
     return bool(_SCHEME.match(path))
 
 
+def absolute(path: str) -> str:
+    """A path from the root, links kept; a URI as it is."""
+    return path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 - pathlib would follow links
+
+
 def join(folder: str, *parts: str) -> str:
     """A path inside a folder, local or remote; an absolute part replaces what stands before it."""
     for part in parts:

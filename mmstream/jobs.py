@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import re
@@ -19,10 +20,35 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mmstream import books, files, terminal
 from mmstream.errors import MmstreamError, UsageError
+from mmstream.flags import add_speech_flags
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30
+
+
+def main(
+    name: str,
+    summary: str | None,
+    add_flags: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace, list[str]], int],
+    argv: Sequence[str] | None,
+) -> int:
+    """Run a job file as a program; returns its exit code.
+
+    Args:
+        name: of the module in `beam_jobs`.
+        summary: what it does.
+        add_flags: adds the job's flags to a parser.
+        run: does it, given the flags and those that go to Beam.
+        argv: the command line, None for this process's.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m beam_jobs.{name}", description=summary)
+    add_flags(parser)
+    add_speech_flags(parser)
+    flags, beam_flags = parser.parse_known_args(argv)
+    terminal.set_mode(flags.speech)
+    return terminal.exit_code(parser, lambda: run(flags, beam_flags))
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:

@@ -50,6 +50,21 @@ def label_records(
             yield from results
 
 
+def label_items(
+    items: Sequence[Record | DeadLetter],
+    model: TrainedModel,
+    media: Media,
+    *,
+    threads: int | None = None,
+    pool: ThreadPoolExecutor | None = None,
+) -> Iterator[dict[str, Any] | DeadLetter]:
+    """A label row or dead letter for each of some items, in order; what is a dead letter already stays one."""
+    records = (item for item in items if isinstance(item, Record))
+    labelled = label_records(records, model, media, threads=threads, pool=pool)
+    for item in items:
+        yield next(labelled)[1] if isinstance(item, Record) else item
+
+
 def label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -> list[Result]:
     """Label at most `model.batch` records; a bad one becomes a dead letter and costs no other."""
     results: list[dict[str, Any] | DeadLetter | None] = []

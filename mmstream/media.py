@@ -25,7 +25,7 @@ class Media:
     """
 
     def __init__(self, folder: str, roots: Sequence[str] = (), *, anywhere: bool = False) -> None:
-        self.folder = folder if files.is_remote(folder) else os.path.abspath(folder)  # noqa: PTH100 - keeps links
+        self.folder = files.absolute(folder)
         self.anywhere = anywhere
         self.roots = tuple(root if files.is_remote(root) else os.path.realpath(root) for root in (folder, *roots))
 

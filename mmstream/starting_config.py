@@ -212,8 +212,8 @@ def _targets(columns: Sequence[_Column]) -> tuple[list[_Column], str]:
     kinds = {column.field: column.component for column in columns}
     media = [column for column in columns if kinds[column.field].media]
     predictable = [column for column in columns if kinds[column.field].predicted_by]
-    texts = [column for column in predictable if column.suggestion.fit == min(c.suggestion.fit for c in predictable)]
     closed = [column for column in predictable if kinds[column.field].predicted_by != "caption"]
+    texts = [column for column in predictable if column not in closed]
     named = [column for column in closed if column.name.lower() in _TARGETS]
     if named:
         return named, "its name says that it is a target"

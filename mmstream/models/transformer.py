@@ -1,4 +1,4 @@
-"""The transformer layer that encoders and fusions of several plugins are made of."""
+"""The transformer layers that encoders and fusions of several plugins are made of."""
 
 from __future__ import annotations
 
@@ -73,4 +73,56 @@ class TransformerBlock(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"units": self.units, "heads": self.heads, "expansion": self.expansion, "dropout": self.dropout}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="mmstream")
+class TransformerStack(keras.layers.Layer):
+    """Tokens that know their place, through several blocks in which they attend to each other, and a normalisation.
+
+    Args:
+        length: T, how many tokens there are.
+        units: of a token, a multiple of `heads`.
+        layers: blocks.
+        heads: of each block's attention.
+        dropout: share that is dropped in training, of each token at the start and of what each block adds.
+    """
+
+    def __init__(self, length: int, units: int, layers: int, heads: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = length
+        self.units = units
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+        policy = self.dtype_policy
+        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.blocks = [
+            TransformerBlock(units, heads, dropout=dropout, name=f"block_{n}", dtype=policy) for n in range(layers)
+        ]
+        self.normalisation = keras.layers.LayerNormalization(epsilon=1e-6, name="normalisation", dtype=policy)
+
+    def build(self, tokens_shape: Any, counted_shape: Any = None) -> None:
+        """Build for tokens [B, T, units]."""
+        initial = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.places = self.add_weight(shape=(self.length, self.units), initializer=initial, name="places")
+        for layer in (*self.blocks, self.normalisation):
+            layer.build((None, self.length, self.units))
+
+    def call(self, tokens: Any, counted: Any, training: bool | None = None) -> Any:
+        """Tokens float[B, T, units] and which of them count, float[B, T] → float[B, T, units]."""
+        tokens = self.drop(tokens + ops.cast(self.places, self.compute_dtype), training=training)
+        for block in self.blocks:
+            tokens = block(tokens, counted, training=training)
+        return self.normalisation(tokens)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {
+            "length": self.length,
+            "units": self.units,
+            "layers": self.layers,
+            "heads": self.heads,
+            "dropout": self.dropout,
+        }
         return {**super().get_config(), **own}

@@ -19,11 +19,11 @@ from mmstream.records import SPLITS, DeadLetter, Record, digest_of, split_of
 from mmstream.stages.reading import first_of_each
 
 _ARROW = {
-    "string": pyarrow.list_(pyarrow.string()),
+    "string": pyarrow.list_(pyarrow.binary()),
     "int64": pyarrow.list_(pyarrow.int64()),
     "float32": pyarrow.list_(pyarrow.float32()),
 }
-"""Arrow's type of a raw column."""
+"""Arrow's type of a raw column; tensorflow-transform takes texts as bytes."""
 _ASSETS = "transform_fn/assets/"
 
 
@@ -66,12 +66,7 @@ def columns_of_part(
     for column, dtype in preprocessor.raw_columns().items():
         name, raw = column.split("/")
         arrays[column] = pyarrow.array([(row[name] or {}).get(raw) for row in rows], _ARROW[dtype])
-    yield pyarrow.RecordBatch.from_pydict(
-        {
-            name: array.cast(pyarrow.list_(pyarrow.binary())) if _is_text(array) else array
-            for name, array in arrays.items()
-        }
-    )
+    yield pyarrow.RecordBatch.from_pydict(arrays)
 
 
 def check_filled(config: Config, directory: str) -> None:
@@ -210,10 +205,6 @@ class FitTransform(beam.PTransform):
         return once | beam.Map(install, *(beam.pvalue.AsIter(collection) for collection in analysed))
 
 
-def _is_text(array: pyarrow.Array) -> bool:
-    return bool(pyarrow.types.is_string(array.type.value_type))
-
-
 def _filled(batch: pyarrow.RecordBatch) -> Iterator[tuple[str, int]]:
     """How many rows of a batch have a value, by column."""
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
@@ -229,9 +220,8 @@ def _adapter_config(preprocessor: Preprocessor) -> Any:
     raw = preprocessor.raw_columns()
     spec = {column: tf.io.VarLenFeature(tf.as_dtype(dtype)) for column, dtype in raw.items()}
     schema = schema_utils.schema_from_feature_spec(spec)
-    arrow = {name: pyarrow.list_(pyarrow.binary()) if d == "string" else _ARROW[d] for name, d in raw.items()}
     return tensor_adapter.TensorAdapterConfig(
-        pyarrow.schema(list(arrow.items())),
+        pyarrow.schema([(name, _ARROW[dtype]) for name, dtype in raw.items()]),
         tensor_representation_util.InferTensorRepresentationsFromSchema(schema),
     )
 

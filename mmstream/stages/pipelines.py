@@ -14,7 +14,7 @@ from apache_beam.utils.shared import Shared
 from mmstream import books, files, parts
 from mmstream.config import Config
 from mmstream.config_file import load_config
-from mmstream.labelling import label_records
+from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import DeadLetter, Record
@@ -56,7 +56,7 @@ class Label(beam.PTransform):
     ) -> None:
         super().__init__()
         self._model = TrainedModel(model, embeddings=embeddings)
-        self._labeller = _LabelRows(model, embeddings, id, Media(os.path.abspath(folder), roots), threads)  # noqa: PTH100
+        self._labeller = _LabelRows(model, embeddings, id, Media(folder, roots), threads)
 
     def expand(self, rows: beam.PCollection) -> Any:
         """Label whole batches."""
@@ -80,10 +80,7 @@ class _LabelRows(beam.DoFn):
     def process(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         model = self._shared.acquire(lambda: TrainedModel(self._path, embeddings=self._embeddings))
         checked = [record_of(row, self._id, "") for row in rows]
-        records = (item for item in checked if isinstance(item, Record))
-        labelled = label_records(records, model, self._media, threads=self._threads, pool=self._pool)
-        for item in checked:
-            result = next(labelled)[1] if isinstance(item, Record) else item
+        for result in label_items(checked, model, self._media, threads=self._threads, pool=self._pool):
             if isinstance(result, DeadLetter):
                 self._counters[DEAD_LETTERS].inc()
                 yield beam.pvalue.TaggedOutput(DEAD_LETTERS, result)
@@ -128,7 +125,7 @@ class Preprocess(beam.PTransform):
         self._config = load_config(config, network=False)
         self._output = output
         self._id = id
-        self._media = Media(os.path.abspath(folder), roots)  # noqa: PTH100
+        self._media = Media(folder, roots)
         self._parts = parts
         self._threads = threads or os.cpu_count() or 1
 

@@ -146,13 +146,12 @@ def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds
         MmstreamError: the books do not balance.
     """
     settled = books.settle(output, run, plan, done="examples")
-    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
     about = {
         "read": settled.read,
         "examples": settled.done,
         "dead_lettered": settled.dead_lettered,
         "skipped": settled.skipped,
-        "splits": {name: sum(commit.counts[name] for commit in commits if commit) for name in SPLITS},
+        "splits": {name: settled.held[name] for name in SPLITS},
         "dead_letters": settled.committed_letters,
         "fingerprint": fingerprint_of(output),
         "plugins": field_versions(config),

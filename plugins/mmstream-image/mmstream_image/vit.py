@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.transformer import TransformerBlock
+from mmstream.models.transformer import TransformerStack
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
@@ -64,11 +64,7 @@ class Vit(keras.layers.Layer):
         policy = self.dtype_policy
         self.places = (height // patch) * (picture_width // patch)
         self.patches = keras.layers.Conv2D(units, patch, strides=patch, name="patches", dtype=policy)
-        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
-        self.blocks = [
-            TransformerBlock(units, heads, dropout=dropout, name=f"block_{n}", dtype=policy) for n in range(layers)
-        ]
-        self.normalisation = keras.layers.LayerNormalization(epsilon=1e-6, name="normalisation", dtype=policy)
+        self.stack = TransformerStack(self.places, units, layers, heads, dropout, name="stack", dtype=policy)
         self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
 
     @classmethod
@@ -80,22 +76,15 @@ class Vit(keras.layers.Layer):
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"pixels": [B, H, W, 3]}."""
         self.patches.build(tensors_shape["pixels"])
-        initial = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.embedding = self.add_weight(shape=(self.places, self.units), initializer=initial, name="embedding")
-        for block in self.blocks:
-            block.build((None, self.places, self.units))
-        self.normalisation.build((None, self.places, self.units))
+        self.stack.build((None, self.places, self.units))
         self.projection.build((None, self.places, self.units))
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """{"pixels": uint8[B, H, W, 3]} → tokens float[B, T, D], all of them valid; T = H · W / patch²."""
         grid = self.patches(ops.cast(tensors["pixels"], self.compute_dtype) / 127.5 - 1.0)
-        tokens = ops.reshape(grid, (-1, self.places, self.units)) + ops.cast(self.embedding, self.compute_dtype)
-        tokens = self.drop(tokens, training=training)
+        tokens = ops.reshape(grid, (-1, self.places, self.units))
         mask = ops.ones_like(tokens[:, :, 0])
-        for block in self.blocks:
-            tokens = block(tokens, mask, training=training)
-        return {"tokens": self.projection(self.normalisation(tokens)), "mask": mask}
+        return {"tokens": self.projection(self.stack(tokens, mask, training=training)), "mask": mask}
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import RESERVED_IDS, Fitted, Spec
-from mmstream.models.transformer import TransformerBlock
+from mmstream.models.transformer import TransformerStack
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
@@ -57,11 +57,7 @@ class Transformer(keras.layers.Layer):
         self.dropout = dropout
         policy = self.dtype_policy
         self.embedding = keras.layers.Embedding(vocabulary_size + RESERVED_IDS, units, name="embedding", dtype=policy)
-        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
-        self.blocks = [
-            TransformerBlock(units, heads, dropout=dropout, name=f"block_{n}", dtype=policy) for n in range(layers)
-        ]
-        self.normalisation = keras.layers.LayerNormalization(epsilon=1e-6, name="normalisation", dtype=policy)
+        self.stack = TransformerStack(length, units, layers, heads, dropout, name="stack", dtype=policy)
         self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
 
     @classmethod
@@ -72,22 +68,14 @@ class Transformer(keras.layers.Layer):
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"ids": [B, L]}."""
         self.embedding.build(tensors_shape["ids"])
-        initial = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.places = self.add_weight(shape=(self.length, self.units), initializer=initial, name="places")
-        shape = (None, self.length, self.units)
-        for block in self.blocks:
-            block.build(shape)
-        self.normalisation.build(shape)
-        self.projection.build(shape)
+        self.stack.build((None, self.length, self.units))
+        self.projection.build((None, self.length, self.units))
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """{"ids": int64[B, L]} → tokens float[B, L, D], mask float[B, L]."""
         mask = ops.cast(tensors["ids"] >= RESERVED_IDS, self.compute_dtype)
-        tokens = self.embedding(tensors["ids"]) + ops.cast(self.places, self.compute_dtype)
-        tokens = self.drop(tokens, training=training)
-        for block in self.blocks:
-            tokens = block(tokens, mask, training=training)
-        return {"tokens": self.projection(self.normalisation(tokens)), "mask": mask}
+        tokens = self.stack(self.embedding(tensors["ids"]), mask, training=training)
+        return {"tokens": self.projection(tokens), "mask": mask}
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
