@@ -155,6 +155,9 @@ class Field(abc.ABC):
     statistics: ClassVar[tuple[str, ...]] = ()
     """Outputs of `graph` that are no tensors of a record but numbers of the full pass, float32[B, any], equal in each
     row; they are found in `Fitted.statistics`."""
+    served: ClassVar[Literal["", "string", "float32"]] = ""
+    """Dtype of the raw values that `serve` reads; "" where a graph cannot read them, so that an exported model takes
+    the field's tensors."""
     max_bytes: int = 64 * 1024 * 1024
     """The largest media file that is read; a media field's constructor may set it."""
 
@@ -211,6 +214,21 @@ class Field(abc.ABC):
             seed: int32[2] for the stateless random operations of TensorFlow.
         """
         return tensors
+
+    def serve(self, values: Any) -> dict[str, Any]:
+        """In an exported model: TensorFlow code that does what `decode` does.
+
+        In the graph, a value that `decode` refuses, or that the graph could not read as it does, is an error
+        (tf.errors.InvalidArgumentError).
+
+        Args:
+            values: tf.Tensor [B] of dtype `served`, or [B, N] where the field reads N columns. Absent ones are empty
+                texts or NaN; a media field gets none of them.
+
+        Returns:
+            media: {tensor: [B, *spec shape]}; cheap: {raw column: tf.RaggedTensor [B, any]}.
+        """
+        raise TypeError(f"{type(self).__name__} is not served")
 
 
 class Reading(TypedDict):
@@ -285,7 +303,12 @@ class Head(Protocol):
     def decode(
         self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
     ) -> list[tuple[Any, Any]]:
-        """Predictions as numpy [B, …] → B pairs (label, score)."""
+        """Predictions as numpy [B, …] → B pairs (label, score).
+
+        A head may also have `serve`, of the same arguments, for exported models: TensorFlow code from predictions as
+        tf.Tensor to (labels, scores), of shape [B], or [B, any] padded with "" and 0. Without it, an exported model
+        gives its predictions alone.
+        """
 
     def evaluate(
         self,

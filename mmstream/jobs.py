@@ -58,7 +58,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         UsageError: Beam does not know a flag either.
     """
     options = PipelineOptions(list(flags))
-    known = {name for kind in PipelineOptions.__subclasses__() for name in options.view_as(kind).get_all_options()}
+    known = options.get_all_options().keys()
     for flag in flags:
         name = flag.removeprefix("--").removeprefix("no_").partition("=")[0]
         if flag.startswith("--") and name not in known:

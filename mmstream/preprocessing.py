@@ -13,7 +13,7 @@ from mmstream.config import FieldConfig
 from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 from mmstream.media import Media
-from mmstream.records import Record, digest_of
+from mmstream.records import Record, digest_of, digest_of_bytes
 from mmstream.transform_graph import TransformGraph, load_transform_graph
 
 PRESENT = "present"
@@ -91,7 +91,7 @@ class Preprocessor:
                     seen[name] = [seen[name], describe(problem)]
                 else:
                     values[name] = data
-                    seen[name] = digest_of("media", data)
+                    seen[name] = digest_of_bytes(data)
         return Loaded(values, digest_of(seen), error)
 
     def decode(self, values: Mapping[str, Any]) -> Decoded:
@@ -189,6 +189,15 @@ class Preprocessor:
             for raw, dtype in sorted(field.raw().items())
         }
 
+    @functools.cached_property
+    def graph(self) -> TransformGraph:
+        """The fitted transform of all cheap fields; its inputs are the `raw_columns`.
+
+        Raises:
+            MmstreamError: the transform directory is not whole.
+        """
+        return load_transform_graph(files.join(self._transform, "transform_fn"))
+
     def check_columns(self, rows: Sequence[Mapping[str, Any]], needed: str) -> None:
         """The columns that the fields read occur in a sample of the data.
 
@@ -225,11 +234,7 @@ class Preprocessor:
                 tf.constant([value for values in rows for value in values], tf.as_dtype(dtype)),
                 (size, width),
             )
-        return {key: value.numpy() for key, value in self._graph(inputs).items()}
-
-    @functools.cached_property
-    def _graph(self) -> TransformGraph:
-        return load_transform_graph(files.join(self._transform, "transform_fn"))
+        return {key: value.numpy() for key, value in self.graph(inputs).items()}
 
     def _read_fitted(self, name: str, field: Field) -> Fitted:
         if field.media or not self._transform:

@@ -19,6 +19,9 @@ SPLITS = ("train", "validation", "test")
 _LARGE_VALUE_BYTES = 64 * 1024
 _LARGE_NUMBER_BITS = 4096
 _MAX_DEPTH = 64
+_NUMBERED = re.compile(r"(.*):(\d+)", re.DOTALL)
+_NOT_IN_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+_compact_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class Record:
     id: str
     origin: str
     columns: Mapping[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the constructor, in a third of the time that a dataclass with slots takes."""
+        return Record, (self.id, self.origin, self.columns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +91,11 @@ def printable(value: Any) -> Any:
 
 
 def _printable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        if len(value) <= _LARGE_VALUE_BYTES // 4:  # no character has more than four bytes
+            return _escaped(value)
+        data = value.encode("utf-8", "surrogatepass")
+        return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
     if isinstance(value, Mapping | list | tuple):
         if not depth:
             return _digest_alone(_nested(value).encode("utf-8", "surrogatepass"))
@@ -95,9 +107,6 @@ def _printable(value: Any, depth: int) -> Any:
         return _digest_alone(value) if large else {"base64": base64.b64encode(value).decode()}
     if isinstance(value, Spooled):
         return _printable_spooled(value)
-    if isinstance(value, str):
-        data = value.encode("utf-8", "surrogatepass")
-        return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, int) and value.bit_length() > _LARGE_NUMBER_BITS:
@@ -117,7 +126,7 @@ def _printable_spooled(value: Spooled) -> dict[str, Any]:
 
 def _escaped(text: str) -> str:
     """The text with half surrogate pairs escaped, so that it can be encoded."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _digest_alone(data: bytes) -> dict[str, Any]:
@@ -141,20 +150,21 @@ def json_line(value: Any) -> str:
     {"a": 1, "b": "cat\u2028"}
     """
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return re.sub("[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _NOT_IN_A_LINE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def digest_of(value: Any, *media: bytes) -> str:
-    """A digest of any JSON-like value and the media that belong to it; it never raises.
+def digest_of(value: Any) -> str:
+    """A digest of any JSON-like value; it never raises.
 
     >>> digest_of({"b": 1, "a": "x"}) == digest_of({"a": "x", "b": 1})
     True
     """
-    text = json.dumps(printable(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    total = hashlib.sha256(text.encode("utf-8", "backslashreplace"))
-    for data in media:
-        total.update(hashlib.sha256(data).digest())
-    return total.hexdigest()[:32]
+    return digest_of_bytes(_compact_json(printable(value)).encode("utf-8", "backslashreplace"))
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """A digest of the bytes of a file."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def hash_fraction(salt: str, key: str) -> float:
@@ -183,5 +193,5 @@ def origin_key(origin: str) -> tuple[str, int]:
     >>> sorted(["b.jsonl:10", "b.jsonl:9", "a.png"], key=origin_key)
     ['a.png', 'b.jsonl:9', 'b.jsonl:10']
     """
-    match = re.fullmatch(r"(.*):(\d+)", origin, re.DOTALL)
+    match = _NUMBERED.fullmatch(origin)
     return (match[1], int(match[2])) if match else (origin, 0)

@@ -23,7 +23,7 @@ from mmstream.interfaces import LabelType
 from mmstream.labelling import label_records
 from mmstream.media import Media
 from mmstream.preprocessing import PRESENT, Preprocessor, Tensors
-from mmstream.records import Record, digest_of
+from mmstream.records import Record, digest_of, digest_of_bytes
 
 _FORMAT = 1
 _CORE_DISTRIBUTIONS = ("mmstream", "keras", "tensorflow", "pillow")
@@ -295,7 +295,7 @@ def versions_of(config: Config) -> dict[str, str]:
 def digest_of_weights(network: Any) -> str:
     """A digest of a network's weights by their paths; states of random number generators do not count."""
     weights = {weight.path: weight for weight in network.weights if "seed_generator" not in weight.path}
-    return digest_of([[path, digest_of("", np.asarray(weights[path]).tobytes())] for path in sorted(weights)])
+    return digest_of([[path, digest_of_bytes(np.asarray(weights[path]).tobytes())] for path in sorted(weights)])
 
 
 def fingerprint_of(fingerprints: Mapping[str, Any]) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmstream import files
 from mmstream.errors import MmstreamError
-
-TransformGraph = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""{raw column: tf.SparseTensor} → {"<field>/<tensor>": tf.Tensor}."""
 
 _STATEFUL = frozenset(
     (
@@ -27,6 +24,21 @@ _STATEFUL = frozenset(
 """Operations with side effects that such a graph needs."""
 _FORBIDDEN = frozenset(["MatchingFiles", "PyFuncStateless", "ReadFile"])
 """Operations that count as free of side effects and yet reach files or Python."""
+
+
+class TransformGraph:
+    """The fitted transform as a function: {raw column: tf.SparseTensor} → {"<field>/<tensor>": tf.Tensor}.
+
+    Args:
+        loaded: the SavedModel, which owns the tables and constants.
+    """
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Apply it to a batch."""
+        return self.loaded.transform_fn(dict(inputs))
 
 
 def load_transform_graph(path: str) -> TransformGraph:
@@ -51,14 +63,9 @@ def load_transform_graph(path: str) -> TransformGraph:
                 f"{path} is not loaded: a fitted transform computes, and nothing else, but this one has the operations "
                 f"{', '.join(refused)}"
             )
-        loaded = tf.saved_model.load(path)
+        return TransformGraph(tf.saved_model.load(path))
     except (OSError, DecodeError, ValueError) as error:
         raise MmstreamError(f"the fitted transform {path} cannot be loaded: {error}") from error
-
-    def call(inputs: Mapping[str, Any], keep: Any = loaded) -> Mapping[str, Any]:
-        return keep.transform_fn(dict(inputs))
-
-    return call
 
 
 def _operations(saved: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmstream import records
-from mmstream.records import DeadLetter, digest_of, hash_fraction, origin_key, printable, split_of
+from mmstream.records import DeadLetter, digest_of, digest_of_bytes, hash_fraction, origin_key, printable, split_of
 
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))  # half surrogate pairs, as in names of files
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | ANY_TEXT
@@ -53,7 +53,7 @@ def test_a_digest_does_not_depend_on_the_order_of_columns(row):
     assert digest_of(dict(reversed(row.items()))) == digest_of(row)
 
 
-def test_a_digest_tells_values_media_and_places_apart():
+def test_a_digest_tells_values_and_media_apart():
     different = [
         digest_of({"a": 1}),
         digest_of({"a": "1"}),
@@ -61,17 +61,16 @@ def test_a_digest_tells_values_media_and_places_apart():
         digest_of({"a": None}),
         digest_of({}),
         digest_of({"a": [1]}),
-        digest_of({"a": 1}, b"x"),
-        digest_of({"a": 1}, b"x", b"y"),
-        digest_of({"a": 1}, b"xy"),
-        digest_of({"a": 1}, b""),
+        digest_of_bytes(b"x"),
+        digest_of_bytes(b""),
     ]
     assert len(set(different)) == len(different)
 
 
 def test_a_digest_stays_the_same_from_release_to_release():
     row = {"id": "é", "n": 1.5, "tags": ["a", None], "b": b"\xff"}
-    assert digest_of(row, b"media") == "6b3f222bc088eaf71029839a381ed8e6"
+    assert digest_of(row) == "4f04816e5701509c446e140791608907"
+    assert digest_of_bytes(b"media") == "721c9525ade2ea8903d343ef25cf68b9"
 
 
 def test_a_row_nested_however_deeply_has_a_digest_of_all_that_it_holds():

@@ -10,14 +10,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from mmstream.stages.reading import unpacked
+
 _PARTS_AT_A_TIME = 2
 
-PartWork = Callable[[int, Iterable[Any], ThreadPoolExecutor], list[Any]]
+PartWork = Callable[[int, list[Any], ThreadPoolExecutor], list[Any]]
 """(part, its items, pool for the batches) → outputs."""
 
 
 class WorkAhead(beam.DoFn):
-    """Applies `work` to (part, items); a part is done when its outputs leave, at the latest when the bundle ends.
+    """Applies `work` to (part, its items, packed); a part is done when its outputs leave or, at last, its bundle ends.
 
     Args:
         work: called for two parts at a time, from different threads.
@@ -37,10 +39,10 @@ class WorkAhead(beam.DoFn):
         """Nothing is pending."""
         self._pending: collections.deque[Future[list[Any]]] = collections.deque()
 
-    def process(self, element: tuple[int, Iterable[Any]], after: Any = None) -> Iterator[Any]:
+    def process(self, element: tuple[int, Iterable[bytes]], after: Any = None) -> Iterator[Any]:
         """Begin with this part and finish the one before the last; `after` is a side input that had to come first."""
-        part, items = element
-        self._pending.append(self._parts.submit(self._work, part, list(items), self._batches))
+        part, packed = element
+        self._pending.append(self._parts.submit(self._work, part, unpacked(packed), self._batches))
         while len(self._pending) > _PARTS_AT_A_TIME:
             yield from self._pending.popleft().result()
 

@@ -16,7 +16,7 @@ from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, split_of
-from mmstream.stages.reading import first_of_each
+from mmstream.stages.reading import first_of_each, unpacked
 
 _ARROW = {
     "string": pyarrow.list_(pyarrow.binary()),
@@ -138,7 +138,7 @@ def cheap_preprocessor(config: Config) -> Preprocessor:
 
 @dataclasses.dataclass
 class AnalyseColumns(beam.PTransform):
-    """(part, its items) of all parts → a fitted tensorflow-transform graph, and how often each column is filled.
+    """(part, its items, packed) of all parts → a fitted transform graph, and how often each column is filled.
 
     Attributes:
         config: its fields and split.
@@ -157,7 +157,7 @@ class AnalyseColumns(beam.PTransform):
 
         preprocessor = cheap_preprocessor(self.config)
         split = self.config.split
-        batches = grouped | beam.FlatMapTuple(lambda part, items: columns_of_part(items, preprocessor, split))
+        batches = grouped | beam.FlatMapTuple(lambda _, items: columns_of_part(unpacked(items), preprocessor, split))
         filled = (
             batches
             | beam.FlatMap(_filled)
@@ -172,7 +172,7 @@ class AnalyseColumns(beam.PTransform):
 
 @dataclasses.dataclass
 class FitTransform(beam.PTransform):
-    """(part, its items) of all parts → the fingerprint of the preprocessing, once `transform/` is in its place.
+    """(part, its items, packed) of all parts → the fingerprint of the preprocessing, once `transform/` is in its place.
 
     Attributes:
         config: its fields and split.

@@ -123,7 +123,7 @@ def label_paths(part: int, sink: Sink) -> tuple[str, str]:
 
 @dataclasses.dataclass
 class LabelParts(beam.PTransform):
-    """(part, its items) → committed label files; gives each part's counts.
+    """(part, its items, packed) → committed label files; gives each part's counts.
 
     Attributes:
         model: directory of the model.
@@ -151,11 +151,11 @@ class LabelParts(beam.PTransform):
         """Label two parts at a time."""
         return grouped | beam.ParDo(WorkAhead(self._label, self.threads))
 
-    def _label(self, part: int, items: Iterable[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
+    def _label(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
         started = time.monotonic()
         counts = label_part(
             part,
-            list(items),
+            items,
             model=self._shared.acquire(lambda: TrainedModel(self.model, embeddings=self.embeddings)),
             media=self.media,
             sink=components.build("sink", self.sink, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import heapq
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,14 +57,15 @@ def preprocess_part(
     fingerprint: str,
     media: Media,
     output: str,
+    golden: int,
     threads: int,
     pool: ThreadPoolExecutor,
 ) -> tuple[dict[str, int], list[Candidate]]:
     """Turn a part's records into shards, one a split, and commit them; a part that holds them already is left alone.
 
     Returns:
-        {"read", "examples", "dead_lettered", "skipped"}: records by what became of them in this run; and candidates
-        for golden records.
+        {"read", "examples", "dead_lettered", "skipped"}: records by what became of them in this run; and the `golden`
+        best candidates for golden records.
     """
     records, letters = first_of_each(items)
     shards = {name: f"examples/{name}/{parts.part_name(part)}.tfrecord.gz" for name in SPLITS}
@@ -74,7 +76,8 @@ def preprocess_part(
         if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
             counts = {"read": len(items), "examples": 0, "dead_lettered": 0, "skipped": len(items)}
-            return counts, [_candidate(record, split) for record in records if record.id not in dead]
+            left = (_candidate(record, split_for(record, split)) for record in records if record.id not in dead)
+            return counts, heapq.nsmallest(golden, left, key=_order)
 
     batches = batched(records, _BATCH)
     done = in_order(lambda batch: examples_of(batch, preprocessor, split, media, fingerprint), batches, threads, pool)
@@ -91,7 +94,7 @@ def preprocess_part(
                 failed.append(result)
             else:
                 writers[result.split].write(result.data)
-                candidates.append(_candidate(record, split))
+                candidates.append(_candidate(record, result.split))
     made: dict[str, bytes | Path] = {shards[name]: path for name, path in temporary.items()}
     made[letters_path] = dump_letters([*letters, *failed])
     dead_lettered = len(letters) + len(failed)
@@ -102,7 +105,7 @@ def preprocess_part(
         "examples": len(candidates),
         "dead_lettered": dead_lettered,
         "skipped": 0,
-    }, candidates
+    }, heapq.nsmallest(golden, candidates, key=_order)
 
 
 def examples_of(
@@ -164,7 +167,7 @@ def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds
 
 @dataclasses.dataclass
 class PreprocessParts(beam.PTransform):
-    """(part, its items) → committed shards; gives candidates for golden records.
+    """(part, its items, packed) → committed shards; gives candidates for golden records.
 
     Attributes:
         config: its fields and split.
@@ -190,17 +193,18 @@ class PreprocessParts(beam.PTransform):
         """Preprocess two parts at a time."""
         return grouped | beam.ParDo(WorkAhead(self._preprocess, self.threads), self.after)
 
-    def _preprocess(self, part: int, items: Iterable[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[Candidate]:
+    def _preprocess(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[Candidate]:
         started = time.monotonic()
         fitted = self._shared.acquire(lambda: _Fitted(self.config, self.output))
         counts, candidates = preprocess_part(
             part,
-            list(items),
+            items,
             preprocessor=fitted.preprocessor,
             split=self.config.split,
             fingerprint=fitted.fingerprint,
             media=self.media,
             output=self.output,
+            golden=self.config.golden,
             threads=self.threads,
             pool=pool,
         )
@@ -278,8 +282,8 @@ class _Fitted:
         self.fingerprint = fingerprint_of(output) or ""
 
 
-def _candidate(record: Record, split: SplitConfig) -> Candidate:
-    return Candidate(split_for(record, split) != "validation", hash_fraction("golden", record.id), record)
+def _candidate(record: Record, split: str) -> Candidate:
+    return Candidate(split != "validation", hash_fraction("golden", record.id), record)
 
 
 def _order(candidate: Candidate) -> tuple[bool, float, str]:
@@ -290,6 +294,6 @@ def _digest_of_inputs(seen: Iterable[tuple[Record, str]], letters: Iterable[Dead
     total = hashlib.sha256()
     for record, digest in seen:
         total.update(repr((record, digest)).encode("utf-8", "backslashreplace"))
-    for letter in letters:
-        total.update(letter.to_json().encode())
+    for line in sorted(letter.to_json() for letter in letters):
+        total.update(line.encode())
     return total.hexdigest()[:32]

@@ -33,6 +33,8 @@ MOST_PIXELS = 2 * 89_478_485
 """Pillow itself refuses larger pictures (`PIL.Image.MAX_IMAGE_PIXELS`, twice)."""
 _UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 """What Pillow hands to other programs (IPTC by way of a picture within), or recognises without decoding it."""
+_USUAL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Tried first, since every other one that is tried costs time."""
 _SIZES = (32, 48, 64, 96, 128)
 """Sides that `suggest` chooses from."""
 _ORIENTATION_TAG = 0x0112
@@ -92,7 +94,8 @@ class Image(Field):
         self.frame = frame
         self.augmentations = steps(augment)
         Pillow.init()
-        self._formats = sorted(set(Pillow.OPEN) - _UNREADABLE_FORMATS)
+        readable = set(Pillow.OPEN) - _UNREADABLE_FORMATS
+        self._formats = sorted(readable, key=lambda name: (name not in _USUAL_FORMATS, name))
 
     @classmethod
     def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
@@ -202,6 +205,8 @@ def _orientation(picture: Pillow.Image) -> int:
 
 def _rgb(picture: Pillow.Image, background: tuple[int, int, int]) -> Pillow.Image:
     """A picture of any mode as 8-bit RGB."""
+    if picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture
     if picture.mode.startswith("I"):
         samples = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
         return Pillow.fromarray((samples >> (_bits(picture) - 8)).clip(0, 255).astype(np.uint8)).convert("RGB")

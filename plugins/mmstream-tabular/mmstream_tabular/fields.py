@@ -18,6 +18,7 @@ _FEW, _AGAIN, _ENOUGH, _LONGEST_TAG = 20, 0.8, 5, 60
 """What `suggest` goes by: so many values are always few; this share of them has to come more than once; a tag that
 comes so often can be learnt; no tag is longer than this."""
 _SEPARATORS = ("|", ";", ",")
+_BLANKS = re.compile(r"[\s\x00-\x1f]+")
 
 
 class Category(Field):
@@ -207,4 +208,4 @@ def _text(value: Any) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"not valid Unicode: {error.reason} in {value!r:.80}") from error
-    return " ".join(re.sub(r"[\s\x00-\x1f]+", " ", unicodedata.normalize("NFC", value)).split())
+    return " ".join(_BLANKS.sub(" ", unicodedata.normalize("NFC", value)).split())

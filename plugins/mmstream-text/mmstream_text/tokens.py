@@ -35,6 +35,8 @@ def normalise(text: str) -> str:
     Raises:
         ValueError: it holds a lone surrogate, which no text does.
     """
+    if text.isascii() and text.isprintable():  # as most texts in English; the result is the same
+        return " ".join(text.split())
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
