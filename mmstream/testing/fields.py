@@ -198,6 +198,7 @@ def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directo
 
     from mmstream import jobs
     from mmstream.stages.analyse import AnalyseColumns
+    from mmstream.stages.reading import RouteToParts
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     everything = SplitConfig(validation=0.0, test=0.0)
@@ -207,5 +208,6 @@ def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directo
     records = [Record(str(number), f"values:{number}", row) for number, row in enumerate(rows)]
     scratch = str(directory / "scratch")
     with jobs.pipeline(jobs.beam_options([])) as pipeline, tft_beam.Context(temp_dir=scratch):
-        pipeline | beam.Create([(0, records)]) | AnalyseColumns(config, str(directory / "transform"))
+        grouped = pipeline | beam.Create(records) | RouteToParts(1)
+        grouped | AnalyseColumns(config, str(directory / "transform"))
     return Preprocessor(fields, str(directory / "transform"))
