@@ -81,6 +81,8 @@ def note(output: str, run: str, name: str, **values: float | str) -> None:
 def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     """Close the books of a run: what was read at the source must be what the parts account for and hold.
 
+    The run has written each part or has read it through and found it intact, so their files are not read again.
+
     Args:
         output: directory of the output.
         run: the run's start.
@@ -91,7 +93,7 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         MmstreamError: they do not balance.
     """
     totals = read_run(output, run)
-    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
+    commits = [parts.recorded(output, part) for part in range(plan.parts)]
     missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
     held = Counter({"dead_lettered": 0})
     for commit in commits:

@@ -52,24 +52,21 @@ def serialise(tensors: Tensors, row: int, record_id: str, origin: str, digest: s
     """
     import tensorflow as tf
 
-    def feature_of(array: np.ndarray) -> Any:
-        if array.dtype == np.uint8:
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
-        if array.dtype == np.int64:
-            return tf.train.Feature(int64_list=tf.train.Int64List(value=array.reshape(-1)))
-        return tf.train.Feature(float_list=tf.train.FloatList(value=array.reshape(-1)))
-
-    def feature_of_text(text: str) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode("utf-8", "surrogateescape")]))
-
-    feature = {f"{field}/{name}": feature_of(array[row]) for field, t in tensors.items() for name, array in t.items()}
-    feature |= {f"_text/{field}": feature_of_text(text) for field, text in texts.items()}
-    feature |= {
-        "_id": feature_of_text(record_id),
-        "_origin": feature_of_text(origin),
-        "_digest": feature_of_text(digest),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    example = tf.train.Example()
+    features = example.features.feature
+    for field, arrays in tensors.items():
+        for name, array in arrays.items():
+            feature = features[f"{field}/{name}"]
+            if array.dtype == np.uint8:
+                feature.bytes_list.value.append(array[row].tobytes())
+            elif array.dtype == np.int64:
+                feature.int64_list.value.extend(array[row].reshape(-1).tolist())
+            else:
+                feature.float_list.value.extend(array[row].reshape(-1).tolist())
+    told = {"_id": record_id, "_origin": origin, "_digest": digest}
+    told |= {f"_text/{field}": text for field, text in texts.items()}
+    for name, text in told.items():
+        features[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
     return example.SerializeToString(deterministic=True)
 
 

