@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 _LARGE_VALUE_BYTES = 64 * 1024
 _LARGE_NUMBER_BITS = 4096
 _MAX_DEPTH = 64
+_CONTAINERS = (dict, list, tuple, Mapping)
 _NUMBERED = re.compile(r"(.*):(\d+)", re.DOTALL)
 _NOT_IN_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 _compact_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
@@ -98,10 +99,10 @@ def _printable(value: Any, depth: int) -> Any:
             return _escaped(value)
         data = value.encode("utf-8", "surrogatepass")
         return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
-    if isinstance(value, Mapping | list | tuple):
+    if isinstance(value, _CONTAINERS):
         if not depth:
             return _digest_alone(_nested(value).encode("utf-8", "surrogatepass"))
-        if isinstance(value, Mapping):
+        if not isinstance(value, list | tuple):
             return {_escaped(str(key)): _printable(item, depth - 1) for key, item in value.items()}
         return [_printable(item, depth - 1) for item in value]
     if isinstance(value, bytes):

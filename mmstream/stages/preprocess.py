@@ -76,13 +76,13 @@ def preprocess_part(
         if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
             counts = {"read": len(items), "examples": 0, "dead_lettered": 0, "skipped": len(items)}
-            left = (_candidate(record, split_for(record, split)) for record in records if record.id not in dead)
-            return counts, heapq.nsmallest(golden, left, key=_order)
+            left = [(record, split_for(record, split)) for record in records if record.id not in dead]
+            return counts, _best(left, golden)
 
     batches = batched(records, _BATCH)
     done = in_order(lambda batch: examples_of(batch, preprocessor, split, media, fingerprint), batches, threads, pool)
     results = (pair for batch in done for pair in batch)
-    candidates: list[Candidate] = []
+    good: list[tuple[Record, str]] = []
     failed: list[DeadLetter] = []
     seen: list[tuple[Record, str]] = []
     temporary = {name: files.temporary_for(files.join(output, path)) for name, path in shards.items()}
@@ -94,7 +94,7 @@ def preprocess_part(
                 failed.append(result)
             else:
                 writers[result.split].write(result.data)
-                candidates.append(_candidate(record, result.split))
+                good.append((record, result.split))
     made: dict[str, bytes | Path] = {shards[name]: path for name, path in temporary.items()}
     made[letters_path] = dump_letters([*letters, *failed])
     dead_lettered = len(letters) + len(failed)
@@ -102,10 +102,10 @@ def preprocess_part(
     parts.commit_part(output, part, fingerprint, counts, made, inputs=_digest_of_inputs(seen, letters))
     return {
         "read": len(items),
-        "examples": len(candidates),
+        "examples": len(good),
         "dead_lettered": dead_lettered,
         "skipped": 0,
-    }, heapq.nsmallest(golden, candidates, key=_order)
+    }, _best(good, golden)
 
 
 def examples_of(
@@ -282,8 +282,14 @@ class _Fitted:
         self.fingerprint = fingerprint_of(output) or ""
 
 
-def _candidate(record: Record, split: str) -> Candidate:
-    return Candidate(split != "validation", hash_fraction("golden", record.id), record)
+def _best(found: Sequence[tuple[Record, str]], count: int) -> list[Candidate]:
+    """The first candidates among records and their splits."""
+    validation = [pair for pair in found if pair[1] == "validation"]
+    candidates = (
+        Candidate(split != "validation", hash_fraction("golden", record.id), record)
+        for record, split in (validation if len(validation) >= count else found)
+    )
+    return heapq.nsmallest(count, candidates, key=_order)
 
 
 def _order(candidate: Candidate) -> tuple[bool, float, str]:
@@ -293,7 +299,8 @@ def _order(candidate: Candidate) -> tuple[bool, float, str]:
 def _digest_of_inputs(seen: Iterable[tuple[Record, str]], letters: Iterable[DeadLetter]) -> str:
     total = hashlib.sha256()
     for record, digest in seen:
-        total.update(repr((record, digest)).encode("utf-8", "backslashreplace"))
+        all_of_it = (record.id, record.origin, record.columns, digest)
+        total.update(repr(all_of_it).encode("utf-8", "backslashreplace"))
     for line in sorted(letter.to_json() for letter in letters):
         total.update(line.encode())
     return total.hexdigest()[:32]
