@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import statistics
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -44,30 +43,18 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
 
     records = flags.records or pairs.records_for(bare, write, folder, flags.seconds, {})
     inputs = write(pairs.BATCH), write(records)
-    until_second_pass: dict[str, list[float]] = {path: [] for path in inputs}
 
     def look(name: str, path: str, usage: pairs.Usage, output: Path) -> None:
         if name == "mmstream":
-            until_second_pass[path].append(_second_pass(output) - usage.started)
+            made = json.loads((output / "preprocess.json").read_text())["examples"]
+            if made not in (pairs.BATCH, records):
+                raise SystemExit(f"mmstream made {made:,} examples of {path}")
 
     works = pairs.run_pairs({"mmstream": mmstream, "bare": bare}, inputs, folder, flags.pairs, {}, look)
-    startup = statistics.median(until_second_pass[inputs[0]])
-    analysis = [seconds - startup for seconds in until_second_pass[inputs[1]]]
-    couples = list(zip(works["mmstream"], works["bare"], analysis, strict=True))
-    ratios = {
-        "bare / mmstream": [bare.seconds / ours.seconds for ours, bare, _ in couples],
-        "bare / mmstream without its analysis": [bare.seconds / (ours.seconds - a) for ours, bare, a in couples],
-    }
-    pairs.say(f"analysis: {statistics.median(analysis):.1f} s of mmstream's work")
+    ratios = [bare.seconds / ours.seconds for ours, bare in zip(works["mmstream"], works["bare"], strict=True)]
     growing = {count: write(count, thumbnails) for count in (pairs.BATCH, *flags.memory_records)}
     memory = pairs.bytes_a_record(mmstream, growing, folder, {})
-    return pairs.report("preprocess", flags, records, works, ratios, memory)
-
-
-def _second_pass(output: Path) -> float:
-    """When the second pass began, as `time.time()`: the analysis is done when the run gets its name."""
-    (name,) = [folder.name for folder in (output / "runs").iterdir()]
-    return datetime.datetime.strptime(name, "%Y-%m-%dT%H-%M-%S.%fZ").replace(tzinfo=datetime.UTC).timestamp()
+    return pairs.report("preprocess", flags, records, works, {"bare / mmstream": ratios}, memory)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,8 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "compared"),
-    [
-        ("label", ["bare / mmstream"]),
-        ("preprocess", ["bare / mmstream", "bare / mmstream without its analysis"]),
-    ],
-)
-def test_a_benchmark_runs_both_contenders_and_reports(name, compared, tmp_path):
+@pytest.mark.parametrize("name", ["label", "preprocess"])
+def test_a_benchmark_runs_both_contenders_and_reports(name, tmp_path):
     path = tmp_path / "report.json"
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--threads", "2", "--json", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -31,7 +25,7 @@ def test_a_benchmark_runs_both_contenders_and_reports(name, compared, tmp_path):
     assert report["title"] == name
     assert {contender: len(works) for contender, works in report["work"].items()} == {"mmstream": 1, "bare": 1}
     assert all(work["startup_seconds"] > 0 for works in report["work"].values() for work in works)
-    assert list(report["ratios"]) == compared
+    assert list(report["ratios"]) == ["bare / mmstream"]
     for ratio in report["ratios"].values():
         assert ratio["low"] <= ratio["median"] <= ratio["high"]
     assert list(report["memory"]["peak_bytes"]) == ["64", "300", "600"]
