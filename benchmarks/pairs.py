@@ -181,37 +181,56 @@ def bytes_a_record(
 
 
 def records_for(
-    command: Command, write: Callable[[int], str], folder: Path, seconds: float, environment: Mapping[str, str]
+    command: Command,
+    write: Callable[[int], str],
+    folder: Path,
+    seconds: float,
+    environment: Mapping[str, str],
+    *,
+    probe: tuple[int, int] = (BATCH, BATCH + _CALIBRATION_RECORDS),
+    unit: int = 1000,
 ) -> int:
-    """How many records keep a contender busy for so long and a little longer, start-up apart; whole thousands."""
+    """How many records keep a contender busy for so long and a little longer, start-up apart.
+
+    Args:
+        command: of the contender.
+        write: makes an input of so many records.
+        folder: for its outputs.
+        seconds: of work.
+        environment: variables of the runs.
+        probe: records of two runs that tell the pace.
+        unit: the answer is a multiple of it.
+    """
     took = []
-    for records in (BATCH, BATCH + _CALIBRATION_RECORDS):
+    for records in probe:
         output = folder / "calibration-output"
         took.append(run(command(write(records), str(output)), environment).seconds)
         shutil.rmtree(output, ignore_errors=True)
-    pace = _CALIBRATION_RECORDS / max(took[1] - took[0], 0.1)
-    return math.ceil(_MARGIN * seconds * pace / 1000) * 1000
+    pace = (probe[1] - probe[0]) / max(took[1] - took[0], 0.1)
+    return math.ceil(_MARGIN * seconds * pace / unit) * unit
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that the benchmarks share."""
+    """Flags that all benchmarks share."""
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="interleaved pairs (default: 5)")
+    parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, metavar="S", help="of work (default: 60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--quick", action="store_true", help="see that it runs, and judge nothing")
+
+
+def add_record_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of the benchmarks of jobs."""
     parser.add_argument(
         "--records",
         type=int,
         metavar="N",
         help="in each run (default: as many as keep the bare loop busy for --seconds)",
     )
-    parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, metavar="S", help="of work (default: 60)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="in both (default: the cores)")
     parser.add_argument(
         "--memory-records", type=int, nargs=2, default=[20_000, 100_000], metavar="N", help="(default: 20000 100000)"
     )
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="different files (default: 2000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: one pair of a few records, nothing judged"
-    )
 
 
 def settle_flags(flags: argparse.Namespace) -> argparse.Namespace:
@@ -224,55 +243,64 @@ def settle_flags(flags: argparse.Namespace) -> argparse.Namespace:
 def report(
     title: str,
     flags: argparse.Namespace,
-    records: int,
+    counted: tuple[int, str],
     works: Mapping[str, Sequence[Work]],
     ratios: Mapping[str, Sequence[float]],
-    memory: Mapping[str, float | dict[int, int]],
+    *,
+    memory: Mapping[str, float | dict[int, int]] | None = None,
+    least_ratio: float = LEAST_RATIO,
 ) -> int:
     """Print a table, write the figures where `--json` says; the exit code, 1 where a bound is missed.
 
     Args:
         title: of the report.
         flags: of the command.
-        records: in each run.
+        counted: how many of what each run does, as (74000, "records").
         works: of each contender.
         ratios: of each pair, by what they compare; the first are judged.
-        memory: what `bytes_a_record` gave.
+        memory: what `bytes_a_record` gave, where it was measured.
+        least_ratio: bound of the first ratios' median.
     """
+    count, unit = counted
     intervals = {name: interval(values) for name, values in ratios.items()}
     judged = next(iter(intervals.values()))
-    a_record = max(float(memory["slope"]), float(memory["above_network"]))  # type: ignore[arg-type]
     shortest = min(work.seconds for contender in works.values() for work in contender)
-    passed = judged.median >= LEAST_RATIO and a_record <= MOST_BYTES_A_RECORD and shortest >= LEAST_SECONDS
-    print(f"{title}: {records:,} records, {flags.threads} threads, {flags.pairs} interleaved pairs, start-up apart\n")
-    print(f"{'contender':<12} {'work s':>24} {'records/s':>10} {'CPU ms/record':>14} {'start-up s':>11}")
+    bounds = [f"ratio ≥ {least_ratio}", f"≥ {LEAST_SECONDS} s of work"]
+    passed = judged.median >= least_ratio and shortest >= LEAST_SECONDS
+    if memory:
+        a_record = max(float(memory["slope"]), float(memory["above_network"]))  # type: ignore[arg-type]
+        memory = {**memory, "bytes_a_record": a_record}
+        bounds.append(f"≤ {MOST_BYTES_A_RECORD:,} bytes a record")
+        passed = passed and a_record <= MOST_BYTES_A_RECORD
+    print(f"{title}: {count:,} {unit}, {os.cpu_count()} cores, {flags.pairs} interleaved pairs, start-up apart\n")
+    print(f"{'contender':<12} {'work s':>24} {unit + '/s':>10} {'CPU ms each':>14} {'start-up s':>11}")
     for name, contender in works.items():
         seconds = [work.seconds for work in contender]
         cpu = statistics.median(work.cpu_seconds for work in contender)
         median = statistics.median(seconds)
         spread = f"{median:.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
-        pace = f"{records / median:>10,.0f} {1000 * cpu / records:>14.2f}"
+        pace = f"{count / median:>10,.1f} {1000 * cpu / count:>14.2f}"
         print(f"{name:<12} {spread:>24} {pace} {contender[0].startup_seconds:>11.1f}")
     print()
     for name, found in intervals.items():
         sure = f"{found.low:.3f} to {found.high:.3f} at {100 * found.confidence:.1f} %"
         print(f"{name}: median {found.median:.3f} ({sure}); pairs {' '.join(f'{x:.3f}' for x in ratios[name])}")
-    print(f"memory: {a_record:,.0f} bytes a record (slope {memory['slope']:,.0f}; peaks {_peaks(memory)})")
+    if memory:
+        print(f"memory: {a_record:,.0f} bytes a record (slope {memory['slope']:,.0f}; peaks {_peaks(memory)})")
     print(f"shortest work: {shortest:.1f} s")
     if not flags.quick:
-        bounds = f"ratio ≥ {LEAST_RATIO}, ≤ {MOST_BYTES_A_RECORD:,} bytes a record, ≥ {LEAST_SECONDS} s of work"
-        print(f"{'PASSED' if passed else 'MISSED'}: {bounds}")
+        print(f"{'PASSED' if passed else 'MISSED'}: {', '.join(bounds)}")
     if flags.json:
         figures = {
             "title": title,
             "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-            "records": records,
-            "threads": flags.threads,
+            "count": count,
+            "unit": unit,
             "quick": flags.quick,
             "passed": passed,
             "work": {name: [dataclasses.asdict(work) for work in contender] for name, contender in works.items()},
             "ratios": {name: {"pairs": list(ratios[name]), **dataclasses.asdict(i)} for name, i in intervals.items()},
-            "memory": {**memory, "bytes_a_record": a_record},
+            **({"memory": memory} if memory else {}),
         }
         flags.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0 if passed or flags.quick else 1

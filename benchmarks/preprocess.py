@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure; the exit code is 1 where a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     pairs.add_flags(parser)
+    pairs.add_record_flags(parser)
     flags = pairs.settle_flags(parser.parse_args(argv))
     with tempfile.TemporaryDirectory(prefix="mmstream-benchmark-") as directory:
         return _measure(flags, Path(directory))
@@ -54,7 +55,7 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
     ratios = [bare.seconds / ours.seconds for ours, bare in zip(works["mmstream"], works["bare"], strict=True)]
     growing = {count: write(count, thumbnails) for count in (pairs.BATCH, *flags.memory_records)}
     memory = pairs.bytes_a_record(mmstream, growing, folder, {})
-    return pairs.report("preprocess", flags, records, works, {"bare / mmstream": ratios}, memory)
+    return pairs.report("preprocess", flags, (records, "records"), works, {"bare / mmstream": ratios}, memory=memory)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
         ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
         ("label", _label, flags.add_label_flags, "Label records with a trained model."),
+        ("export", _export, flags.add_export_flags, "Write a model as a TensorFlow SavedModel that takes raw values."),
         ("verify", _verify, flags.add_model_flag, "Compare a model's golden records with what training kept."),
     ):
         subparser = commands.add_parser(name, help=summary, description=summary)
@@ -161,6 +162,20 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
     if wrong:
         raise MmstreamError(f"{wrong} of {len(differences)} differ")
     terminal.say("the model reproduces its golden records")
+    return 0
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.export import export
+    from mmstream.trained_model import load
+
+    about = export(load(args.model, embeddings=args.embeddings), args.to)
+    for title in ("inputs", "outputs"):
+        rows = [(name, each["dtype"], each["shape"], each.get("holds", "")) for name, each in about[title].items()]
+        terminal.show_table((title, "dtype", "shape", ""), rows)
+    for record, why in about["golden"]["refused"].items():
+        terminal.say(f"warning: the graph refuses golden record {record!r}: {why}")
+    terminal.summary("export", {"golden_records_that_come_out_equal": about["golden"]["equal"], "saved_model": args.to})
     return 0
 
 

@@ -63,6 +63,13 @@ def add_model_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="directory that `mmstream train` made")
 
 
+def add_export_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream export`."""
+    add_model_flag(parser)
+    parser.add_argument("--to", required=True, metavar="DIR", help="gets the SavedModel; may not exist")
+    _add_embeddings(parser, "also give the embeddings of each record")
+
+
 def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     """Of `mmstream evaluate`."""
     add_model_flag(parser)
@@ -89,7 +96,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     )
     rename = "the input's column OLD is the model's NEW (repeatable)"
     parser.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
-    parser.add_argument("--embeddings", action="store_true", help="also write the embeddings of each record")
+    _add_embeddings(parser, "also write the embeddings of each record")
     most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
@@ -101,6 +108,10 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more; found {text}")
     return number
+
+
+def _add_embeddings(parser: argparse.ArgumentParser, summary: str) -> None:
+    parser.add_argument("--embeddings", action="store_true", help=summary)
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:

@@ -155,7 +155,7 @@ class Field(abc.ABC):
     statistics: ClassVar[tuple[str, ...]] = ()
     """Outputs of `graph` that are no tensors of a record but numbers of the full pass, float32[B, any], equal in each
     row; they are found in `Fitted.statistics`."""
-    served: ClassVar[Literal["", "string", "float32"]] = ""
+    served: Literal["", "string", "float32"] = ""
     """Dtype of the raw values that `serve` reads; "" where a graph cannot read them, so that an exported model takes
     the field's tensors."""
     max_bytes: int = 64 * 1024 * 1024

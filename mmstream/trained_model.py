@@ -126,6 +126,13 @@ class TrainedModel:
         """The whole inference network; only components that the config names are imported for it."""
         return load_network(files.join(self.path, "network.keras"), self.config)
 
+    @property
+    def pruned(self) -> Any:
+        """The part of the network that the labels (and, with `embeddings`, the embeddings) need, on the same layers."""
+        from mmstream.models.compose import prune
+
+        return prune(self.network, self.heads, self.preprocessor.fields, embeddings=self.embeddings)
+
     def verify(self) -> list[golden.Difference]:
         """Run the golden records through preprocessing and network, and compare with what training kept."""
         if "_loaded" in self.__dict__:
@@ -168,19 +175,14 @@ class TrainedModel:
         """The network as one function of one fixed batch shape."""
         import tensorflow as tf
 
-        from mmstream.models.compose import prune
-
-        network = prune(self.network, self.heads, self.preprocessor.fields, embeddings=self.embeddings)
+        network = self.pruned
         signature = {
             name: {key: tf.TensorSpec((self.batch, *shape), dtype) for key, (shape, dtype) in spec.items()}
             for name, spec in self.preprocessor.specs.items()
         }
 
-        def step(tensors: Any) -> Any:
-            outputs = network(tensors, training=False)
-            return tf.nest.map_structure(lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, outputs)
-
-        concrete = tf.function(step, input_signature=[signature]).get_concrete_function()
+        step = tf.function(lambda tensors: in_float32(network(tensors, training=False)), input_signature=[signature])
+        concrete = step.get_concrete_function()
 
         def call(tensors: Tensors) -> dict[str, Any]:
             inputs = tf.nest.map_structure(tf.constant, tensors)
@@ -274,6 +276,13 @@ def expected_arrays(
         for name, value in arrays.items():
             found.setdefault(name, []).append(value[: len(chunk)])
     return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def in_float32(outputs: Any) -> Any:
+    """Outputs of a network of any precision with every float as float32; TensorFlow code."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, outputs)
 
 
 def versions_of(config: Config) -> dict[str, str]:

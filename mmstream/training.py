@@ -64,6 +64,7 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
             training_data,
             validation_data=validation_data,
             shuffle=False,  # the data is shuffled already
+            steps_per_epoch=steps,
             epochs=config.training.epochs,
             initial_epoch=checkpoint.epoch,
             callbacks=[checkpoint, keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False)],
@@ -272,7 +273,10 @@ def calibrate(model: TrainedModel, examples_path: str) -> dict[str, Any]:
 def _training_data(
     config: Config, preprocessor: Preprocessor, examples_path: str, count: int, first_epoch: int, steps: int
 ) -> Any:
-    """Batches of an epoch; after an interruption others than at the beginning."""
+    """Batches of one epoch after the other, brought to the device ahead of time.
+
+    After an interruption they are others than at the beginning.
+    """
     import tensorflow as tf
 
     data = examples.training_batches(
@@ -283,8 +287,11 @@ def _training_data(
         seed=config.training.seed + first_epoch,
         count=count,
     )
-    data = data.map(lambda tensors: _inputs(config, tensors)).take(steps)
-    return data.apply(tf.data.experimental.assert_cardinality(steps))
+    data = data.map(lambda tensors: _inputs(config, tensors)).take(steps).repeat()
+    if config.training.strategy == "mirrored":
+        return data  # the strategy itself brings each device its share ahead of time
+    device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
+    return data.apply(tf.data.experimental.prefetch_to_device(device.name))
 
 
 def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:

@@ -20,7 +20,7 @@ def test_a_benchmark_runs_both_contenders_and_reports(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{name}: 300 records, 2 threads, 1 interleaved pairs")
+    assert done.stdout.startswith(f"{name}: 300 records")
     report = json.loads(path.read_text())
     assert report["title"] == name
     assert {contender: len(works) for contender, works in report["work"].items()} == {"mmstream": 1, "bare": 1}
@@ -30,3 +30,15 @@ def test_a_benchmark_runs_both_contenders_and_reports(name, tmp_path):
         assert ratio["low"] <= ratio["median"] <= ratio["high"]
     assert list(report["memory"]["peak_bytes"]) == ["64", "300", "600"]
     assert {"slope", "above_network", "bytes_a_record"} <= set(report["memory"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["vit", "transformer"])
+def test_the_hand_written_network_is_the_same(network, tmp_path):
+    path = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / "train.py"), network, "--quick", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr  # it compares the numbers of parameters
+    report = json.loads(path.read_text())
+    assert (report["unit"], list(report["ratios"])) == ("steps", ["bare / mmstream"])

@@ -298,6 +298,15 @@ def test_python_blocks_run(page, workplace):
 
 
 @pytest.mark.slow
+def test_an_exported_model_serves(workplace):
+    for text in blocks("serving.md", "sh"):
+        assert "golden records that come out equal" in run_shell(text, workplace)
+    (printed,) = run_python(blocks("serving.md", "python"), workplace)
+    assert "group" in (workplace / "work/served/mmstream.json").read_text()
+    assert "dtype=string" in printed
+
+
+@pytest.mark.slow
 def test_the_commands_on_jobs_run(workplace):
     shutil.rmtree(workplace / "work" / "labelled")
     for page in ("configuration.md", "beam_jobs.md"):

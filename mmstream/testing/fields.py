@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,28 @@ class FieldContract(LightContract):
             text = None if values is None else field.text(values)
             assert text is None or field.decode(text) == values
 
+    def test_an_exported_graph_reads_a_value_as_it_is_decoded_or_refuses_it(self, preprocessor: Preprocessor) -> None:
+        import tensorflow as tf
+
+        field, columns = preprocessor.fields[FIELD], self.parameters.get("columns")
+        if not field.served:
+            return
+        signature = tf.TensorSpec((None, len(columns)) if columns else (None,), field.served)
+        serve = tf.function(field.serve, input_signature=[signature])
+        odd = [[value] * len(columns) for value in ODD_VALUES] if columns else ODD_VALUES
+        served = 0
+        for value in (*odd, *self.bad, *self.values, *self.absent):
+            raw = raw_values(field, value if columns else [value])
+            if raw is None:
+                continue
+            try:
+                found = serve(tf.constant([raw] if columns else raw, field.served))
+            except tf.errors.InvalidArgumentError:
+                continue
+            check_served(field, found, preprocessor.decode({FIELD: value})[FIELD])
+            served += 1
+        assert served
+
     def test_the_head_that_usually_predicts_it_exists(self) -> None:
         field = self.build()
         assert not field.predicted_by or field.predicted_by in plugins.names("head")
@@ -174,6 +197,43 @@ def check_decoded(preprocessor: Preprocessor, row: Decoded) -> None:
             else:
                 assert type(value) in (int, float)
                 assert np.isfinite(np.float32(value))
+
+
+def raw_values(field: Field, values: Sequence[Any]) -> list[Any] | None:
+    """Values as an exported graph takes them, None where it cannot take one."""
+    found: list[Any] = []
+    for value in values:
+        if value is None and not field.media:
+            found.append("" if field.served == "string" else math.nan)
+        elif field.served == "float32":
+            if type(value) not in (int, float) or abs(value) > 1e300 or math.isnan(value):
+                return None
+            found.append(float(value))
+        elif field.media and isinstance(value, bytes) and value:
+            found.append(value)
+        elif not field.media and isinstance(value, str):
+            found.append(value.encode("utf-8", "surrogatepass"))
+        else:
+            return None
+    return found
+
+
+def check_served(field: Field, found: Mapping[str, Any], decoded: Mapping[str, Any] | None) -> None:
+    """What a graph made of one value is what `decode` made of it."""
+    if field.media:
+        assert decoded is not None
+        assert set(found) == set(decoded)
+        for name, array in decoded.items():
+            np.testing.assert_array_equal(found[name][0], array)
+        return
+    assert set(found) == set(field.raw())
+    for column, dtype in field.raw().items():
+        expected = decoded[column] if decoded else []
+        (row,) = found[column].to_list()
+        if dtype == "string":
+            assert [value.decode() for value in row] == expected
+        else:
+            np.testing.assert_array_equal(np.array(row, dtype), np.array(expected, dtype))
 
 
 def check_tensors(preprocessor: Preprocessor, rows: Sequence[Decoded]) -> None:

@@ -73,6 +73,7 @@ class Image(Field):
     """
 
     media = True
+    served: Literal["", "string"] = "string"
     encoded_by = "cnn"
 
     def __init__(
@@ -92,6 +93,7 @@ class Image(Field):
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
         self.frame = frame
+        self.served = "" if frame else "string"  # TensorFlow reads first frames only
         self.augmentations = steps(augment)
         Pillow.init()
         readable = set(Pillow.OPEN) - _UNREADABLE_FORMATS
@@ -143,6 +145,19 @@ class Image(Field):
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """What `augment` names, to uint8[H, W, 3]."""
         return {"pixels": apply(self.augmentations, tensors["pixels"], seed, self.background)}
+
+    def serve(self, values: Any) -> dict[str, Any]:
+        """Equal pixels from JPEG (but for CMYK) and PNG; anything else is an error in the graph."""
+        import tensorflow as tf
+
+        from mmstream_image.serving import pixels
+
+        decoded = tf.map_fn(
+            lambda data: pixels(data, (self.height, self.width), self.resize, self.background, self.max_pixels),
+            values,
+            fn_output_signature=tf.TensorSpec((self.height, self.width, 3), tf.uint8),
+        )
+        return {"pixels": decoded}
 
     def _pixels(self, picture: Pillow.Image) -> np.ndarray:
         size = (self.width, self.height)

@@ -34,6 +34,7 @@ class Category(Field):
         max_values: so many are kept, the most frequent first; the rest are unknown.
     """
 
+    served = "string"
     encoded_by = "embedding"
     predicted_by = "classification"
 
@@ -91,6 +92,22 @@ class Category(Field):
             return {"id": tf.squeeze(ids.to_tensor(PADDING, shape=[None, 1]), 1)}
         where = tf.stack([raw["place"].indices[:, 0], raw["place"].values], axis=1)
         return {"id": tf.scatter_nd(where, ids.values, [ids.nrows(), len(self.columns)])}
+
+    def serve(self, values: Any) -> dict[str, Any]:
+        """Texts, of which empty ones are absent; one not in the normal form C is an error in the graph."""
+        import tensorflow as tf
+
+        from mmstream.graph_text import CHARACTERS, character_class, require_normal_form
+
+        names = [""] if self.columns is None else [f"{column}=" for column in self.columns]
+        blank = character_class(sign for sign in CHARACTERS if _BLANKS.match(sign))
+        texts = tf.reshape(require_normal_form(values), (-1, len(names)))
+        texts = tf.strings.regex_replace(tf.strings.regex_replace(texts, f"{blank}+", " "), "^ | $", "")
+        rows = tf.shape(texts)[0]
+        named = tf.strings.join([tf.tile([names], (rows, 1)), texts])
+        places = tf.tile([tf.range(len(names), dtype=tf.int64)], (rows, 1))
+        there = texts != ""
+        return {"value": tf.ragged.boolean_mask(named, there), "place": tf.ragged.boolean_mask(places, there)}
 
 
 class Tags(Field):

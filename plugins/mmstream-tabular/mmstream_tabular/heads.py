@@ -91,6 +91,14 @@ class Classification(_LogitsHead):
         best = probabilities.argmax(1)
         return [(fitted.vocabulary[place], float(row[place])) for place, row in zip(best, probabilities, strict=True)]
 
+    def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
+        """As `decode`: string[B] and float32[B]."""
+        import tensorflow as tf
+
+        probabilities = tf.nn.softmax(tf.cast(predictions["logits"], tf.float64))
+        best = tf.argmax(probabilities, axis=1)
+        return tf.gather(list(fitted.vocabulary), best), tf.cast(tf.reduce_max(probabilities, axis=1), tf.float32)
+
     def evaluate(
         self,
         predictions: Mapping[str, Any],
@@ -175,6 +183,17 @@ class Tagging(_LogitsHead):
             places = [place for place in order if probabilities[place] >= thresholds[place]]
             rows.append(([fitted.vocabulary[n] for n in places], [float(probabilities[n]) for n in places]))
         return rows
+
+    def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
+        """As `decode`: string[B, most tags] and float32[B, most tags]."""
+        import tensorflow as tf
+
+        probabilities = tf.cast(tf.sigmoid(tf.cast(predictions["logits"], tf.float64)), tf.float32)
+        order = tf.argsort(probabilities, axis=1, direction="DESCENDING", stable=True)
+        found = tf.gather(probabilities, order, batch_dims=1)
+        given = tf.cast(found, tf.float64) >= tf.gather(tf.constant(calibration["thresholds"], tf.float64), order)
+        labels = tf.ragged.boolean_mask(tf.gather(list(fitted.vocabulary), order), given)
+        return labels.to_tensor(""), tf.ragged.boolean_mask(found, given).to_tensor(0.0)
 
     def evaluate(
         self,

@@ -33,6 +33,7 @@ class Number(Field):
 
     encoded_by = "mlp"
     predicted_by = "regression"
+    served = "float32"
     statistics: ClassVar[tuple[str, ...]] = ("offset", "factor")
 
     def __init__(
@@ -104,6 +105,21 @@ class Number(Field):
             columns["offset"].append(tf.fill(tf.shape(known), offset))
             columns["factor"].append(tf.fill(tf.shape(known), factor))
         return {key: tf.stack(tensors, axis=1) for key, tensors in columns.items()}
+
+    def serve(self, values: Any) -> dict[str, Any]:
+        """Numbers, where NaN stands for a missing one; an infinite one is an error in the graph."""
+        import tensorflow as tf
+
+        numbers = tf.reshape(values, (-1, self.count))
+        known = tf.logical_not(tf.math.is_nan(numbers))
+        sound = tf.debugging.Assert(
+            tf.reduce_all(tf.abs(tf.where(known, numbers, 0.0)) <= _LARGEST), ["a number is too large", numbers]
+        )
+        with tf.control_dependencies([sound]):
+            numbers = tf.identity(numbers)
+        return {
+            f"value_{n}": tf.ragged.boolean_mask(numbers[:, n : n + 1], known[:, n : n + 1]) for n in range(self.count)
+        }
 
     def _fit(self, values: Any) -> tuple[Any, Any]:
         """Offset and factor of one column, scalars; fitted in float64, so that the order of the data does not show."""

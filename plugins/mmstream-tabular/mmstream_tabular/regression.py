@@ -104,6 +104,15 @@ class Regression(keras.layers.Layer):
             return list(zip(values[:, 0].tolist(), errors[:, 0].tolist(), strict=True))
         return list(zip(values.tolist(), errors.tolist(), strict=True))
 
+    def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
+        """As `decode`: float32[B] twice, or float32[B, N]."""
+        import tensorflow as tf
+
+        offset, factor = (tf.constant(fitted.statistics[name]) for name in ("offset", "factor"))
+        values = offset + factor * predictions["values"]
+        errors = factor * tf.constant(calibration["stretch"]) * tf.exp(predictions["deviations"])
+        return (values[:, 0], errors[:, 0]) if self.outputs == 1 else (values, errors)
+
     def evaluate(
         self,
         predictions: Mapping[str, Any],

@@ -150,6 +150,13 @@ class Caption(keras.layers.Layer):
             for row, score in zip(predictions["ids"], predictions["score"], strict=True)
         ]
 
+    def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
+        """As `decode`: string[B] and float32[B]."""
+        import tensorflow as tf
+
+        tokens = tf.gather([""] * RESERVED_IDS + list(fitted.vocabulary), predictions["ids"])
+        return tf.strings.regex_replace(tf.strings.reduce_join(tokens, axis=1), "^ ", ""), predictions["score"]
+
     def evaluate(
         self,
         predictions: Mapping[str, Any],

@@ -19,6 +19,9 @@ class Text(Field):
     Unknown tokens are 1. Tokens are words, or single graphemes in scripts without spaces (see `mmstream_text.tokens`);
     the vocabulary is that of the training split. A text without any token is absent.
 
+    There is no option for sub-words (BPE, SentencePiece): pieces would have to be learnt before a text can be cut, but
+    `decode` knows nothing that was learnt, and tensorflow-transform's graph can neither train nor apply them.
+
     Args:
         columns: columns whose texts are read as one, in that order, a blank between them.
         length: L; what is longer is cut off.
@@ -29,6 +32,7 @@ class Text(Field):
 
     encoded_by = "gru"
     predicted_by = "caption"
+    served = "string"
 
     def __init__(
         self,
@@ -105,3 +109,12 @@ class Text(Field):
         there = tf.cast(ids.row_lengths() > 0, tf.int64)
         ends = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(there)], tf.constant(END, tf.int64)), there)
         return {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}
+
+    def serve(self, values: Any) -> dict[str, Any]:
+        """The tokens of valid texts in the normal form C; others are an error in the graph."""
+        import tensorflow as tf
+
+        from mmstream_text.serving import tokens
+
+        texts = tf.strings.reduce_join(values, axis=1, separator=" ") if self.several else values
+        return {"tokens": tokens(texts, lowercase=self.lowercase)}

@@ -76,7 +76,7 @@ def written_step_by_step(head: Caption, reading: dict[str, np.ndarray]) -> tuple
 # Writing
 
 
-@pytest.mark.parametrize("seed", [3, 9])
+@pytest.mark.parametrize("seed", [2, 13])  # in these the likeliest token is so by far, on any processor
 def test_greedy_generation_is_the_same_as_calling_the_head_step_by_step(seed):
     import tensorflow as tf
 

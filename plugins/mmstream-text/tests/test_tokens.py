@@ -1,4 +1,4 @@
-"""Text becomes tokens and comes back, in any script."""
+"""Text becomes tokens and comes back, in any script, and alike in an exported graph."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import unicodedata
 
 import mmstream_text.tokens
 import pytest
+import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from mmstream_text.serving import tokens
 from mmstream_text.tokens import detokenise, normalise, tokenise
+
+from mmstream.graph_text import CHARACTERS, in_normal_form
 
 SCRIPTS = {
     "Chinese": "我有一只黑色的小猫，它很可爱。",
@@ -147,3 +151,65 @@ def test_a_very_long_text_is_no_trouble():
 
 def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(mmstream_text.tokens).failed == 0
+
+
+# In a graph
+
+MARKS = [c for c in CHARACTERS if unicodedata.combining(c)]
+COMPOSING = [c for c in CHARACTERS if unicodedata.decomposition(c)]
+
+
+def check_tokens(texts: list[str], lowercase: bool = False) -> None:
+    normal = [unicodedata.normalize("NFC", text) for text in texts]
+    found = [[token.decode() for token in row] for row in tokens(tf.constant(normal), lowercase=lowercase).to_list()]
+    for text, row in zip(normal, found, strict=True):
+        clean = normalise(text)
+        assert row == tokenise(normalise(clean.lower()) if lowercase else clean), ascii(text)
+
+
+@pytest.mark.parametrize("text", [*SCRIPTS.values(), *SPACED.values()], ids=[*SCRIPTS, *SPACED])
+def test_every_script_is_cut_alike(text):
+    check_tokens([text, f"{text} {text}", text[1:], text[::-1], f"1{text[::-1]}"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(anything, mixtures), min_size=1, max_size=40))
+def test_any_texts_are_cut_alike(texts):
+    check_tokens(texts)
+
+
+def test_every_character_is_cut_alike_alone_and_between_letters():
+    characters = [c for c in CHARACTERS if unicodedata.category(c) not in ("Cn", "Co")]
+    for start in range(0, len(characters), 5000):
+        some = characters[start : start + 5000]
+        check_tokens([*some, *(f"a{c}b" for c in some), *(f"\u0915{c}\u0915" for c in some)])
+
+
+def test_capitals_are_folded_alike():
+    check_tokens(["A CAT", "ÉCOLE", "ΟΔΟΣ ΣΑΣ ΣΑΣ.", "ЁЖ", "ẞ", "İ I", "ǅ"], lowercase=True)
+
+
+@pytest.mark.parametrize("text", ["cafe\u0301", b"\xff", "\u212b", "\u1100\u1161"])
+def test_a_text_in_another_form_is_an_error(text):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tokens(tf.constant([text]), lowercase=False)
+
+
+accented = st.lists(
+    st.one_of(st.sampled_from(MARKS), st.sampled_from(COMPOSING), st.characters(exclude_categories=["Cs"])), max_size=5
+).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(accented, min_size=1, max_size=60))
+def test_the_normal_form_is_told_as_unicodedata_tells_it(texts):
+    texts += [unicodedata.normalize("NFC", text) for text in texts]
+    expected = [unicodedata.is_normalized("NFC", text) for text in texts]
+    assert in_normal_form(tf.constant(texts)).numpy().tolist() == expected
+
+
+def test_the_normal_form_of_every_character_and_every_pair_that_composes():
+    decomposed = [unicodedata.normalize("NFD", c) for c in CHARACTERS]
+    texts = [*CHARACTERS, *decomposed]
+    expected = [unicodedata.is_normalized("NFC", text) for text in texts]
+    assert in_normal_form(tf.constant(texts)).numpy().tolist() == expected
