@@ -264,7 +264,8 @@ class Fusion(Protocol):
     def call(self, readings: Mapping[str, Reading], training: bool | None = None) -> Any:
         """{field: {"tokens", "mask", "vector", "present"}} → float[B, D].
 
-        What an absent field holds must not matter: with `present = 0` its tokens and vector are ignored.
+        The vector of every present field must count: often nothing else trains the field's place in the shared space,
+        which is given as its embedding. What an absent field holds must not matter.
         """
 
 

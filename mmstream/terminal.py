@@ -19,7 +19,7 @@ from mmstream.errors import MmstreamError, UsageError, describe
 
 Mode = Literal["text", "quiet", "json"]
 
-_LIBRARIES = ("absl", "apache_beam", "tensorflow")
+_LIBRARIES = ("absl", "apache_beam", "py.warnings", "tensorflow")
 _mode: Mode = "text"
 _diverted = False
 _logs_to_file = False
@@ -110,7 +110,7 @@ def shown(value: Any) -> str:
 
 
 def divert_library_noise() -> None:
-    """Keep what TensorFlow, Beam and absl say off the terminal; errors and Python's own output stay.
+    """Keep what TensorFlow, Beam and absl say off the terminal, and Python's warnings; errors and output stay.
 
     The C++ side of TensorFlow writes to file descriptor 2 before its log level can be set. From now on that is a
     temporary file, while `sys.stderr` goes where it went. A crash of native code still prints its Python traceback.
@@ -123,6 +123,7 @@ def divert_library_noise() -> None:
     sys.stderr = terminal
     faulthandler.enable(terminal)
     _diverted = True
+    logging.captureWarnings(True)
     quieten_loggers()
 
 

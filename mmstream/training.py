@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mmstream import evaluation, examples, files, golden, parts
+from mmstream import evaluation, examples, files, golden, parts, terminal
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
@@ -41,10 +41,15 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
     key = digest_of([config.model_dump(mode="json", exclude={"source"}), about_examples["fingerprint"]])
     if open_model_directory(output, work, key):
         return TrainedModel(output)
+    with terminal.library_log(Path(output) / "logs" / "train.log"):
+        return _train(config, examples_path, output, about_examples["splits"], verbose)
 
+
+def _train(
+    config: Config, examples_path: str, output: str, counts: Mapping[str, int], verbose: int | None
+) -> TrainedModel:
     keras.utils.set_random_seed(config.training.seed)
     preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
-    counts = about_examples["splits"]
     steps = max(counts["train"] // config.training.batch_size, 1)
     if config.training.steps_per_epoch:
         steps = min(steps, config.training.steps_per_epoch)
@@ -54,7 +59,7 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
         model.build()
         model.compile(optimizer=make_optimizer(config, steps), jit_compile=config.training.jit_compile)
 
-    checkpoint = Checkpoint(work, config)
+    checkpoint = Checkpoint(Path(output) / "training", config)
     training_data = _training_data(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
     validation_data = None
     if counts["validation"]:

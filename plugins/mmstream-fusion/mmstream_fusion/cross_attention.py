@@ -20,8 +20,9 @@ Count = Annotated[int, annotated_types.Ge(1)]
 class CrossAttention(keras.layers.Layer):
     """Each field's tokens attend to the tokens of all others, several times; fused is an affine map of their means.
 
-    A token is what the encoder gave plus the learnt embedding of its field. The mean is taken over a field's tokens and
-    put side by side with the other fields'; an absent field is attended to by none and leaves zeros.
+    A field's tokens are its place in the shared space and what the encoder gave, each plus the learnt embedding of the
+    field. Their mean is put side by side with the other fields'; an absent field is attended to by none and leaves
+    zeros.
 
     Source: Tsai et al., "Multimodal transformer for unaligned multimodal language sequences" (2019), each field's
     memory being all other fields at once.
@@ -69,7 +70,8 @@ class CrossAttention(keras.layers.Layer):
         counted = {name: _counted(readings[name]) for name in names}
         tokens = {}
         for n, name in enumerate(names):
-            marked = readings[name]["tokens"] + ops.cast(self.marks[n], self.compute_dtype)
+            told = [ops.expand_dims(readings[name]["vector"], 1), readings[name]["tokens"]]
+            marked = ops.concatenate(told, axis=1) + ops.cast(self.marks[n], self.compute_dtype)
             tokens[name] = ops.where(counted[name][..., None] > 0, marked, 0)
         for n in range(self.layers):
             seen = dict(tokens)
@@ -92,5 +94,6 @@ class CrossAttention(keras.layers.Layer):
 
 
 def _counted(reading: Reading) -> Any:
-    """float[B, T]: the mask, zero where the field is absent."""
-    return reading["mask"] * ops.expand_dims(ops.cast(reading["present"], reading["mask"].dtype), -1)
+    """float[B, 1 + T]: for the vector and each token, whether it counts; zero where the field is absent."""
+    present = ops.expand_dims(ops.cast(reading["present"], reading["mask"].dtype), -1)
+    return ops.concatenate([present, reading["mask"] * present], axis=1)
