@@ -12,10 +12,11 @@ import numpy as np
 from mmstream import files
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Field, Spec
-from mmstream.preprocessing import Tensors
+from mmstream.preprocessing import PRESENT, Tensors
 
 _COMPRESSION_LEVEL = 1  # zlib's fastest: higher levels save a tenth of the space for three times the time
 _SHUFFLE_BYTES = 512 * 1024 * 1024
+_PARSED_AT_ONCE = 64
 
 
 class ExampleWriter:
@@ -131,6 +132,9 @@ def training_batches(
 ) -> Any:
     """Shuffled, augmented batches of {field: {tensor: [B, …]}}, another order and other augmentations each epoch.
 
+    The buffer that examples are shuffled in takes 512 MiB. If all fit in it they stay there, and no epoch but the first
+    reads the shards.
+
     Args:
         shards: of the training split.
         specs: the tensors that are wanted.
@@ -146,19 +150,20 @@ def training_batches(
     )
     buffer = max(min(count, _SHUFFLE_BYTES // max(row_bytes, 1)), 1)
 
-    def load(serialised: Any, seeds: Any) -> dict[str, Any]:
-        tensors = parse(serialised, specs)
-        for index, name in enumerate(sorted(tensors)):
-            present = tensors[name].pop("present")
-            shift = tf.constant([0, index], tf.int32)
-            augmented = fields[name].augment(tensors[name], tf.cast(seeds, tf.int32) + shift)
-            augmented = {key: tf.ensure_shape(value, specs[name][key].shape) for key, value in augmented.items()}
-            tensors[name] = {**augmented, "present": present}
-        return tensors
+    def augment(tensors: dict[str, Any], seeds: Any) -> dict[str, Any]:
+        found = {}
+        for index, (name, spec) in enumerate(sorted(specs.items())):
+            given = {key: value for key, value in tensors[name].items() if key != PRESENT}
+            augmented = fields[name].augment(given, tf.cast(seeds, tf.int32) + tf.constant([0, index], tf.int32))
+            found[name] = {key: tf.ensure_shape(value, spec[key].shape) for key, value in augmented.items()}
+            found[name][PRESENT] = tensors[name][PRESENT]
+        return found
 
+    data = batches(shards, specs, _PARSED_AT_ONCE).unbatch()
+    data = data.cache() if buffer == count else data
+    data = data.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-    data = read_examples(shards).shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
-    data = tf.data.Dataset.zip(data, seeds).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    data = tf.data.Dataset.zip(data, seeds).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     return data.batch(batch_size, drop_remainder=count >= batch_size).prefetch(tf.data.AUTOTUNE)
 
 
