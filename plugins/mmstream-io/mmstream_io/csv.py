@@ -21,6 +21,9 @@ MAX_LINE_BYTES = inputs.MAX_ROW_BYTES
 MAX_QUOTED_BYTES = 256 * 1024
 """A row that is open for longer than this is taken for one with a quote that was never closed."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DELIMITERS = ",;\t|"
+"""The first of those that stand equally often is meant."""
+_QUOTED = re.compile('"[^"]*"')
 _NEVER_CLOSED = "a quote is opened and never closed"
 
 _CELL = re.compile(r'("(?:[^"]|"")*"|[^",\n]*)([,\n])')
@@ -103,7 +106,8 @@ class Csv(Source):
     Source: RFC 4180.
 
     Args:
-        delimiter: between cells; None for a tab in files that end in .tsv, and a comma in others.
+        delimiter: between cells; None for a tab in files that end in .tsv, and in others for the one of comma,
+            semicolon, tab and bar that stands most often in the first line, outside quotes. With `names`, a comma.
         encoding: of the files.
         names: of the columns, where the first line holds no names.
     """
@@ -173,12 +177,12 @@ class Csv(Source):
 
     def _records(self, path: str, file: BinaryIO, start: int, end: int | None, number: int) -> Iterator[_Record]:
         """Rows from here on, blank lines left out."""
+        delimiter = self.delimiter or self._likely_delimiter(path, file)
         file.seek(start)
         if not start and file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
             start = len(_BYTE_ORDER_MARK)
         file.seek(start)
         lines = _Lines(inputs.lines_of(file, None if end is None else end - start, MAX_LINE_BYTES), self.encoding)
-        delimiter = self.delimiter or ("\t" if files.has_suffix(path, (".tsv", ".tsv.gz")) else ",")
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             lines.begin_row()
@@ -201,6 +205,15 @@ class Csv(Source):
                 raw = b"".join(line if whole else line[: inputs.RAW_BYTES] for line, _, whole in lines.taken)
                 yield _Record(number, start, end_of_row, cells, raw, error)
             start, number = end_of_row, number + len(lines.taken)
+
+    def _likely_delimiter(self, path: str, file: BinaryIO) -> str:
+        if files.has_suffix(path, (".tsv", ".tsv.gz")):
+            return "\t"
+        if self.names is not None:
+            return ","
+        file.seek(0)
+        line = file.readline(MAX_LINE_BYTES).decode(self.encoding, "replace")
+        return max(_DELIMITERS, key=_QUOTED.sub("", line).count)
 
     def _row(self, record: _Record, origin: str, names: Sequence[str]) -> Row:
         error = record.error

@@ -105,6 +105,18 @@ def test_tabs_stand_between_the_cells_of_a_tsv(read, name):
     assert columns_of(read(b'a\tb\n1,2\t"3\t4"\n', name)) == [{"a": "1,2", "b": "3\t4"}]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_first_line_tells_what_stands_between_cells(read, delimiter):
+    data = delimiter.join(["id", '"a;;;,,,\t\t\t|||"', "b"]) + "\n" + delimiter.join(["1", "x", "y"]) + "\n"
+    assert columns_of(read(data.encode())) == [{"id": "1", "a;;;,,,\t\t\t|||": "x", "b": "y"}]
+
+
+def test_a_comma_is_meant_where_another_sign_is_no_more_frequent(read):
+    assert columns_of(read(b"a;b,c\n1;2,3\n")) == [{"a;b": "1;2", "c": "3"}]
+    assert columns_of(read(b"a\n1;2\n")) == [{"a": "1;2"}]
+    assert columns_of(read(b"1;2,3\n", names=["a", "b"])) == [{"a": "1;2", "b": "3"}]
+
+
 def test_a_delimiter_may_be_named_whatever_the_suffix(read):
     assert columns_of(read(b"a;b\n1;2,3\n", delimiter=";")) == [{"a": "1", "b": "2,3"}]
     assert columns_of(read(b"a|b\n1|2\t3\n", "rows.tsv", delimiter="|")) == [{"a": "1", "b": "2\t3"}]

@@ -52,7 +52,8 @@ class Regression(keras.layers.Layer):
         self.label_type = self.score_type = kind
         self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy)
         self.value = keras.layers.Dense(outputs, name="value", dtype="float32")
-        self.deviation = keras.layers.Dense(outputs, name="deviation", dtype="float32")
+        # From zeros: a small deviation by chance would make the first losses huge.
+        self.deviation = keras.layers.Dense(outputs, kernel_initializer="zeros", name="deviation", dtype="float32")
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
