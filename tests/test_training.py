@@ -184,6 +184,8 @@ def test_other_precisions_and_compilation_train_models_that_label(road, tmp_path
 def test_what_libraries_say_goes_to_a_file_of_the_model(road, tmp_path):
     command = ["train", road.config, "--tiny", "--examples", road.examples, "--output", tmp_path / "model"]
     script = "import sys; from mmstream.cli import command; sys.exit(command())"
-    done = subprocess.run([sys.executable, "-c", script, *map(str, command)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, command)], capture_output=True, text=True, check=True
+    )
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["train", "epochs", "best", "seconds", "model"]
     assert "oneDNN" in (tmp_path / "model" / "logs" / "train.log").read_text()
