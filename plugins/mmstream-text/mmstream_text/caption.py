@@ -123,7 +123,7 @@ class Caption(keras.layers.Layer):
         noise = None
         if self.temperature:
             key = ops.sum(ops.cast(state, "float32") * np.cos(np.arange(self.units, dtype=np.float32)), axis=-1)
-            noise = decoding.gumbel_noise(ops.round(key * 100), rows, self.temperature, self.seed)
+            noise = decoding.gumbel_noise(ops.cast(ops.round(key * 100), "int32"), rows, self.temperature, self.seed)
         return decoding.likeliest(step, state, self.length, rows, noise=noise)
 
     def known(self, target: Mapping[str, Any]) -> Any:

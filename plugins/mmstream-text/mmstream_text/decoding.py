@@ -117,7 +117,7 @@ def gumbel_noise(key: Any, rows: int, temperature: float, seed: int) -> Callable
     """Noise that makes the likeliest token a sample at some temperature; the same for equal keys, in any batch.
 
     Args:
-        key: of each record, float32[B], whole numbers, so that a last bit does not matter.
+        key: of each record, int32[B].
         rows: R.
         temperature: 1 samples as the model says, less is closer to the likeliest.
         seed: another gives other samples.
@@ -126,25 +126,32 @@ def gumbel_noise(key: Any, rows: int, temperature: float, seed: int) -> Callable
         (place int32[]) → float32[B, R].
 
     Source: the Gumbel-max trick of Maddison et al., "A* sampling" (2014), on hashed instead of drawn numbers: a random
-    number generator would give a record another text in another batch.
+    number generator would give a record another text in another batch. Whole numbers are hashed, whose bits are the
+    same however a processor computes.
     """
-    tokens = np.arange(rows, dtype=np.float32)[None]
+    tokens = np.arange(rows, dtype=np.int32)[None]
 
     def noise(place: Any) -> Any:
-        salt = ops.cast(place, "float32") * 7.31 + float(seed % 4096) * 0.173
-        coarse = _hashed(ops.expand_dims(key * 12.9898 + salt, 1) + tokens * 0.7531)
-        fine = _hashed(ops.expand_dims(key * 4.1414 - salt, 1) + tokens * 1.3177)
-        uniform = (ops.floor(coarse * 256) + fine) / 256  # of each hash only eight bits are random
-        uniform = ops.clip(uniform, 1e-6, 1 - 1e-6)
+        random = _hashed(_hashed(_hashed(key + seed % 2**31) + place)[:, None] + tokens)
+        uniform = (ops.cast(_shifted(random, 9), "float32") + 0.5) / 2**23
         return -temperature * ops.log(-ops.log(uniform))
 
     return noise
 
 
-def _hashed(value: Any) -> Any:
-    """A number in [0, 1) that looks random."""
-    scrambled = ops.sin(value) * 43758.547
-    return scrambled - ops.floor(scrambled)
+def _hashed(number: Any) -> Any:
+    """int32 → int32 that looks random, with what overflows cut off.
+
+    Source: C. Wellons' "hash prospector", its function lowbias32.
+    """
+    number = ops.bitwise_xor(number, _shifted(number, 16)) * np.int32(0x7FEB352D)
+    number = ops.bitwise_xor(number, _shifted(number, 15)) * np.int32(0x846CA68B - 2**32)
+    return ops.bitwise_xor(number, _shifted(number, 16))
+
+
+def _shifted(number: Any, bits: int) -> Any:
+    """int32 to the right, zeros coming in."""
+    return ops.bitwise_and(ops.right_shift(number, bits), 2 ** (32 - bits) - 1)
 
 
 def _never(rows: int) -> np.ndarray:

@@ -285,11 +285,11 @@ def test_samples_differ_by_seed_and_temperature_but_not_by_batch():
     assert (hot != other).any(axis=1).mean() > 0.5
     assert (texts(0.01) == texts()).all(axis=1).mean() > 0.9
     turned = {key: value[::-1] for key, value in reading.items()}
-    assert (np.asarray(head_of(temperature=1.0).generate(turned)["ids"])[::-1] == hot).all(axis=1).mean() > 0.9
+    assert (np.asarray(head_of(temperature=1.0).generate(turned)["ids"])[::-1] == hot).all()
 
 
 def test_samples_come_as_often_as_the_network_says():
-    noise = decoding.gumbel_noise(np.linspace(-3, 3, 4000).astype(np.float32) * 1000 // 1, 4, 1.0, 0)
+    noise = decoding.gumbel_noise(np.linspace(-3000, 3000, 4000).astype(np.int32), 4, 1.0, 0)
     wanted = np.array([0.1, 0.2, 0.3, 0.4])
     for place in (0, 5):
         chosen = (np.log(wanted) + np.asarray(noise(np.int32(place)))).argmax(1)
