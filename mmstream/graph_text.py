@@ -35,6 +35,13 @@ def contains(texts: Any, pattern: str) -> Any:
     return tf.strings.regex_full_match(texts, f"(?s).*(?:{pattern}).*")
 
 
+def single_blanks(texts: Any, blank: str) -> Any:
+    """Texts, tf.string[…], with every run of what a pattern calls blank as one blank, and none at the ends."""
+    import tensorflow as tf
+
+    return tf.strings.regex_replace(tf.strings.regex_replace(texts, f"(?:{blank})+", " "), "^ | $", "")
+
+
 def require(condition: Any, texts: Any, message: str) -> Any:
     """Texts that fulfil a condition.
 

@@ -73,7 +73,6 @@ class Image(Field):
     """
 
     media = True
-    served: Literal["", "string"] = "string"
     encoded_by = "cnn"
 
     def __init__(

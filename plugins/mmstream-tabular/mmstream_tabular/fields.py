@@ -97,12 +97,11 @@ class Category(Field):
         """Texts, of which empty ones are absent; one not in the normal form C is an error in the graph."""
         import tensorflow as tf
 
-        from mmstream.graph_text import CHARACTERS, character_class, require_normal_form
+        from mmstream.graph_text import CHARACTERS, character_class, require_normal_form, single_blanks
 
         names = [""] if self.columns is None else [f"{column}=" for column in self.columns]
         blank = character_class(sign for sign in CHARACTERS if _BLANKS.match(sign))
-        texts = tf.reshape(require_normal_form(values), (-1, len(names)))
-        texts = tf.strings.regex_replace(tf.strings.regex_replace(texts, f"{blank}+", " "), "^ | $", "")
+        texts = single_blanks(tf.reshape(require_normal_form(values), (-1, len(names))), blank)
         rows = tf.shape(texts)[0]
         named = tf.strings.join([tf.tile([names], (rows, 1)), texts])
         places = tf.tile([tf.range(len(names), dtype=tf.int64)], (rows, 1))

@@ -8,7 +8,7 @@ from typing import Any
 import regex
 import tensorflow as tf
 
-from mmstream.graph_text import CHARACTERS, character_class, contains, require, require_normal_form
+from mmstream.graph_text import CHARACTERS, character_class, contains, require, require_normal_form, single_blanks
 from mmstream_text.tokens import BLANK, LETTER, UNSEEN
 
 _SEPARATOR = "\x1f"
@@ -42,7 +42,7 @@ def tokens(texts: Any, *, lowercase: bool) -> Any:
 def _normalised(texts: Any) -> Any:
     normal = require_normal_form(texts)
     seen = tf.strings.regex_replace(normal, f"^{_class(UNSEEN)}*$", "")
-    return tf.strings.regex_replace(tf.strings.regex_replace(seen, f"{_class(BLANK)}+", " "), "^ | $", "")
+    return single_blanks(seen, _class(BLANK))
 
 
 @functools.cache
