@@ -164,7 +164,8 @@ def training_batches(
     data = data.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
     data = tf.data.Dataset.zip(data, seeds).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-    return data.batch(batch_size, drop_remainder=count >= batch_size).prefetch(tf.data.AUTOTUNE)
+    data = data.batch(batch_size, drop_remainder=count >= batch_size).prefetch(tf.data.AUTOTUNE)
+    return without_autotuning(data)
 
 
 def batches(shards: Sequence[str], specs: Mapping[str, Spec], batch_size: int) -> Any:
@@ -172,4 +173,17 @@ def batches(shards: Sequence[str], specs: Mapping[str, Spec], batch_size: int) -
     import tensorflow as tf
 
     data = read_examples(shards).batch(batch_size)
-    return data.map(lambda rows: parse(rows, specs), num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    data = data.map(lambda rows: parse(rows, specs), num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return without_autotuning(data)
+
+
+def without_autotuning(data: Any) -> Any:
+    """A dataset that works on as many elements at once as there are cores.
+
+    The end of an iterator waits for the thread of tf.data's autotuning, which at times sleeps for half a minute.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)

@@ -293,10 +293,10 @@ def _training_data(
         count=count,
     )
     data = data.map(lambda tensors: _inputs(config, tensors)).take(steps).repeat()
-    if config.training.strategy == "mirrored":
-        return data  # the strategy itself brings each device its share ahead of time
-    device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
-    return data.apply(tf.data.experimental.prefetch_to_device(device.name))
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus or config.training.strategy == "mirrored":  # which itself brings each device its share ahead of time
+        return data
+    return examples.without_autotuning(data.apply(tf.data.experimental.prefetch_to_device(gpus[0].name)))
 
 
 def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:

@@ -69,6 +69,13 @@ def test_a_finished_training_is_not_done_again(road, monkeypatch):
     assert run("train", road.config, "--examples", road.examples, "--output", road.model) == 0
 
 
+def test_no_thread_of_tf_data_holds_up_the_end_of_training(road, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(training.MultimodalModel, "fit", lambda self, data, **more: given.update(more, train=data))
+    training.train(load_config(str(road.config)), str(road.examples), str(tmp_path / "model"))
+    assert not any(given[name].options().autotune.enabled is not False for name in ("train", "validation_data"))
+
+
 def test_training_stops_early_and_keeps_the_best_weights(road, tmp_path):
     config = load_config(
         str(road.config),
