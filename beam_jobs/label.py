@@ -13,7 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, components, files, jobs, parts, terminal
+from mmstream import books, components, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_label_flags
 from mmstream.interfaces import Sink
@@ -21,7 +21,7 @@ from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.records import DeadLetter
 from mmstream.sources import source_for
-from mmstream.stages.label import LabelParts, label_paths
+from mmstream.stages.label import LabelParts, LabelTrial, label_paths
 from mmstream.stages.reading import (
     Input,
     Piece,
@@ -32,7 +32,7 @@ from mmstream.stages.reading import (
     rows_of,
     sample,
 )
-from mmstream.trained_model import TrainedModel, versions_of
+from mmstream.trained_model import TrainedModel, versions_of, what_differs
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -47,7 +47,9 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         raise UsageError("name an --output, or a --preview, which writes nothing")
     options = jobs.beam_options(beam_flags)
     allowed = parse_share(flags.max_dead_letters)
-    model = TrainedModel(flags.model, embeddings=flags.embeddings)
+    model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume)
+    if flags.expect and flags.expect != model.fingerprint:
+        raise MmstreamError(f"{flags.model} has the fingerprint {model.fingerprint}, not {flags.expect} (--expect)")
     sink = components.build("sink", flags.sink, {})
     job_input = input_for(model, flags)
     media = Media(files.base(job_input.path), flags.root)
@@ -61,23 +63,37 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         return 0
     count = sum(piece.rows for piece in pieces)
     check_sink(flags.output, sink)
-    plan = parts.open_output(flags.output, "label", count)
+    check_model(flags.output, model, relabel=flags.relabel)
     run_name = books.new_run()
+    worker.propose(LabelTrial(flags.model, flags.embeddings, media))
+    label_parts = LabelParts(
+        flags.model,
+        flags.embeddings,
+        model.resume,
+        flags.sink,
+        media,
+        flags.output,
+        run_name,
+        flags.prune,
+        flags.threads,
+    )
 
-    with (
-        jobs.log(flags.output, run_name),
-        jobs.progress("label", flags.output, run_name, count),
-        jobs.pipeline(options) as pipeline,
-    ):
-        (
-            pipeline
-            | beam.Create(pieces)
-            | ReadRecords(job_input, model.preprocessor.reads(), flags.output, run_name)
-            | RouteToParts(plan.parts)
-            | LabelParts(flags.model, flags.embeddings, flags.sink, media, flags.output, run_name, flags.threads)
-        )
-
-    settled = books.settle(flags.output, run_name, plan, done="labelled")
+    with lock.held(flags.output, run_name, take_over=flags.break_lock):
+        plan = parts.open_output(flags.output, "label", count)
+        jobs.write_about(flags.output, about_job(model, job_input, flags))
+        with (
+            jobs.log(flags.output, run_name),
+            jobs.progress("label", flags.output, run_name, count),
+            jobs.pipeline(options) as pipeline,
+        ):
+            (
+                pipeline
+                | beam.Create(pieces)
+                | ReadRecords(job_input, model.preprocessor.reads(), flags.output, run_name)
+                | RouteToParts(plan.parts)
+                | label_parts
+            )
+        settled = books.settle(flags.output, run_name, plan, done="labelled")
     counts = {
         "read": settled.read,
         "labelled": settled.done,
@@ -92,13 +108,21 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "rows": settled.committed,
             "dead_letters": settled.committed_letters,
             "of_other_inputs": settled.kept,
+            **({"pruned": settled.pruned} if flags.prune else {}),
+            **({"smaller_batch": settled.smaller_batch} if settled.smaller_batch else {}),
             "fingerprint": model.fingerprint,
             "plugins": versions_of(model.config),
             "seconds": seconds,
         },
     )
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
-    terminal.summary("label", {**counts, "seconds": seconds, "labels": where})
+    more = {"pruned": settled.pruned} if flags.prune else {}
+    terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
+    if settled.smaller_batch:
+        terminal.say(
+            f"warning: memory ran out, and some records were labelled {settled.smaller_batch} at a time; the "
+            "last digits of their scores may differ from another run's"
+        )
     if settled.committed == 0:
         terminal.fail("nothing was labelled; see dead_letters/")
         return 3
@@ -118,6 +142,39 @@ def check_sink(output: str, sink: Sink) -> None:
     if commit and label_paths(0, sink)[0] not in commit.checksums:
         held = ", ".join(path for path in commit.checksums if path.startswith("labels/"))
         raise MmstreamError(f"{output} holds labels of another format ({held}); name another --output")
+
+
+def check_model(output: str, model: TrainedModel, *, relabel: bool) -> None:
+    """An output holds the labels of one model.
+
+    Raises:
+        MmstreamError: it holds those of another, and they are not to be replaced.
+    """
+    before = jobs.read_about(output) if parts.check_output(output, "label") else {}
+    if before.get("embeddings", model.embeddings) != model.embeddings:
+        has, wants = ("no", "some") if model.embeddings else ("some", "none")
+        raise MmstreamError(f"{output} holds labels with {has} embeddings, and {wants} are asked for; name another")
+    if relabel or before.get("fingerprint", model.fingerprint) == model.fingerprint:
+        return
+    lines = "\n".join(f"  {line}" for line in what_differs(before["fingerprints"], model.fingerprints))
+    raise MmstreamError(
+        f"{output} holds labels of another model. What differs:\n{lines}\n"
+        "Name another --output, or replace these labels, part by part, with --relabel"
+    )
+
+
+def about_job(model: TrainedModel, job_input: Input, flags: argparse.Namespace) -> dict[str, Any]:
+    """What job.json says: whose labels these are, and where the records came from last."""
+    return {
+        "model": files.absolute(model.path),
+        "fingerprint": model.fingerprint,
+        "fingerprints": model.fingerprints,
+        "embeddings": model.embeddings,
+        "resume": model.resume,
+        "sink": flags.sink,
+        "input": dataclasses.asdict(job_input),
+        "roots": [files.absolute(root) for root in flags.root],
+    }
 
 
 def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], media: Media, count: int) -> None:

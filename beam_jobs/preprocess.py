@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, files, jobs, parts, terminal
+from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.config import Config
 from mmstream.config_file import load_config
 from mmstream.errors import MmstreamError
@@ -18,7 +19,7 @@ from mmstream.flags import add_preprocess_flags
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.stages.analyse import fingerprint_of
-from mmstream.stages.preprocess import PreprocessRecords, close_books
+from mmstream.stages.preprocess import PreprocessRecords, PreprocessTrial, close_books
 from mmstream.stages.reading import Input, ReadRecords, pieces_of, sample
 
 
@@ -37,29 +38,33 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     pieces = pieces_of(job_input)
     check_data(config, sample(job_input, pieces))
     rows = sum(piece.rows for piece in pieces)
-    new = parts.check_output(flags.output, "preprocess") is None
-    plan = parts.open_output(flags.output, "preprocess", rows)
     run_name = books.new_run()
+    worker.propose(PreprocessTrial(config, media, flags.output))
 
-    try:
-        with (
-            jobs.scratch(flags.output) as scratch,
-            jobs.log(flags.output, run_name),
-            jobs.progress("preprocess", flags.output, run_name, rows),
-            jobs.pipeline(options) as pipeline,
-        ):
-            (
-                pipeline
-                | beam.Create(pieces)
-                | ReadRecords(job_input, Preprocessor(config.fields).reads(), flags.output, run_name)
-                | PreprocessRecords(config, media, flags.output, run_name, plan.parts, flags.threads, scratch)
-            )
-    except MmstreamError:
-        if new and fingerprint_of(flags.output) is None:  # nothing was made of these data
-            files.remove_folder(flags.output)
-        raise
+    with lock.held(flags.output, run_name, take_over=flags.break_lock):
+        new = parts.check_output(flags.output, "preprocess") is None
+        plan = parts.open_output(flags.output, "preprocess", rows)
+        about_job = {"config": config.to_yaml(), "input": dataclasses.asdict(job_input), "roots": source.roots}
+        jobs.write_about(flags.output, about_job)
+        try:
+            with (
+                jobs.scratch(flags.output) as scratch,
+                jobs.log(flags.output, run_name),
+                jobs.progress("preprocess", flags.output, run_name, rows),
+                jobs.pipeline(options) as pipeline,
+            ):
+                (
+                    pipeline
+                    | beam.Create(pieces)
+                    | ReadRecords(job_input, Preprocessor(config.fields).reads(), flags.output, run_name)
+                    | PreprocessRecords(config, media, flags.output, run_name, True, plan.parts, flags.threads, scratch)
+                )
+        except MmstreamError:
+            if new and fingerprint_of(flags.output) is None:  # nothing was made of these data
+                files.remove_folder(flags.output)
+            raise
+        about = close_books(config, flags.output, run_name, plan, time.monotonic() - started)
 
-    about = close_books(config, flags.output, run_name, plan, time.monotonic() - started)
     splits = {f"{name}_examples": count for name, count in about["splits"].items()}
     counts = {name: about[name] for name in ("read", "examples", "dead_lettered", "skipped")}
     terminal.summary("preprocess", {**counts, **splits, "seconds": about["seconds"], "output": flags.output})

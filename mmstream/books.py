@@ -26,6 +26,8 @@ class Books:
         skipped: left as an earlier run made them.
         letters: dead letters of these records, of this run or an earlier one.
         kept: rows and letters of other inputs that the output still holds.
+        pruned: rows and letters of other inputs that it has lost.
+        smaller_batch: rows that the network was given at a time after memory had run out; 0 where it never has.
         held: what the output holds now, by the names of its parts' counts, as "labelled" or "train"; dead letters too.
     """
 
@@ -35,6 +37,8 @@ class Books:
     skipped: int
     letters: int
     kept: int
+    pruned: int
+    smaller_batch: int
     held: Mapping[str, int]
 
     @property
@@ -61,19 +65,21 @@ def read_run(output: str, run: str) -> dict[str, int]:
         run: the run's start, which names its folder.
 
     Returns:
-        totals by name: "parts" done, and whatever `note` was given.
+        totals by name: "parts" done, and whatever `note` was given; of "smaller_batch" the least.
     """
     totals: dict[str, int] = {"parts": 0}
     folder = files.join(output, "runs", run)
     for name in files.list_files(folder) if files.exists(folder) else ():
         totals["parts"] += name.startswith("part-")
         for key, value in json.loads(files.read_bytes(files.join(folder, name))).items():
-            if isinstance(value, int):
+            if key == "smaller_batch":
+                totals[key] = min(totals.get(key, value), value)
+            elif isinstance(value, int):
                 totals[key] = totals.get(key, 0) + value
     return totals
 
 
-def note(output: str, run: str, name: str, **values: float | str) -> None:
+def note(output: str, run: str, name: str, **values: float | str | list[str]) -> None:
     """Note what a part or a reader has done in a run; done again, the note is replaced."""
     parts.write_json(files.join(output, "runs", run, f"{name}.json"), values)
 
@@ -105,6 +111,8 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         totals.get("skipped", 0),
         totals.get("letters", 0),
         totals.get("kept", 0),
+        totals.get("pruned", 0),
+        totals.get("smaller_batch", 0),
         held,
     )
     accounted = books.done + books.dead_lettered + books.skipped

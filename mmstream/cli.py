@@ -10,13 +10,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmstream import config_file, files, flags, plugins, terminal
+from mmstream import config_file, files, flags, plugins, supervisor, terminal, worker
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
 
 
 def command() -> int:
-    """The `mmstream` command of a shell."""
+    """The `mmstream` command of a shell; a long job on this machine gets a supervisor."""
+    if worker.is_supervised():
+        worker.begin()
+    else:
+        args, rest = parser().parse_known_args()
+        elsewhere = any(flag.startswith("--runner") for flag in rest)
+        if args.run in _JOBS and not elsewhere and not getattr(args, "preview", None):
+            terminal.set_mode(args.speech)
+            return supervisor.supervise(sys.argv[1:], args.stall_timeout)
     terminal.divert_library_noise()
     return main()
 
@@ -26,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = parser()
     args, rest = known.parse_known_args(argv)
     terminal.set_mode(args.speech)
-    if rest and args.run not in (_preprocess, _label):
+    if rest and args.run not in _JOBS:
         known.error(f"unrecognized arguments: {' '.join(rest)}")
     return terminal.exit_code(known, lambda: args.run(args, rest))
 
@@ -45,8 +53,11 @@ def parser() -> argparse.ArgumentParser:
         ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
         ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
         ("label", _label, flags.add_label_flags, "Label records with a trained model."),
+        ("audit", _audit, flags.add_audit_flags, "Check that an output is whole: each record once, of one model."),
+        ("replay", _replay, flags.add_replay_flags, "Try dead letters again."),
+        ("repartition", _repartition, flags.add_repartition_flags, "Cut an output that has grown into more parts."),
         ("export", _export, flags.add_export_flags, "Write a model as a TensorFlow SavedModel that takes raw values."),
-        ("verify", _verify, flags.add_model_flag, "Compare a model's golden records with what training kept."),
+        ("verify", _verify, flags.add_verify_flags, "Compare what every path to a model makes of the same records."),
     ):
         subparser = commands.add_parser(name, help=summary, description=summary)
         add_flags(subparser)
@@ -119,6 +130,37 @@ def _label(args: argparse.Namespace, rest: list[str]) -> int:
     return label.run(args, rest)
 
 
+def _replay(args: argparse.Namespace, rest: list[str]) -> int:
+    from beam_jobs import replay
+
+    return replay.run(args, rest)
+
+
+def _audit(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.audit import audit
+
+    findings = audit(args.output, args.input)
+    if args.json:
+        _print_json(dataclasses.asdict(findings))
+    else:
+        for problem in findings.problems:
+            print(problem)  # noqa: T201
+    terminal.summary("audit", {**findings.counts, "problems": len(findings.problems)})
+    return 1 if findings.problems else 0
+
+
+def _repartition(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.repartition import repartition
+
+    before, after = repartition(args.output, take_over=args.break_lock)
+    terminal.summary("repartition", {"parts_before": before, "parts": after, "output": args.output})
+    return 0
+
+
+_JOBS = (_preprocess, _label, _replay)
+"""Commands that run a Beam pipeline, and take Beam's options."""
+
+
 def _train(args: argparse.Namespace, rest: list[str]) -> int:
     config = _load_config(args)
     from mmstream import training
@@ -154,6 +196,8 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
 
     model = load(args.model, embeddings=True)
     differences = model.verify()
+    if args.input:
+        differences += _verify_input(args)
     if not differences:
         raise MmstreamError(f"{args.model} has no golden records (`golden: 0`); nothing can be verified")
     rows = [(d.name, d.largest, d.allowed, "ok" if d.within else "DIFFERS") for d in differences]
@@ -161,8 +205,19 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
     wrong = sum(not difference.within for difference in differences)
     if wrong:
         raise MmstreamError(f"{wrong} of {len(differences)} differ")
-    terminal.say("the model reproduces its golden records")
+    terminal.say(f"the model reproduces its golden records{', and all paths agree' if args.input else ''}")
     return 0
+
+
+def _verify_input(args: argparse.Namespace) -> list[Any]:
+    from beam_jobs.label import input_for
+    from mmstream.media import Media
+    from mmstream.trained_model import load
+    from mmstream.verification import verify_records
+
+    model = load(args.model)
+    job_input = input_for(model, args)
+    return verify_records(model, job_input, Media(files.base(job_input.path), args.root), args.records)
 
 
 def _export(args: argparse.Namespace, rest: list[str]) -> int:

@@ -183,13 +183,20 @@ class TrainingConfig(_Section):
 
 
 class Config(_Section):
-    """The whole file. Read one with `config_file.load_config`."""
+    """The whole file. Read one with `config_file.load_config`.
+
+    Attributes:
+        golden: how many raw records travel with the examples and the model, to prove later that nothing has changed.
+        resume: how a rerun sees that a record has changed: by the columns that are read ("values"), also by size and
+            time of its files ("metadata"), or by their bytes ("content").
+    """
 
     source: SourceConfig
     split: SplitConfig = SplitConfig()
     fields: dict[str, FieldConfig]
     model: ModelConfig
     golden: Annotated[int, pydantic.Field(ge=0, le=64)] = 8
+    resume: Literal["values", "metadata", "content"] = "content"
     training: TrainingConfig = TrainingConfig()
 
     @pydantic.model_validator(mode="after")

@@ -25,7 +25,7 @@ class RecordError(Exception):
     """One record cannot be processed; it becomes a dead letter and the job goes on.
 
     Attributes:
-        stage: where it failed: "read", "check", "decode" or "predict".
+        stage: where it failed: "read", "check", "decode", "predict" or "quarantine".
         field: the field at fault, "" where no single one is.
         component: the plugin component that raised, as "field:image".
     """
@@ -49,6 +49,11 @@ def describe(error: BaseException) -> str:
     'cannot read <_io.BytesIO object at 0x…>'
     """
     return _ADDRESS.sub("0x…", str(error).strip() or type(error).__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or TensorFlow could not get the memory that they asked for."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def choices(asked: str, known: Iterable[str]) -> str:

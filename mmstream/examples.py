@@ -15,7 +15,7 @@ from mmstream.interfaces import Field, Spec
 from mmstream.preprocessing import PRESENT, Tensors
 
 _COMPRESSION_LEVEL = 1  # zlib's fastest: higher levels save a tenth of the space for three times the time
-_SHUFFLE_BYTES = 512 * 1024 * 1024
+_KEPT_BYTES = 512 * 1024 * 1024
 _PARSED_AT_ONCE = 64
 
 
@@ -145,10 +145,7 @@ def training_batches(
     """
     import tensorflow as tf
 
-    row_bytes = sum(
-        int(np.prod(shape)) * np.dtype(dtype).itemsize for spec in specs.values() for shape, dtype in spec.values()
-    )
-    buffer = max(min(count, _SHUFFLE_BYTES // max(row_bytes, 1)), 1)
+    buffer = max(min(count, fitting(specs)), 1)
 
     def augment(tensors: dict[str, Any], seeds: Any) -> dict[str, Any]:
         found = {}
@@ -166,6 +163,12 @@ def training_batches(
     data = tf.data.Dataset.zip(data, seeds).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     data = data.batch(batch_size, drop_remainder=count >= batch_size).prefetch(tf.data.AUTOTUNE)
     return without_autotuning(data)
+
+
+def fitting(specs: Mapping[str, Spec]) -> int:
+    """How many examples of these tensors training keeps in memory, in 512 MiB for each split."""
+    sizes = (int(np.prod(shape)) * np.dtype(kind).itemsize for spec in specs.values() for shape, kind in spec.values())
+    return _KEPT_BYTES // max(sum(sizes), 1)
 
 
 def batches(shards: Sequence[str], specs: Mapping[str, Spec], batch_size: int) -> Any:

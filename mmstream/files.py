@@ -96,6 +96,22 @@ def size(path: str) -> int | None:
         return None
 
 
+def metadata(path: str) -> tuple[int, float]:
+    """Bytes of a file, and when it was last written to: nanoseconds on a local disk, seconds elsewhere.
+
+    Raises:
+        OSError: there is none.
+    """
+    if is_remote(path):
+        (found,) = _beam(path).match([path])
+        if not found.metadata_list:
+            raise FileNotFoundError(f"there is no {path}")
+        about = found.metadata_list[0]
+        return about.size_in_bytes, about.last_updated_in_seconds
+    about = Path(path).stat()
+    return about.st_size, about.st_mtime_ns
+
+
 def is_folder(path: str) -> bool:
     """Whether a path is a folder; on an object store, whether anything lies below it."""
     if not is_remote(path):

@@ -48,7 +48,7 @@ def add_preprocess_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = BEAM_EPILOG
     add_config_flags(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="gets examples/, transform/, dead_letters/, …")
-    _add_threads(parser)
+    _add_job_flags(parser)
 
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
@@ -79,28 +79,53 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
 
 
-def add_label_flags(parser: argparse.ArgumentParser) -> None:
-    """Of `mmstream label`."""
-    parser.epilog = BEAM_EPILOG
+def add_verify_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream verify`."""
     add_model_flag(parser)
-    parser.add_argument(
-        "--input", required=True, metavar="PATH", help="what to label: a file, a folder, or a pattern as 'shards/*.tar'"
-    )
-    parser.add_argument("--output", metavar="DIR", help="gets labels/, dead_letters/, label.json")
-    parser.add_argument(
-        "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
-    )
+    _add_input(parser, "also compare what every path makes of these records", required=False)
+    parser.add_argument("--records", type=_count, default=64, metavar="N", help="of the input (default: 64)")
+
+
+def _add_input(parser: argparse.ArgumentParser, summary: str, *, required: bool) -> None:
+    """What is read, of which source, where its media lie, and how its columns are called."""
+    parser.add_argument("--input", required=required, metavar="PATH", help=summary)
     parser.add_argument("--source", metavar="NAME", help="how to read the input; by default its suffix tells")
     parser.add_argument(
         "--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
     )
     rename = "the input's column OLD is the model's NEW (repeatable)"
     parser.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
+
+
+def add_label_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream label`."""
+    parser.epilog = BEAM_EPILOG
+    add_model_flag(parser)
+    _add_input(parser, "what to label: a file, a folder, or a pattern as 'shards/*.tar'", required=True)
+    parser.add_argument("--output", metavar="DIR", help="gets labels/, dead_letters/, label.json")
+    parser.add_argument(
+        "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
+    )
     _add_embeddings(parser, "also write the embeddings of each record")
     most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
-    _add_threads(parser)
+    parser.add_argument(
+        "--resume",
+        choices=("values", "metadata", "content"),
+        help="how a rerun sees that a record has changed: by its columns, also by size and time of its files, or by "
+        "their bytes (default: what the model's config says)",
+    )
+    parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
+    parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
+    parser.add_argument("--expect", metavar="FINGERPRINT", help="refuse any other model")
+    _add_job_flags(parser)
+
+
+def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:
+    """Of everything that writes to an output directory."""
+    summary = "take the output over from a job that hangs; it can then commit nothing more"
+    parser.add_argument("--break-lock", action="store_true", help=summary)
 
 
 def _count(text: str) -> int:
@@ -114,6 +139,48 @@ def _add_embeddings(parser: argparse.ArgumentParser, summary: str) -> None:
     parser.add_argument("--embeddings", action="store_true", help=summary)
 
 
-def _add_threads(parser: argparse.ArgumentParser) -> None:
+def add_replay_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream replay`."""
+    parser.epilog = BEAM_EPILOG
+    _add_output(parser)
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=VALUE", help="as stage=decode or field=image (repeatable)"
+    )
+    parser.add_argument("--error", metavar="REGEX", help="found in the error's class or message")
+    parser.add_argument("--model", metavar="MODEL", help="where the model lies now; it must be the one that labelled")
+    parser.add_argument(
+        "--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
+    )
+    _add_job_flags(parser)
+
+
+def add_audit_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream audit`."""
+    _add_output(parser)
+    summary = "where its records came from: each must be there once, as it is now"
+    parser.add_argument("--input", default="", metavar="PATH", help=summary)
+    add_json_flag(parser)
+
+
+def add_repartition_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream repartition`."""
+    _add_output(parser)
+    add_break_lock_flag(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="DIR", help="output of an earlier job")
+
+
+def _add_job_flags(parser: argparse.ArgumentParser) -> None:
+    add_break_lock_flag(parser)
+    parser.add_argument(
+        "--stall-timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="end a worker that has had the same records in hand for so long, and find the one to blame (default: "
+        "600); on this machine only",
+    )
     summary = "how many work at once in a worker (default: one a core)"
     parser.add_argument("--threads", type=_count, default=os.cpu_count(), metavar="N", help=summary)

@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,15 @@ def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray])
     Integers must be equal, pixels (uint8) within one level, floats within rtol 1e-3 plus atol 1e-3 · max|x|.
     """
     return [_difference(name, expected[name], found[name]) for name in sorted(expected) if name in found]
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of nested dicts by their path, as "heads/group/logits"."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", np.asarray(value)
 
 
 def _difference(name: str, expected: np.ndarray, found: np.ndarray) -> Difference:

@@ -5,24 +5,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import json
+import logging
 import re
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mmstream import books, files, terminal
+from mmstream import books, files, parts, terminal
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_speech_flags
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_SYSTEM_ERRORS = "|".join({OSError.__name__, *(kind.__name__ for kind in OSError.__subclasses__())})
+_MENDABLE = re.compile(
+    rf"^(?:mmstream\.errors\.\w+|{_SYSTEM_ERRORS}): (.*?)(?: \[while running .*|\n\n|\Z)", re.DOTALL | re.MULTILINE
+)
+"""A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30
 
@@ -68,6 +76,32 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def write_about(output: str, about: Mapping[str, Any]) -> None:
+    """Keep in an output what its job was asked to do: job.json."""
+    parts.write_json(files.join(output, "job.json"), about)
+
+
+def read_about(output: str) -> dict[str, Any]:
+    """What `write_about` kept; {} where nothing was.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    return read_json(files.join(output, "job.json"))
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON file that a job keeps in its output; {} where there is none.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    try:
+        return dict(json.loads(files.read_bytes(path))) if files.exists(path) else {}
+    except ValueError as error:
+        raise MmstreamError(f"{path} is damaged ({error})") from error
+
+
 @contextlib.contextmanager
 def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     """A pipeline that is run, to its end, on leaving; a failure that users can mend comes out as such.
@@ -85,9 +119,10 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     except MmstreamError:
         raise
     except RuntimeError as error:  # a runner hands on what a worker raised as the text of its traceback
-        found = re.search(r"^mmstream\.errors\.\w+: (.*?)(?: \[while running .*|\n\n|\Z)", str(error), re.S | re.M)
+        found = _MENDABLE.search(str(error))
         if found is None:
             raise
+        logging.getLogger(__name__).exception("the pipeline failed")  # to the log of the run
         raise MmstreamError(found[1].strip()) from error
 
 

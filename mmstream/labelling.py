@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmstream import worker
 from mmstream.concurrency import batched, in_order
-from mmstream.errors import RecordError, describe
+from mmstream.errors import RecordError, describe, is_out_of_memory
 from mmstream.media import Media
 from mmstream.preprocessing import Decoded, Loaded
 from mmstream.records import DeadLetter, Record, printable
@@ -66,15 +67,31 @@ def label_items(
 
 
 def label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -> list[Result]:
-    """Label at most `model.batch` records; a bad one becomes a dead letter and costs no other."""
+    """Label some records; a bad one becomes a dead letter and costs no other."""
+    with worker.holding(records):
+        return _label_batch(records, model, media)
+
+
+def check_loaded(record: Record, loaded: Loaded) -> None:
+    """A record may be decoded.
+
+    Raises:
+        RecordError: one of its files could not be read, or it is known to end whatever process works on it.
+    """
+    if verdict := worker.verdict_on(record):
+        raise RecordError(verdict.message, stage="quarantine", error=verdict.error)
+    if loaded.error:
+        raise loaded.error
+
+
+def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -> list[Result]:
     results: list[dict[str, Any] | DeadLetter | None] = []
     good: list[tuple[int, Loaded, Decoded]] = []
     for index, record in enumerate(records):
         loaded = model.preprocessor.load(record, media)
         results.append(None)
         try:
-            if loaded.error:
-                raise loaded.error
+            check_loaded(record, loaded)
             decoded = model.preprocessor.decode(loaded.values)
             if all(value is None for value in decoded.values()):
                 fields = ", ".join(decoded)
@@ -113,11 +130,22 @@ def _predict(
     if not good:
         return
     model.prepare()
+    size = model.batch
+    if len(good) > size:  # it has become smaller since
+        yield from _predict(good[:size], records, model)
+        yield from _predict(good[size:], records, model)
+        return
     try:
-        tensors = model.preprocessor.tensors([decoded for _, _, decoded in good], model.batch)
+        tensors = model.preprocessor.tensors([decoded for _, _, decoded in good], size)
         outputs = model.predict(tensors)
         rows = model.rows(outputs, len(good))
-    except Exception as error:  # noqa: BLE001 - a plugin's layer may raise anything; the record's letter keeps it
+    except Exception as error:
+        if is_out_of_memory(error) and size > 1:
+            model.halve_batch(size)
+            yield from _predict(good, records, model)
+            return
+        if isinstance(error, MemoryError):
+            raise  # whichever record it struck need not be the one that fills the memory
         if len(good) > 1:
             middle = len(good) // 2
             yield from _predict(good[:middle], records, model)

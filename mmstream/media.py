@@ -49,6 +49,15 @@ class Media:
         path = files.join(self.folder, reference)
         return self._read_remote(path, max_bytes) if files.is_remote(path) else self._read_local(path, max_bytes)
 
+    def metadata(self, reference: Any) -> tuple[Any, ...]:
+        """What changes when a file does: its size and when it was last written to. Nothing of what is no file.
+
+        Raises:
+            OSError: there is no such file.
+            ValueError: no file can have such a name.
+        """
+        return files.metadata(files.join(self.folder, reference)) if isinstance(reference, str) else ()
+
     def _read_local(self, path: str, max_bytes: int) -> bytes:
         folder, name = os.path.split(path)
         try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmstream import files
+from mmstream import files, lock
 from mmstream.errors import MmstreamError
 
 RECORDS_PER_PART = 1000
@@ -88,23 +88,41 @@ def check_output(output: str, command: str) -> Plan | None:
     Raises:
         MmstreamError: the directory holds something else. Nothing is touched.
     """
-    path = files.join(output, "parts", "plan.json")
-    if not files.exists(path):
+    if files.exists(files.join(staged(output), "ready")):
+        raise MmstreamError(f"`mmstream repartition {output}` was interrupted; run it again first")
+    plan = read_plan(output)
+    if plan is None:
         if files.exists(output) and not (files.is_folder(output) and _is_empty(output)):
             raise MmstreamError(
                 f"{output} holds something that `mmstream {command}` did not make; name another --output"
             )
         return None
-    try:
-        plan = Plan(**json.loads(files.read_bytes(path)))
-    except (ValueError, TypeError) as error:
-        raise MmstreamError(f"{path} is damaged ({error}); name another --output") from error
     if plan.command != command or plan.format != _FORMAT:
         raise MmstreamError(
             f"{output} is the output of `mmstream {plan.command}` (format {plan.format}), not of `mmstream {command}`; "
             "name another --output"
         )
     return plan
+
+
+def staged(output: str) -> str:
+    """Where `mmstream repartition` prepares the new parts of an output."""
+    return files.join(output, ".repartition")
+
+
+def read_plan(output: str) -> Plan | None:
+    """The plan of an output directory, None where there is none.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    path = files.join(output, "parts", "plan.json")
+    if not files.exists(path):
+        return None
+    try:
+        return Plan(**json.loads(files.read_bytes(path)))
+    except (ValueError, TypeError) as error:
+        raise MmstreamError(f"{path} is damaged ({error}); name another --output") from error
 
 
 def open_output(output: str, command: str, rows: int) -> Plan:
@@ -133,6 +151,7 @@ def commit_part(
     counts: Mapping[str, int],
     made: Mapping[str, bytes | Path],
     inputs: str = "",
+    run: str = "",
 ) -> Commit:
     """Put a part's files in their places, and then its commit record; what is committed so already is left alone.
 
@@ -143,6 +162,10 @@ def commit_part(
         counts: records by what became of them.
         made: contents by path below the output; a `Path` is a finished local file, which is moved.
         inputs: digest of the records that went in.
+        run: which must still hold the output; "" where nothing holds it.
+
+    Raises:
+        MmstreamError: another job has taken the output over.
     """
     checksums = {
         path: files.checksum(str(content)) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
@@ -151,6 +174,8 @@ def commit_part(
     commit = Commit(part, fingerprint, dict(sorted(counts.items())), checksums, inputs)
     if commit == read_commit(output, part):
         return commit
+    if run:
+        lock.check(output, run)
     for path, content in sorted(made.items()):
         target = files.join(output, path)
         if isinstance(content, Path):

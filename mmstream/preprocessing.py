@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from mmstream.records import Record, digest_of, digest_of_bytes
 from mmstream.transform_graph import TransformGraph, load_transform_graph
 
 PRESENT = "present"
+Resume = Literal["values", "metadata", "content"]
 Decoded = Mapping[str, "dict[str, Any] | None"]
 Tensors = dict[str, dict[str, np.ndarray]]
 
@@ -26,7 +27,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         values: {field: value}, None where absent.
-        digest: of the columns that are read and the bytes of the media.
+        digest: of the columns that are read, and of the media whatever `resume` asks for.
         error: why a medium could not be read, None where all is well.
     """
 
@@ -42,10 +43,16 @@ class Preprocessor:
         fields: of the config, by name.
         transform: directory of the fitted tensorflow-transform graph; "" before it is fitted.
         only: the fields that are wanted; the others are neither read nor decoded. None for all.
+        resume: what a record's digest reads of its media: "content", their bytes; "metadata", their names, sizes and
+            times; "values", their names.
     """
 
     def __init__(
-        self, fields: Mapping[str, FieldConfig], transform: str = "", only: Collection[str] | None = None
+        self,
+        fields: Mapping[str, FieldConfig],
+        transform: str = "",
+        only: Collection[str] | None = None,
+        resume: Resume = "content",
     ) -> None:
         self.all_fields: dict[str, Field] = {
             name: components.build("field", field.use, field.parameters) for name, field in fields.items()
@@ -55,6 +62,7 @@ class Preprocessor:
         self._several = {name for name in self.fields if fields[name].columns}
         self.component = {name: f"field:{fields[name].use}" for name in self.fields}
         self._transform = transform
+        self._resume = resume
 
     def reads(self) -> dict[str, bool]:
         """The columns that the fields read, and whether as media."""
@@ -85,14 +93,27 @@ class Preprocessor:
             values[name] = seen[name] = value
             if field.media and value is not None:
                 try:
-                    data = media.read(value, field.max_bytes)
+                    values[name] = media.read(value, field.max_bytes)
                 except (TypeError, ValueError, OSError) as problem:
                     error = error or self._failure(name, problem)
-                    seen[name] = [seen[name], describe(problem)]
+                    seen[name] = [value, describe(problem)]
                 else:
-                    values[name] = data
-                    seen[name] = digest_of_bytes(data)
-        return Loaded(values, digest_of(seen), error)
+                    seen[name] = digest_of_bytes(values[name])
+        return Loaded(values, digest_of(seen) if self._resume == "content" else self.digest(record, media), error)
+
+    def digest(self, record: Record, media: Media) -> str:
+        """The digest that `load` gives, read no further than it has to be. Never raises for a bad record."""
+        if self._resume == "content":
+            return self.load(record, media).digest
+        seen = self.values(record)
+        if self._resume == "metadata":
+            for name, value in seen.items():
+                if self.fields[name].media and value is not None:
+                    try:
+                        seen[name] = [value, *media.metadata(value)]
+                    except (OSError, ValueError) as problem:
+                        seen[name] = [value, describe(problem)]
+        return digest_of(seen)
 
     def decode(self, values: Mapping[str, Any]) -> Decoded:
         """Decode the values of one record.
@@ -114,7 +135,9 @@ class Preprocessor:
                 continue
             try:
                 decoded[name] = field.decode(value)
-            except (TypeError, ValueError, OSError) as error:
+            except MemoryError:
+                raise  # whichever record it struck need not be the one that fills the memory
+            except Exception as error:  # a plugin may raise anything; the record's letter keeps it
                 raise self._failure(name, error) from error
         return decoded
 

@@ -53,7 +53,7 @@ class DeadLetter:
     Attributes:
         id: "" where the row has none.
         origin: as in `Record`.
-        stage: "read", "check", "decode" or "predict".
+        stage: "read", "check", "decode", "predict" or "quarantine".
         field: the field at fault, or "".
         component: the component that raised, as "field:image", or "".
         error: the class of the error.

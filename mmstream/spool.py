@@ -39,7 +39,12 @@ def spool(data: bytes, folder: str) -> Spooled:
     sha256 = hashlib.sha256(data).hexdigest()
     if not folder:
         return Spooled("", sha256, len(data))
-    path = files.join(folder, sha256[:2], sha256)
+    path = spool_path(folder, sha256)
     if files.size(path) != len(data):
         files.write_bytes(path, data)
     return Spooled(path, sha256, len(data))
+
+
+def spool_path(folder: str, sha256: str) -> str:
+    """Where bytes of this sha256 are spooled."""
+    return files.join(folder, sha256[:2], sha256)

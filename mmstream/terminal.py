@@ -9,10 +9,13 @@ import faulthandler
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from mmstream.errors import MmstreamError, UsageError, describe
@@ -20,6 +23,9 @@ from mmstream.errors import MmstreamError, UsageError, describe
 Mode = Literal["text", "quiet", "json"]
 
 _LIBRARIES = ("absl", "apache_beam", "py.warnings", "tensorflow")
+_ENDING: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
+"""Signals that ask a command to end."""
+_interrupted: int | None = None
 _mode: Mode = "text"
 _diverted = False
 _logs_to_file = False
@@ -43,6 +49,9 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
         parser: of its command line.
         run: does it; an error that users can mend is shown to them.
     """
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            signal.signal(number, _interrupt)
     try:
         return run()
     except UsageError as error:
@@ -50,9 +59,11 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
     except (MmstreamError, OSError) as error:  # a full disk, a folder that may not be written
         fail(f"mmstream: {describe(error)}")
         return 1
-    except KeyboardInterrupt:
-        fail("mmstream: interrupted; the same command goes on from here")
-        return 130
+    except (KeyboardInterrupt, RuntimeError):
+        if _interrupted is None:
+            raise
+        fail(f"mmstream: {_ENDING[_interrupted]}; the same command goes on from here")
+        return 128 + _interrupted
 
 
 def say(message: str, **facts: Any) -> None:
@@ -159,6 +170,13 @@ def library_log(path: Path) -> Iterator[None]:
         root.handlers[:] = others
         handler.close()
         _set_level(logging.ERROR)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Let the main thread let go of what it holds; a Beam runner makes a RuntimeError of whatever is raised in it."""
+    global _interrupted
+    _interrupted = number
+    raise KeyboardInterrupt
 
 
 def _set_level(level: int) -> None:

@@ -16,16 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from mmstream import files, golden, parts, plugins
+from mmstream import files, golden, parts, plugins, terminal
 from mmstream.config import Config, parse_config
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, is_out_of_memory
 from mmstream.interfaces import LabelType
 from mmstream.labelling import label_records
 from mmstream.media import Media
-from mmstream.preprocessing import PRESENT, Preprocessor, Tensors
+from mmstream.preprocessing import PRESENT, Preprocessor, Resume, Tensors
 from mmstream.records import Record, digest_of, digest_of_bytes
 
 _FORMAT = 1
+_PIECES = {
+    "weights": "the weights",
+    "transform": "the fitted preprocessing (vocabularies, scaling)",
+    "config": "the sections `fields` and `model` of the config",
+    "calibration": "the calibration (thresholds)",
+    "batch": "the batch size",
+}
+"""What a fingerprint is made of, beside versions."""
 _CORE_DISTRIBUTIONS = ("mmstream", "keras", "tensorflow", "pillow")
 
 
@@ -36,12 +44,25 @@ class TrainedModel:
         path: the model's directory.
         embeddings: also give the embedding of each field and the fused vector.
         about: what model.json would say, while training has not written it yet.
+        resume: what the digest of a record reads; None for what the config says.
+
+    Attributes:
+        batch: B, the number of rows that the network is given at a time.
+        fingerprints: digests of the model's pieces, by piece, and the versions that are installed.
+        fingerprint: one digest of all of these.
 
     Raises:
         MmstreamError: the directory is not a model, or is damaged.
     """
 
-    def __init__(self, path: str, *, embeddings: bool = False, about: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        embeddings: bool = False,
+        about: dict[str, Any] | None = None,
+        resume: Resume | None = None,
+    ) -> None:
         self.path = path
         self.embeddings = embeddings
         try:
@@ -51,10 +72,14 @@ class TrainedModel:
             raise MmstreamError(f"{path} is not a model that `mmstream train` finished: {error}") from error
         if self.about.get("format") != _FORMAT:
             raise MmstreamError(f"{path} has format {self.about.get('format')!r}; this mmstream reads format {_FORMAT}")
+        if about is None:
+            check_files(path, self.about)
         self.batch: int = self.about["batch"]
         self.calibration: dict[str, Any] = self.about["calibration"]
         self.heads: dict[str, Any] = self.about["heads"]
-        self.fingerprint = fingerprint_of({**self.about["fingerprints"], "versions": versions_of(self.config)})
+        self.fingerprints = {**self.about["fingerprints"], "versions": versions_of(self.config)}
+        self.fingerprint = digest_of(self.fingerprints)
+        self.resume: Resume = resume or self.config.resume
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -63,7 +88,7 @@ class TrainedModel:
         read = {field for head in self.heads.values() for field in head["reads"]}
         if self.embeddings or not read:
             read |= set(self.config.model.encoders)
-        return Preprocessor(self.config.fields, files.join(self.path, "transform"), only=read)
+        return Preprocessor(self.config.fields, files.join(self.path, "transform"), only=read, resume=self.resume)
 
     @functools.cached_property
     def schema(self) -> dict[str, LabelType]:
@@ -84,11 +109,22 @@ class TrainedModel:
             MmstreamError: it cannot be loaded, or the golden records do not come out as they did in training.
         """
         with self._lock:
-            if "_loaded" not in self.__dict__:
-                self.__dict__["_loaded"] = self._load()
+            while "_loaded" not in self.__dict__:
+                try:
+                    self.__dict__["_loaded"] = self._load()
+                except Exception as error:
+                    if not is_out_of_memory(error) or self.batch == 1:
+                        raise
+                    self._halve_batch()
+
+    def halve_batch(self, size: int) -> None:
+        """Give the network half as many rows at a time as this size, which was too much for the memory."""
+        with self._lock:
+            if self.batch == size:  # no other thread has done so
+                self._halve_batch()
 
     def predict(self, tensors: Tensors) -> dict[str, Any]:
-        """Named outputs of one padded batch: numpy in and out, always `self.batch` rows."""
+        """Named outputs of one padded batch: numpy in and out, `self.batch` rows."""
         self.prepare()
         return self.__dict__["_loaded"](tensors)
 
@@ -160,6 +196,11 @@ class TrainedModel:
         """Of every field of the config, read by a head or not."""
         return Preprocessor(self.config.fields, files.join(self.path, "transform"))
 
+    def _halve_batch(self) -> None:
+        self.batch //= 2
+        self.__dict__.pop("_loaded", None)
+        terminal.say(f"warning: out of memory; from now on {self.batch} records at a time: last digits may differ")
+
     def _load(self) -> Any:
         step = self._compile()
         wrong = [difference for difference in self._check(step) if not difference.within]
@@ -202,8 +243,7 @@ class TrainedModel:
         return golden.compare(expected, found)
 
     def _version_hint(self) -> str:
-        then, now = self.about["fingerprints"]["versions"], versions_of(self.config)
-        changed = [f"{name} {then.get(name)} → {now[name]}" for name in now if now[name] != then.get(name)]
+        changed = what_differs(self.about["fingerprints"], self.fingerprints)
         return f"Changed since training: {', '.join(changed)}." if changed else "No package version changed."
 
 
@@ -261,8 +301,8 @@ def expected_arrays(
     for start in range(0, len(records), batch):
         chunk = records[start : start + batch]
         tensors = preprocessor.tensors([preprocessor.decode(preprocessor.load(r, media).values) for r in chunk], batch)
-        arrays = {f"tensors/{name}": value for name, value in _flatten(tensors)}
-        arrays |= {f"outputs/{name}": value for name, value in _flatten(step(tensors))}
+        arrays = {f"tensors/{name}": value for name, value in golden.flatten(tensors)}
+        arrays |= {f"outputs/{name}": value for name, value in golden.flatten(step(tensors))}
         for name, reading in (readings(tensors) if readings else {}).items():
             ids = arrays.pop(f"outputs/heads/{name}/ids")
             arrays.pop(f"outputs/heads/{name}/score")
@@ -307,19 +347,40 @@ def digest_of_weights(network: Any) -> str:
     return digest_of([[path, digest_of_bytes(np.asarray(weights[path]).tobytes())] for path in sorted(weights)])
 
 
-def fingerprint_of(fingerprints: Mapping[str, Any]) -> str:
-    """One fingerprint of the digests of a model's pieces."""
-    return digest_of(fingerprints)
+def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what two models differ, by their `fingerprints`: a line each."""
+    found = [name for piece, name in _PIECES.items() if then.get(piece) != now.get(piece)]
+    before, after = then.get("versions", {}), now.get("versions", {})
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            found.append(f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}")
+    return found
 
 
 def write_model_json(path: str, about: Mapping[str, Any]) -> None:
-    """Write the last file of a model, without which it does not count."""
-    parts.write_json(files.join(path, "model.json"), {"format": _FORMAT, **about})
+    """Write the last file of a model, without which it does not count; it has the checksums of all others."""
+    checksums = {name: files.checksum(files.join(path, name)) for name in _files_of(path)}
+    parts.write_json(files.join(path, "model.json"), {**about, "format": _FORMAT, "checksums": checksums})
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", np.asarray(value)
+def check_files(path: str, about: Mapping[str, Any]) -> None:
+    """The files of a model are what training wrote.
+
+    Raises:
+        MmstreamError: one differs, or is missing.
+    """
+    for name, sha in about["checksums"].items():
+        try:
+            found = files.checksum(files.join(path, name))
+        except OSError as error:
+            raise MmstreamError(f"the model {path} is not whole: {name} cannot be read: {error}") from error
+        if found != sha:
+            raise MmstreamError(f"{name} of the model {path} is not what training wrote: its checksum differs")
+
+
+def _files_of(path: str) -> Iterator[str]:
+    """The files that a model is made of, beside model.json."""
+    yield from ("network.keras", "config.yaml")
+    for folder in ("golden", "transform"):
+        place = files.join(path, folder)
+        yield from (f"{folder}/{name}" for name in files.list_files(place) if files.exists(place))

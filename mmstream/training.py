@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
     """
     about_examples = read_about_examples(examples_path, config)
     work = Path(output) / "training"
-    key = digest_of([config.model_dump(mode="json", exclude={"source"}), about_examples["fingerprint"]])
+    key = digest_of([config.model_dump(mode="json", exclude={"source", "resume"}), about_examples["fingerprint"]])
     if open_model_directory(output, work, key):
         return TrainedModel(output)
     with terminal.library_log(Path(output) / "logs" / "train.log"):
@@ -202,10 +203,12 @@ class Checkpoint(keras.callbacks.Callback):
             )
         better = min(self.history, key=lambda row: _comparable(row.get(monitor)))
         previous, self.epoch, self.best_epoch = self.epoch, epoch + 1, int(better["epoch"])
-        for name in [f"epoch-{self.epoch}", *(["best"] if self.best_epoch == self.epoch else [])]:
-            temporary = self._folder / "new.weights.h5"
-            self.model.save_weights(temporary)
-            temporary.replace(self._folder / f"{name}.weights.h5")
+        temporary, current = self._folder / "new.weights.h5", self._folder / f"epoch-{self.epoch}.weights.h5"
+        self.model.save_weights(temporary)
+        temporary.replace(current)
+        if self.best_epoch == self.epoch:
+            shutil.copyfile(current, temporary)
+            temporary.replace(self._folder / "best.weights.h5")
         state = {"epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history}
         parts.write_json(str(self._state), state)
         (self._folder / f"epoch-{previous}.weights.h5").unlink(missing_ok=True)
@@ -304,7 +307,9 @@ def _validation_data(config: Config, preprocessor: Preprocessor, examples_path: 
 
     shards = examples.shards_of(examples_path, "validation")
     size = config.training.batch_size
-    data = examples.batches(shards, _specs(config, preprocessor), size).map(lambda tensors: _inputs(config, tensors))
+    specs = _specs(config, preprocessor)
+    data = examples.batches(shards, specs, size).map(lambda tensors: _inputs(config, tensors))
+    data = data.cache() if count <= examples.fitting(specs) else data  # or each epoch unpacks them again
     return data.apply(tf.data.experimental.assert_cardinality(-(-count // size)))
 
 

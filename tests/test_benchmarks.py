@@ -33,6 +33,16 @@ def test_a_benchmark_runs_both_contenders_and_reports(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_cost_of_trust_is_measured(tmp_path):
+    path = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / "trust.py"), "--quick", "--threads", "2", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(path.read_text())["ratios"]) == ["shim / mmstream"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit", "transformer"])
 def test_the_hand_written_network_is_the_same(network, tmp_path):
     path = tmp_path / "report.json"

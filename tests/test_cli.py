@@ -94,7 +94,7 @@ def test_check_says_on_which_line_a_config_is_wrong(tmp_path, capsys):
         "  line 4, model: without heads or objectives there is nothing to train\n"
         "  line 5, model.encoders: name at least one encoder\n"
         "  line 6, trainign: unknown key 'trainign'. Did you mean 'training'? "
-        "There is: fields, golden, model, source, split, training.\n"
+        "There is: fields, golden, model, resume, source, split, training.\n"
     )
 
 

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow
 import pyarrow.compute
 
-from mmstream import files, parts, plugins
+from mmstream import files, parts, plugins, worker
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.preprocessing import Preprocessor
@@ -54,12 +54,14 @@ def columns_of_part(
         split: how records are divided.
     """
     rows = []
-    for record in first_of_each(items)[0]:
-        try:
-            if split_for(record, split) == "train":
-                rows.append(preprocessor.decode(preprocessor.values(record)))
-        except RecordError:
-            continue  # the second pass meets the same error and writes its dead letter
+    records = [record for record in first_of_each(items)[0] if worker.verdict_on(record) is None]
+    with worker.holding(records):
+        for record in records:
+            try:
+                if split_for(record, split) == "train":
+                    rows.append(preprocessor.decode(preprocessor.values(record)))
+            except RecordError:
+                continue  # the second pass meets the same error and writes its dead letter
     if not rows:
         return
     arrays = {}

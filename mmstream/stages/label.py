@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,9 @@ from apache_beam.utils.shared import Shared
 
 from mmstream import books, components, files, parts
 from mmstream.interfaces import LabelType, Sink
-from mmstream.labelling import label_records
+from mmstream.labelling import label_batch, label_records
 from mmstream.media import Media
+from mmstream.preprocessing import Resume
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.reading import dump_letters, first_of_each, load_letters
@@ -39,24 +41,29 @@ def label_part(
     media: Media,
     sink: Sink,
     output: str,
+    run: str,
+    prune: bool,
     threads: int,
     pool: ThreadPoolExecutor,
 ) -> dict[str, int]:
     """Label what a part does not hold yet, and commit it.
 
     Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that this
-    input does not have stay too: an output may be fed from several inputs.
+    input does not have stay too, as an output may be fed from several inputs, unless they are pruned.
 
     Returns:
-        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept"}: records of this input by what became of
-        them in this run, how many of them are dead letters now, and how many rows and letters of other inputs the part
-        keeps.
+        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept", "pruned"}: records of this input by what
+        became of them in this run, how many of them are dead letters now, and how many rows and letters of other inputs
+        the part keeps, or has lost.
     """
     records, letters = first_of_each(items)
     before = read_part(output, part, sink, model.schema)
     kept, todo = still_valid(records, before, model, media, pool)
     fresh = [result for _, result in label_records(todo, model, media, threads=threads, pool=pool)]
     others = _of_other_inputs(before, items)
+    count_of_others = len(others.rows) + len(others.letters)
+    if prune:
+        others = Labelled([], [])
     known = {letter.to_json() for letter in before.letters}
     old_letters = [letter for letter in letters if letter.to_json() in known]
 
@@ -70,6 +77,7 @@ def label_part(
         model.fingerprint,
         {"labelled": len(rows), "dead_lettered": len(all_letters)},
         {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
+        run=run,
     )
     failed = sum(isinstance(result, DeadLetter) for result in fresh)
     return {
@@ -78,7 +86,8 @@ def label_part(
         "dead_lettered": failed + len(letters) - len(old_letters),
         "skipped": len(kept) + len(old_letters),
         "letters": len(all_letters) - len(others.letters),
-        "kept": len(others.rows) + len(others.letters),
+        "kept": 0 if prune else count_of_others,
+        "pruned": count_of_others if prune else 0,
     }
 
 
@@ -100,7 +109,7 @@ def still_valid(
     rows = {row["id"]: row for row in before.rows if row["_fingerprint"] == model.fingerprint}
     letters = {letter.id: letter for letter in before.letters if letter.fingerprint == model.fingerprint}
     candidates = [record for record in records if record.id in rows or record.id in letters]
-    digests = pool.map(lambda record: model.preprocessor.load(record, media).digest, candidates)
+    digests = pool.map(lambda record: model.preprocessor.digest(record, media), candidates)
     digest_of_id = {record.id: digest for record, digest in zip(candidates, digests, strict=True)}
     kept: list[LabelRow | DeadLetter] = []
     todo = []
@@ -128,19 +137,23 @@ class LabelParts(beam.PTransform):
     Attributes:
         model: directory of the model.
         embeddings: whether rows get embeddings.
+        resume: what a record's digest reads.
         sink: name of the sink component.
         media: where media may lie.
         output: directory of the output.
         run: the run's start.
+        prune: remove what the output holds of records that are not in the input.
         threads: that decode and predict, in each worker process.
     """
 
     model: str
     embeddings: bool
+    resume: Resume
     sink: str
     media: Media
     output: str
     run: str
+    prune: bool
     threads: int
 
     def __post_init__(self) -> None:
@@ -153,19 +166,48 @@ class LabelParts(beam.PTransform):
 
     def _label(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
         started = time.monotonic()
+        open_model = lambda: TrainedModel(self.model, embeddings=self.embeddings, resume=self.resume)  # noqa: E731
+        model = self._shared.acquire(open_model)
         counts = label_part(
             part,
             items,
-            model=self._shared.acquire(lambda: TrainedModel(self.model, embeddings=self.embeddings)),
+            model=model,
             media=self.media,
             sink=components.build("sink", self.sink, {}),
             output=self.output,
+            run=self.run,
+            prune=self.prune,
             threads=self.threads,
             pool=pool,
         )
         seconds = round(time.monotonic() - started, 3)
-        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
+        smaller = {"smaller_batch": model.batch} if model.batch != model.about["batch"] else {}
+        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds, **smaller)
         return [counts]
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelTrial:
+    """Labels records on behalf of the supervisor (`mmstream.worker`), and throws the labels away.
+
+    Attributes:
+        model: directory of the model.
+        embeddings: whether rows get embeddings.
+        media: where media may lie.
+    """
+
+    model: str
+    embeddings: bool
+    media: Media
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Label them; of none, load the model."""
+        self._model.prepare()
+        label_batch(records, self._model, self.media)
+
+    @functools.cached_property
+    def _model(self) -> TrainedModel:
+        return TrainedModel(self.model, embeddings=self.embeddings)
 
 
 def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> Labelled:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import heapq
 import time
@@ -15,13 +17,13 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import books, files, parts
+from mmstream import books, files, parts, worker
 from mmstream.concurrency import batched, in_order
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
 from mmstream.examples import ExampleWriter, serialise
 from mmstream.golden import write_golden
-from mmstream.labelling import dead_letter
+from mmstream.labelling import check_loaded, dead_letter
 from mmstream.media import Media
 from mmstream.preprocessing import Decoded, Loaded, Preprocessor
 from mmstream.records import SPLITS, DeadLetter, Record, hash_fraction
@@ -57,6 +59,7 @@ def preprocess_part(
     fingerprint: str,
     media: Media,
     output: str,
+    run: str,
     golden: int,
     threads: int,
     pool: ThreadPoolExecutor,
@@ -72,7 +75,7 @@ def preprocess_part(
     letters_path = f"dead_letters/{parts.part_name(part)}.jsonl"
     commit = parts.read_commit(output, part)
     if commit and commit.fingerprint == fingerprint:
-        digests = pool.map(lambda record: preprocessor.load(record, media).digest, records)
+        digests = pool.map(lambda record: preprocessor.digest(record, media), records)
         if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
             counts = {"read": len(items), "examples": 0, "dead_lettered": 0, "skipped": len(items)}
@@ -99,7 +102,8 @@ def preprocess_part(
     made[letters_path] = dump_letters([*letters, *failed])
     dead_lettered = len(letters) + len(failed)
     counts = {**{name: writer.count for name, writer in writers.items()}, "dead_lettered": dead_lettered}
-    parts.commit_part(output, part, fingerprint, counts, made, inputs=_digest_of_inputs(seen, letters))
+    inputs = _digest_of_inputs(seen, letters)
+    parts.commit_part(output, part, fingerprint, counts, made, inputs, run)
     return {
         "read": len(items),
         "examples": len(good),
@@ -112,14 +116,20 @@ def examples_of(
     records: Sequence[Record], preprocessor: Preprocessor, split: SplitConfig, media: Media, fingerprint: str
 ) -> list[tuple[Record, Example | DeadLetter]]:
     """Serialise a batch of records; a bad one becomes a dead letter and costs no other."""
+    with worker.holding(records):
+        return _examples_of(records, preprocessor, split, media, fingerprint)
+
+
+def _examples_of(
+    records: Sequence[Record], preprocessor: Preprocessor, split: SplitConfig, media: Media, fingerprint: str
+) -> list[tuple[Record, Example | DeadLetter]]:
     results: dict[str, Example | DeadLetter] = {}
     good: list[tuple[Record, str, Loaded, Decoded]] = []
     for record in records:
         loaded = preprocessor.load(record, media)
         try:
             name = split_for(record, split)
-            if loaded.error:
-                raise loaded.error
+            check_loaded(record, loaded)
             decoded = preprocessor.decode(loaded.values)
             if all(value is None for value in decoded.values()):
                 raise RecordError("no field has a value", stage="decode", error="NothingToRead")
@@ -174,6 +184,7 @@ class PreprocessParts(beam.PTransform):
         media: where media may lie.
         output: directory of the output, which holds `transform/` when the first part comes.
         run: the run's start.
+        held: whether the run holds the output (`mmstream.lock`).
         threads: that decode, in each worker process.
         after: what must be done before, as a side input.
     """
@@ -182,6 +193,7 @@ class PreprocessParts(beam.PTransform):
     media: Media
     output: str
     run: str
+    held: bool
     threads: int
     after: Any
 
@@ -204,6 +216,7 @@ class PreprocessParts(beam.PTransform):
             fingerprint=fitted.fingerprint,
             media=self.media,
             output=self.output,
+            run=self.run if self.held else "",
             golden=self.config.golden,
             threads=self.threads,
             pool=pool,
@@ -248,6 +261,7 @@ class PreprocessRecords(beam.PTransform):
         media: where media may lie.
         output: directory of the output.
         run: the run's start.
+        held: whether the run holds the output (`mmstream.lock`).
         parts: P.
         threads: that decode, in each worker process.
         scratch: folder that all workers reach, for what is needed in between.
@@ -257,6 +271,7 @@ class PreprocessRecords(beam.PTransform):
     media: Media
     output: str
     run: str
+    held: bool
     parts: int
     threads: int
     scratch: str
@@ -269,17 +284,48 @@ class PreprocessRecords(beam.PTransform):
         grouped = items | RouteToParts(self.parts)
         fitted = beam.pvalue.AsSingleton(grouped | FitTransform(self.config, self.output, self.scratch))
         candidates = grouped | PreprocessParts(
-            self.config, self.media, self.output, self.run, self.threads, after=fitted
+            self.config, self.media, self.output, self.run, self.held, self.threads, after=fitted
         )
         return candidates | WriteGolden(self.config, self.media, self.output)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessTrial:
+    """Preprocesses records on behalf of the supervisor (`mmstream.worker`), and throws the examples away.
+
+    Attributes:
+        config: its fields and split.
+        media: where media may lie.
+        output: directory of the output; before the first pass has filled its `transform/`, records are only decoded.
+    """
+
+    config: Config
+    media: Media
+    output: str
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Preprocess them; of none, load what that takes."""
+        fitted = self._fitted
+        if fitted.fingerprint:
+            examples_of(records, fitted.preprocessor, self.config.split, self.media, fitted.fingerprint)
+            return
+        with worker.holding(records):
+            for record in records:
+                with contextlib.suppress(RecordError):
+                    fitted.preprocessor.decode(fitted.preprocessor.load(record, self.media).values)
+
+    @functools.cached_property
+    def _fitted(self) -> _Fitted:
+        return _Fitted(self.config, self.output)
 
 
 class _Fitted:
     """What all parts of a worker process share."""
 
     def __init__(self, config: Config, output: str) -> None:
-        self.preprocessor = Preprocessor(config.fields, files.join(output, "transform"))
         self.fingerprint = fingerprint_of(output) or ""
+        transform = files.join(output, "transform") if self.fingerprint else ""
+        self.preprocessor = Preprocessor(config.fields, transform, resume=config.resume)
 
 
 def _best(found: Sequence[tuple[Record, str]], count: int) -> list[Candidate]:

@@ -1,0 +1,116 @@
+"""Try dead letters again: `mmstream replay`, or `python -m beam_jobs.replay` on any Beam runner."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from beam_jobs.label import check_model
+from mmstream import books, files, jobs, lock, parts, terminal, worker
+from mmstream.errors import MmstreamError, UsageError
+from mmstream.flags import add_replay_flags
+from mmstream.media import Media
+from mmstream.stages.label import LabelTrial
+from mmstream.stages.replay import REPLAYED_STAGES, ReplayParts, Wanted, attempts
+from mmstream.trained_model import TrainedModel
+
+
+def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    """Run the job; returns its exit code.
+
+    Raises:
+        MmstreamError: it cannot start, or cannot go on.
+    """
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as in `mmstream label`, so that the same labels come out
+    started = time.monotonic()
+    options = jobs.beam_options(beam_flags)
+    wanted = parse_wanted(flags.only, flags.error)
+    plan = parts.check_output(flags.output, "label")
+    about = jobs.read_about(flags.output)
+    if plan is None or not about:
+        raise MmstreamError(f"{flags.output} is not an output of `mmstream label`")
+    model = TrainedModel(flags.model or about["model"], embeddings=about["embeddings"], resume=about["resume"])
+    check_model(flags.output, model, relabel=False)
+    media = Media(files.base(about["input"]["path"]), [*about["roots"], *flags.root])
+    run_name = books.new_run()
+    worker.propose(LabelTrial(model.path, model.embeddings, media))
+    replay_parts = ReplayParts(
+        model.path, model.embeddings, model.resume, about["sink"], media, flags.output, run_name, wanted, flags.threads
+    )
+
+    with (
+        lock.held(flags.output, run_name, take_over=flags.break_lock),
+        jobs.log(flags.output, run_name),
+        jobs.pipeline(options) as pipeline,
+    ):
+        (pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle() | replay_parts)
+
+    totals = Counter(books.read_run(flags.output, run_name))
+    update_books(flags.output, totals["labelled"])
+    tries = attempts(flags.output)
+    counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_tried")}
+    terminal.summary(
+        "replay",
+        {
+            **counts,
+            "most_tries_of_one": max(tries.values(), default=0),
+            "seconds": round(time.monotonic() - started, 3),
+        },
+    )
+    return 0
+
+
+def parse_wanted(only: Sequence[str], error: str | None) -> Wanted:
+    """Which letters are tried.
+
+    Args:
+        only: texts as "stage=decode", "field=image" or "error=NotFinite", all of which must hold.
+        error: a regular expression to find in the class or the message of the error.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    known = ("stage", "field", "component", "error")
+    conditions = {}
+    for text in only:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise UsageError(f"--only {text}: expected one of {', '.join(f'{each}=…' for each in known)}")
+        conditions[name] = value
+    if conditions.get("stage", "decode") not in REPLAYED_STAGES:
+        raise UsageError(
+            f"--only stage={conditions['stage']}: letters of {', '.join(REPLAYED_STAGES)} can be replayed; rows that "
+            "could not be read are read again by `mmstream label`"
+        )
+    try:
+        return Wanted(conditions, re.compile(error or ""))
+    except re.error as problem:
+        raise UsageError(f"--error {error}: not a regular expression: {problem}") from problem
+
+
+def update_books(output: str, labelled: int) -> None:
+    """Move so many records from the dead letters of label.json to its labels."""
+    path = files.join(output, "label.json")
+    about = jobs.read_json(path)
+    if not about:
+        return  # the last run of `mmstream label` did not end; the next one writes it
+    of_last_run = min(labelled, about["dead_lettered"])  # the others were skipped then
+    moved = {"labelled": labelled, "dead_lettered": -of_last_run, "skipped": of_last_run - labelled}
+    moved |= {"rows": labelled, "dead_letters": -labelled}
+    parts.write_json(path, {**about, **{name: about[name] + count for name, count in moved.items()}})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse flags and run the job."""
+    return jobs.main("replay", __doc__, add_replay_flags, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""`mmstream label` without commit records, checksums, lock, notes of what is in hand, and supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from beam_jobs import label
+from mmstream import files, lock, parts, trained_model
+
+_committed: dict[int, parts.Commit] = {}
+
+
+def commit_part(
+    output: str,
+    part: int,
+    fingerprint: str,
+    counts: Mapping[str, int],
+    made: Mapping[str, bytes | Path],
+    inputs: str = "",
+    run: str = "",
+) -> parts.Commit:
+    """Write the files of a part, and remember its counts for the books."""
+    for path, content in made.items():
+        Path(files.join(output, path)).parent.mkdir(parents=True, exist_ok=True)
+        Path(files.join(output, path)).write_bytes(content)  # type: ignore[arg-type]  # label makes bytes alone
+    _committed[part] = parts.Commit(part, fingerprint, dict(counts), {}, inputs)
+    return _committed[part]
+
+
+@contextlib.contextmanager
+def held(output: str, run: str, *, take_over: bool = False) -> Iterator[None]:
+    """Hold nothing."""
+    yield
+
+
+if __name__ == "__main__":
+    parts.commit_part = commit_part
+    parts.recorded = lambda output, part: _committed.get(part)
+    parts.read_commit = lambda output, part: None
+    lock.held = held
+    trained_model.check_files = lambda path, about: None
+    sys.exit(label.main())

@@ -1,0 +1,279 @@
+"""The audit of an output: whether everything is there, whole, once, and of one model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmstream import components, files, jobs, parts
+from mmstream.config import Config, parse_config
+from mmstream.errors import MmstreamError
+from mmstream.examples import parse_texts, read_examples
+from mmstream.media import Media
+from mmstream.preprocessing import Preprocessor
+from mmstream.records import SPLITS, DeadLetter
+from mmstream.stages.analyse import fingerprint_of, split_for
+from mmstream.stages.label import label_paths
+from mmstream.stages.reading import Input, check_row, load_letters, pieces_of, rows_of
+from mmstream.trained_model import TrainedModel
+
+_NAMED = 5
+"""How many ids a finding names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A row, example or dead letter that an output holds.
+
+    Attributes:
+        id: of its record; "" for a row that has none.
+        origin: where it stood.
+        digest: of what was read of the record.
+        fingerprint: of what made it; "" where nothing did, as for a line that could not be read.
+        kind: "labels", the name of a split, or "dead_letters".
+        error: of a dead letter.
+    """
+
+    id: str
+    origin: str
+    digest: str
+    fingerprint: str
+    kind: str
+    error: str = ""
+
+
+@dataclasses.dataclass
+class Findings:
+    """What an audit found.
+
+    Attributes:
+        counts: what the output holds, by kind.
+        problems: what is wrong, a line each; none where all is well.
+    """
+
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def audit(output: str, input_path: str = "") -> Findings:
+    """Look through an output of `mmstream label` or `mmstream preprocess`.
+
+    Args:
+        output: the directory.
+        input_path: where its records came from; then each of them must be there once, as it is now. "" to look at the
+            output alone.
+
+    Raises:
+        MmstreamError: it is no such output, or the input cannot be read.
+    """
+    plan = parts.read_plan(output)
+    if plan is None:
+        raise MmstreamError(f"{output} is not an output of `mmstream label` or `mmstream preprocess`")
+    about = jobs.read_about(output)
+    look = _Labels(about) if plan.command == "label" else _Examples(output, about)
+    findings = Findings(dict.fromkeys(look.kinds, 0))
+    seen: dict[str, Held] = {}
+    failed_rows: set[str] = set()
+    named: set[str] = set()
+    fingerprints: Counter[str] = Counter()
+    for part in range(plan.parts):
+        name = parts.part_name(part)
+        commit = parts.recorded(output, part)
+        if commit is None:
+            findings.problems.append(f"{name} has no commit record: it is not done")
+            continue
+        named |= set(commit.checksums)
+        damaged = list(_damaged(output, commit))
+        findings.problems += damaged
+        if damaged:
+            continue
+        held = list(look.read(output, part, commit))
+        counts = Counter(each.kind for each in held)
+        for kind, count in commit.counts.items():
+            if counts[look.kind(kind)] != count:
+                findings.problems.append(
+                    f"{name} says that it holds {count} {kind}, and holds {counts[look.kind(kind)]}"
+                )
+        for each in held:
+            findings.counts[each.kind] += 1
+            if each.fingerprint:
+                fingerprints[each.fingerprint] += 1
+            if parts.part_of(each.id or each.origin, plan.parts) != part:
+                findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
+            if not each.id or each.error == "DuplicateId":
+                failed_rows.add(each.origin)
+            elif each.id in seen:
+                findings.problems.append(f"{each.id!r} is there twice: in {seen[each.id].kind} and in {each.kind}")
+            else:
+                seen[each.id] = each
+    findings.problems += _strays(output, named)
+    findings.problems += look.check_books(output, findings.counts)
+    findings.problems += _check_fingerprints(fingerprints, look.fingerprint)
+    if input_path:
+        findings.problems += _check_input(look, input_path, seen, failed_rows, findings)
+    return findings
+
+
+class _Labels:
+    """What is particular to labels."""
+
+    kinds = ("labels", "dead_letters")
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        if not about:
+            raise MmstreamError("there is no job.json, which says whose labels these are; run `mmstream label` again")
+        self._about = about
+        self._sink = components.build("sink", about["sink"], {})
+        self.fingerprint: str = about["fingerprint"]
+        self.input = Input(**about["input"])
+        self.roots: Sequence[str] = about["roots"]
+        self.split = None
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """That the labels' digests come from."""
+        model = TrainedModel(self._about["model"], embeddings=self._about["embeddings"], resume=self._about["resume"])
+        return model.preprocessor
+
+    def kind(self, count: str) -> str:
+        """The kind that a count of a commit record counts."""
+        return {"labelled": "labels", "dead_lettered": "dead_letters"}[count]
+
+    def read(self, output: str, part: int, commit: parts.Commit) -> Iterator[Held]:
+        """What a part holds."""
+        rows_path, letters_path = label_paths(part, self._sink)
+        columns = {"id": "string", "_fingerprint": "string", "_digest": "string", "_origin": "string"}
+        for row in self._sink.loads(files.read_bytes(files.join(output, rows_path)), columns):
+            yield Held(row["id"], row["_origin"], row["_digest"], row["_fingerprint"], "labels")
+        yield from _letters(output, letters_path)
+
+    def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
+        """label.json says what is there."""
+        books = jobs.read_json(files.join(output, "label.json"))
+        if not books:
+            yield "there is no label.json: the last run did not end"
+            return
+        for key, kind in (("rows", "labels"), ("dead_letters", "dead_letters")):
+            if books[key] != counts[kind]:
+                yield f"label.json says that there are {books[key]} {key}, and there are {counts[kind]}"
+        if books["read"] != books["labelled"] + books["dead_lettered"] + books["skipped"]:
+            yield "the books of label.json do not balance"
+
+
+class _Examples:
+    """What is particular to examples."""
+
+    kinds = (*SPLITS, "dead_letters")
+
+    def __init__(self, output: str, about: Mapping[str, Any]) -> None:
+        if not about:
+            raise MmstreamError(
+                "there is no job.json, which says whose examples these are; run `mmstream preprocess` again"
+            )
+        self._config: Config = parse_config(about["config"])
+        self.fingerprint = fingerprint_of(output) or ""
+        self.input = Input(**about["input"])
+        self.roots: Sequence[str] = about["roots"]
+        self.split = self._config.split
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """That the examples' digests come from."""
+        return Preprocessor(self._config.fields, resume=self._config.resume)
+
+    def kind(self, count: str) -> str:
+        """The kind that a count of a commit record counts."""
+        return "dead_letters" if count == "dead_lettered" else count
+
+    def read(self, output: str, part: int, commit: parts.Commit) -> Iterator[Held]:
+        """What a part holds."""
+        for path in commit.checksums:
+            kind = path.split("/")[1] if path.startswith("examples/") else "dead_letters"
+            if kind not in SPLITS:
+                yield from _letters(output, path)
+                continue
+            for batch in read_examples([files.join(output, path)]).batch(256):
+                told = parse_texts(batch, ["_id", "_origin", "_digest"])
+                texts = (told[name].numpy() for name in ("_id", "_origin", "_digest"))
+                columns = [[value.decode("utf-8", "surrogateescape") for value in column] for column in texts]
+                for key, origin, digest in zip(*columns, strict=True):
+                    yield Held(key, origin, digest, commit.fingerprint, kind)
+
+    def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
+        """preprocess.json says what is there."""
+        books = jobs.read_json(files.join(output, "preprocess.json"))
+        if not books:
+            yield "there is no preprocess.json: the last run did not end"
+            return
+        for kind, count in {**books["splits"], "dead_letters": books["dead_letters"]}.items():
+            if count != counts[kind]:
+                yield f"preprocess.json says that there are {count} in {kind}, and there are {counts[kind]}"
+
+
+def _check_input(
+    look: _Labels | _Examples, path: str, seen: Mapping[str, Held], failed_rows: set[str], findings: Findings
+) -> Iterator[str]:
+    """Every record of the input is there, as it is now."""
+    job_input = dataclasses.replace(look.input, path=files.absolute(path))
+    media = Media(files.base(job_input.path), look.roots)
+    preprocessor = look.preprocessor
+    met: set[str] = set()
+    missing, changed, elsewhere = [], [], []
+    for row in rows_of(job_input, pieces_of(job_input)):
+        item = check_row(row, job_input)
+        if item.origin in failed_rows:
+            continue
+        if isinstance(item, DeadLetter) or item.id not in seen:
+            missing.append(item.id or item.origin)
+            continue
+        met.add(item.id)
+        held = seen[item.id]
+        if preprocessor.digest(item, media) != held.digest:
+            changed.append(item.id)
+        elif look.split and held.kind in SPLITS and split_for(item, look.split) != held.kind:
+            elsewhere.append(item.id)
+    findings.counts["of_other_inputs"] = len(seen.keys() - met)
+    if missing:
+        yield f"of the input there is neither a result nor a dead letter: {_some(missing)}"
+    if changed:
+        yield f"what is there was not made of the record of that name in the input: {_some(changed)}"
+    if elsewhere:
+        yield f"in another split than the config says: {_some(elsewhere)}"
+
+
+def _check_fingerprints(found: Mapping[str, int], expected: str) -> Iterator[str]:
+    for fingerprint, count in sorted(found.items()):
+        if fingerprint != expected:
+            yield f"{count} are of fingerprint {fingerprint}, not {expected}: another model or preprocessing made them"
+
+
+def _damaged(output: str, commit: parts.Commit) -> Iterator[str]:
+    for path, sha in commit.checksums.items():
+        try:
+            if files.checksum(files.join(output, path)) != sha:
+                yield f"{path} is not what was committed: its checksum differs"
+        except OSError as error:
+            yield f"{path} cannot be read: {error}"
+
+
+def _strays(output: str, named: set[str]) -> Iterator[str]:
+    """Files where results lie that no commit record names."""
+    for folder in ("labels", "examples", "dead_letters"):
+        place = files.join(output, folder)
+        for path in files.list_files(place) if files.exists(place) else ():
+            if f"{folder}/{path}" not in named:
+                yield f"{folder}/{path} belongs to no part that is done"
+
+
+def _letters(output: str, path: str) -> Iterator[Held]:
+    for letter in load_letters(files.read_bytes(files.join(output, path))):
+        yield Held(letter.id, letter.origin, letter.digest, letter.fingerprint, "dead_letters", letter.error)
+
+
+def _some(ids: Iterable[str]) -> str:
+    """A few of some ids, and how many there are."""
+    found = list(ids)
+    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+    return ", ".join(repr(each) for each in found[:_NAMED]) + more

@@ -1,0 +1,28 @@
+"""Tries records one by one on behalf of the supervisor: `python -m mmstream.probe START`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+from mmstream import terminal, worker
+
+
+def main() -> int:
+    """Try the suspects from number START on, noting which one is being tried; returns the exit code."""
+    terminal.divert_library_noise()
+    worker.begin()
+    folder = Path(os.environ[worker.FOLDER])
+    trial: worker.Trial = pickle.loads((folder / "trial").read_bytes())
+    suspects = pickle.loads((folder / "suspects").read_bytes())
+    trial([])
+    for place, record in enumerate(suspects[int(sys.argv[1]) :], int(sys.argv[1])):
+        (folder / "current").write_text(str(place))
+        trial([record])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The stage of `mmstream replay`: a part's dead letters are tried again, and what succeeds moves to its labels."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from mmstream import books, components, files, parts
+from mmstream.errors import MmstreamError
+from mmstream.interfaces import Sink
+from mmstream.labelling import label_records
+from mmstream.media import Media
+from mmstream.preprocessing import Resume
+from mmstream.records import DeadLetter, Record
+from mmstream.spool import Spooled, spool_path
+from mmstream.stages.ahead import WorkAhead
+from mmstream.stages.label import label_paths, read_part
+from mmstream.stages.reading import dump_letters
+from mmstream.trained_model import TrainedModel
+
+REPLAYED_STAGES = ("decode", "predict", "quarantine")
+"""Where a record can have failed that is tried again; the others never became a record with a row and an id."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which letters are tried.
+
+    Attributes:
+        conditions: what their columns must hold, as {"stage": "decode"}.
+        error: what must be found in the class or the message of their error.
+    """
+
+    conditions: Mapping[str, str]
+    error: re.Pattern[str]
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        """Whether this one is."""
+        return (
+            letter.stage in REPLAYED_STAGES
+            and all(getattr(letter, name) == value for name, value in self.conditions.items())
+            and self.error.search(f"{letter.error}: {letter.message}") is not None
+        )
+
+
+def replay_part(
+    part: int,
+    *,
+    model: TrainedModel,
+    media: Media,
+    sink: Sink,
+    output: str,
+    run: str,
+    wanted: Wanted,
+    threads: int,
+    pool: ThreadPoolExecutor,
+) -> tuple[dict[str, int], list[str]]:
+    """Try the dead letters of a part again, and commit what has become of them.
+
+    Returns:
+        {"tried", "labelled", "dead_lettered", "not_tried"}, and the ids that were tried.
+
+    Raises:
+        MmstreamError: the part is not whole.
+    """
+    commit = parts.read_commit(output, part)
+    if commit is None:
+        raise MmstreamError(
+            f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
+        )
+    before = read_part(output, part, sink, model.schema)
+    records: dict[int, Record] = {}
+    for place, letter in enumerate(before.letters):
+        if wanted(letter):
+            columns = restored(letter.row, files.join(output, "spool"))
+            if columns is not None:
+                records[place] = Record(letter.id, letter.origin, columns)
+    results = label_records(records.values(), model, media, threads=threads, pool=pool)
+    rows, letters, count = list(before.rows), dict(enumerate(before.letters)), 0
+    for place, (_, result) in zip(records, results, strict=True):
+        if isinstance(result, DeadLetter):
+            letters[place] = dataclasses.replace(result, row=letters[place].row)
+        else:
+            rows.append(result)
+            del letters[place]
+            count += 1
+    rows.sort(key=lambda row: row["id"])
+    rows_path, letters_path = label_paths(part, sink)
+    parts.commit_part(
+        output,
+        part,
+        commit.fingerprint,
+        {"labelled": len(rows), "dead_lettered": len(letters)},
+        {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(letters.values())},
+        run=run,
+    )
+    return {
+        "tried": len(records),
+        "labelled": count,
+        "dead_lettered": len(records) - count,
+        "not_tried": len(before.letters) - len(records),
+    }, [record.id for record in records.values()]
+
+
+def restored(row: Any, spool: str) -> dict[str, Any] | None:
+    """A row as it was before a dead letter took it in; None where a value was too large to be kept.
+
+    Args:
+        row: of a letter.
+        spool: the folder of media that stood in rows.
+    """
+    columns = {}
+    for name, value in row.items():
+        if isinstance(value, dict) and value.keys() == {"base64"}:
+            value = base64.b64decode(value["base64"])
+        elif isinstance(value, dict) and value.keys() == {"sha256", "bytes"}:
+            path = spool_path(spool, value["sha256"])
+            if not files.exists(path):
+                return None
+            value = Spooled(path, value["sha256"], value["bytes"])
+        columns[name] = value
+    return columns
+
+
+def attempts(output: str) -> Counter[str]:
+    """How often each dead letter has been replayed, by its id."""
+    folder = files.join(output, "runs")
+    found: Counter[str] = Counter()
+    for path in files.list_files(folder) if files.exists(folder) else ():
+        found.update(json.loads(files.read_bytes(files.join(folder, path))).get("tried_ids", ()))
+    return found
+
+
+@dataclasses.dataclass
+class ReplayParts(beam.PTransform):
+    """(part, nothing) → the same parts with their dead letters tried again.
+
+    Attributes:
+        model: directory of the model.
+        embeddings: whether rows have embeddings.
+        resume: what a record's digest reads.
+        sink: name of the sink component.
+        media: where media may lie.
+        output: directory of the output.
+        run: the run's start.
+        wanted: which letters are tried.
+        threads: that decode and predict, in each worker process.
+    """
+
+    model: str
+    embeddings: bool
+    resume: Resume
+    sink: str
+    media: Media
+    output: str
+    run: str
+    wanted: Wanted
+    threads: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._shared = Shared()
+
+    def expand(self, numbers: beam.PCollection) -> beam.PCollection:
+        """Replay two parts at a time."""
+        return numbers | beam.ParDo(WorkAhead(self._replay, self.threads))
+
+    def _replay(self, part: int, items: list[Any], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
+        open_model = lambda: TrainedModel(self.model, embeddings=self.embeddings, resume=self.resume)  # noqa: E731
+        counts, tried = replay_part(
+            part,
+            model=self._shared.acquire(open_model),
+            media=self.media,
+            sink=components.build("sink", self.sink, {}),
+            output=self.output,
+            run=self.run,
+            wanted=self.wanted,
+            threads=self.threads,
+            pool=pool,
+        )
+        books.note(self.output, self.run, parts.part_name(part), **counts, tried_ids=tried)
+        return [counts]

@@ -1,0 +1,205 @@
+"""A small parent of the process that works: it restarts it, ends it when it hangs, and finds the record to blame.
+
+The worker notes which records it has in hand (`mmstream.worker`). When it dies, each of these is tried alone in a child
+process (`mmstream.probe`), and only a record that kills that child, too, or that hangs in it, is passed over from then
+on and becomes a dead letter. A worker that was killed from outside leaves only innocent records, and is started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from mmstream import terminal, worker
+from mmstream.records import Record
+from mmstream.worker import Verdict
+
+_LOOK_SECONDS = 0.2
+_GRACE_SECONDS = 15
+"""How long a worker may take to end when it is asked to."""
+_START_SECONDS = 600
+"""How long a child may take to load what it tries records with."""
+_TRIES = 2
+"""A record is to blame when it kills a child so often: once may be chance, as somebody else's SIGKILL."""
+_MOST_UNEXPLAINED = 5
+
+
+def supervise(argv: Sequence[str], stall_seconds: float) -> int:
+    """Run an `mmstream` command in a worker process until it ends of itself; returns its exit code.
+
+    Args:
+        argv: the command line, without the program.
+        stall_seconds: after so long with the same records in hand a worker counts as hung.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
+        return _Supervisor(Path(folder), stall_seconds).run(argv)
+
+
+class _Supervisor:
+    """Of one command.
+
+    Args:
+        folder: of the notes.
+        stall_seconds: see `supervise`.
+    """
+
+    def __init__(self, folder: Path, stall_seconds: float) -> None:
+        self._folder = folder
+        self._stall = stall_seconds
+        self._verdicts: dict[str, Verdict] = {}
+        self._stop = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, argv: Sequence[str]) -> int:
+        unexplained = 0
+        with self._signals():
+            while True:
+                code, stalled = self._work(argv)
+                if code >= 0 and code != worker.OUT_OF_MEMORY:
+                    return code
+                if self._stop:
+                    return 128 + self._stop
+                terminal.say(f"the worker process {_how_it_ended(code, stalled, self._stall)}; looking for the reason")
+                found = self._blame(self._suspects())
+                if self._stop:
+                    return 128 + self._stop
+                unexplained = 0 if found else unexplained + 1
+                if unexplained == _MOST_UNEXPLAINED:
+                    terminal.fail(
+                        f"mmstream: the worker process died {unexplained} times, and no record that it had in hand is "
+                        "to blame; is this machine short of memory? The same command goes on from here"
+                    )
+                    return 1
+                for key, verdict in found.items():
+                    terminal.say(f"quarantined {json.loads(key)[0]!r}: {verdict.message}")
+                self._verdicts |= found
+                (self._folder / "verdicts.json").write_text(json.dumps(self._verdicts))
+                terminal.say("starting a new worker process, which goes on where the last one was")
+
+    def _work(self, argv: Sequence[str]) -> tuple[int, bool]:
+        """Run a worker to its end; its return code, and whether it hung."""
+        for note in self._notes():
+            note.unlink()
+        with self._child(["-m", "mmstream.cli", *argv]) as process:
+            while (code := self._wait(process)) is None:
+                if any(self._has_stalled(note) for note in self._notes()):
+                    process.kill()
+                    return process.wait(), True
+            return code, False
+
+    def _blame(self, suspects: Sequence[Record]) -> dict[str, Verdict]:
+        """Try each record alone; verdicts on those that end, hang or fill the process that tries them."""
+        (self._folder / "suspects").write_bytes(pickle.dumps(list(suspects)))
+        found: dict[str, Verdict] = {}
+        place, deaths = 0, 0
+        while place < len(suspects) and not self._stop:
+            current = self._folder / "current"
+            current.unlink(missing_ok=True)
+            code, verdict = self._try(place, current)
+            if code == 0 or not current.exists():
+                return found  # all are tried, or what tries them could not be loaded
+            tried = int(current.read_text())
+            deaths = deaths + 1 if tried == place else 1
+            place = tried
+            if verdict or deaths == _TRIES:
+                found[worker.key_of(suspects[place])] = verdict or _verdict_on_death(code)
+                place, deaths = place + 1, 0
+        return found
+
+    def _try(self, start: int, current: Path) -> tuple[int, Verdict | None]:
+        """Try the suspects from one on; the child's return code, and what it did where that is plain already."""
+        began = time.time()
+        with self._child(["-m", "mmstream.probe", str(start)]) as process:
+            while (code := self._wait(process)) is None:
+                if current.exists():
+                    if time.time() - current.stat().st_mtime > self._stall:
+                        process.kill()
+                        process.wait()
+                        return -signal.SIGKILL, Verdict("Stalled", f"was not done after {self._stall:g} s")
+                elif time.time() - began > _START_SECONDS:
+                    process.kill()
+                    return process.wait(), None
+            if code == worker.OUT_OF_MEMORY:
+                return code, Verdict("OutOfMemory", "needs more memory than there is")
+            return code, None
+
+    @contextlib.contextmanager
+    def _child(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """A child of this Python that ends when this process does."""
+        theirs, ours = os.pipe()
+        variables = {**os.environ, worker.FOLDER: str(self._folder), worker.PIPE: str(theirs)}
+        command = [sys.executable, *arguments]
+        process = subprocess.Popen(command, env=variables, pass_fds=[theirs], process_group=0)
+        os.close(theirs)
+        self._process = process
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            os.close(ours)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int | None:
+        """The return code of a child that ends within a moment; one that was asked to end has only so long."""
+        until = time.monotonic() + _GRACE_SECONDS if self._stop else None
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(_LOOK_SECONDS)
+            if not self._stop:
+                return None
+            until = until or time.monotonic() + _GRACE_SECONDS
+            if time.monotonic() > until:
+                process.kill()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While the block runs, what asks this process to end asks its child, once."""
+
+        def hand_on(number: int, frame: FrameType | None) -> None:
+            self._stop = number
+            if self._process and self._process.poll() is None:
+                self._process.send_signal(number)
+
+        before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _notes(self) -> Iterator[Path]:
+        yield from self._folder.glob("thread-*")
+
+    def _has_stalled(self, note: Path) -> bool:
+        about = note.stat()
+        return about.st_size > 0 and time.time() - about.st_mtime > self._stall
+
+    def _suspects(self) -> list[Record]:
+        """What the worker had in hand, each record once."""
+        records: dict[str, Record] = {}
+        for note in self._notes():
+            with contextlib.suppress(EOFError, pickle.UnpicklingError):  # it died before it had written it
+                records |= {worker.key_of(record): record for record in pickle.loads(note.read_bytes())}
+        return [records[key] for key in sorted(records)]
+
+
+def _how_it_ended(code: int, stalled: bool, seconds: float) -> str:
+    if stalled:
+        return f"had the same records in hand for {seconds:g} s and was ended"
+    return "has no memory left" if code == worker.OUT_OF_MEMORY else f"was ended by {signal.Signals(-code).name}"
+
+
+def _verdict_on_death(code: int) -> Verdict:
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return Verdict("Killed", f"ends the process that works on it ({how})")

@@ -1,0 +1,120 @@
+"""What a process does for the supervisor that started it: it notes which records it works on, so that the note is there
+when it dies, and passes over those that are known to kill it. Without a supervisor all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmstream.records import Record
+
+FOLDER = "MMSTREAM_SUPERVISED"
+"""The environment variable that names the folder of notes."""
+PIPE = "MMSTREAM_SUPERVISOR_PIPE"
+"""The environment variable that names a file descriptor that ends when the supervisor does."""
+
+OUT_OF_MEMORY = 71
+"""Exit code of a process that has used up its memory."""
+
+Trial = Callable[[Sequence[Record]], object]
+"""Does to records what the job does to them, and of none loads what that takes. Can be pickled."""
+
+
+class Verdict(NamedTuple):
+    """Why a record is not tried again.
+
+    Attributes:
+        error: "Killed", "Stalled" or "OutOfMemory".
+        message: what happened.
+    """
+
+    error: str
+    message: str
+
+
+def is_supervised() -> bool:
+    """Whether a supervisor started this process."""
+    return FOLDER in os.environ
+
+
+def begin() -> None:
+    """End when the supervisor ends, and never take more memory than the machine has."""
+    watch = functools.partial(_end_with, int(os.environ[PIPE]))
+    threading.Thread(target=watch, name="supervisor", daemon=True).start()
+    limit_memory(total_memory())
+
+
+def propose(trial: Trial) -> None:
+    """Leave the supervisor what it may try records with, one by one."""
+    if is_supervised():
+        (_folder() / "trial").write_bytes(pickle.dumps(trial))
+
+
+@contextlib.contextmanager
+def holding(records: Sequence[Record]) -> Iterator[None]:
+    """While the block runs, these records are noted as being worked on by this thread.
+
+    If the memory is used up the process ends, leaving its notes: which of all the records at hand is to blame comes out
+    when each is tried alone.
+    """
+    if not is_supervised():
+        yield
+        return
+    note = _folder() / f"thread-{threading.get_ident()}"
+    note.write_bytes(pickle.dumps(list(records)))
+    try:
+        yield
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    note.write_bytes(b"")
+
+
+def verdict_on(record: Record) -> Verdict | None:
+    """Why a record is not to be tried again; None for all others."""
+    return _verdicts(os.environ[FOLDER]).get(key_of(record)) if is_supervised() else None
+
+
+def key_of(record: Record) -> str:
+    """What tells a record from all others of a job."""
+    return json.dumps([record.id, record.origin])
+
+
+def total_memory() -> int:
+    """Bytes of memory that this process may use at most: the machine's, or its control group's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
+
+
+def limit_memory(limit: int) -> None:
+    """Let allocations fail that would take this process's own data beyond so many bytes."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def _end_with(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _folder() -> Path:
+    return Path(os.environ[FOLDER])
+
+
+@functools.lru_cache(maxsize=1)
+def _verdicts(folder: str) -> dict[str, Verdict]:
+    """Those of the supervisor so far; it writes them only between two workers."""
+    path = Path(folder) / "verdicts.json"
+    return {key: Verdict(*value) for key, value in json.loads(path.read_text()).items()} if path.exists() else {}

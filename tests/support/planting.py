@@ -1,0 +1,34 @@
+"""Planting faults into the processes that a test starts: code that runs when they import a module."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+_PLANTER = """
+import importlib.abc, importlib.util, sys
+
+class Planter(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != {module!r}:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+        def execute_and_plant(module):
+            execute(module)
+            plant(module)
+        spec.loader.exec_module = execute_and_plant
+        return spec
+
+sys.meta_path.insert(0, Planter())
+
+"""
+
+
+def plant(folder: Path, module: str, code: str) -> dict[str, str]:
+    """The environment of processes that run `code`, which defines `plant(module)`, once they have imported a module."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_PLANTER.format(module=module) + textwrap.dedent(code))
+    return {**os.environ, "PYTHONPATH": str(folder)}

@@ -1,0 +1,132 @@
+"""The audit finds what is wrong with an output, and nothing where all is well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pyarrow.parquet
+import pytest
+from small_road import read_rows, run, write_manifest
+
+from mmstream import files, parts
+
+
+@pytest.fixture
+def labelled(road, pictures, tmp_path):
+    """(manifest, output): 40 records, one broken, one twice."""
+    rows = pictures(40)
+    rows[3]["image"] = "not_there.png"
+    manifest = write_manifest(road.folder / "data" / "audited.jsonl", [*rows, rows[5], b"not json"])
+    assert run("label", road.model, "--input", manifest, "--output", tmp_path / "out") == 0
+    return manifest, tmp_path / "out"
+
+
+def recommit(output, part=0):
+    """Make the commit record fit the files again, as somebody would who tampers with them."""
+    path = output / "parts" / f"{parts.part_name(part)}.json"
+    about = json.loads(path.read_text())
+    about["checksums"] = {name: files.checksum(str(output / name)) for name in about["checksums"]}
+    path.write_text(json.dumps(about))
+
+
+def rewrite(output, change):
+    path = output / "labels" / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(path)
+    rows = change(table.to_pylist())
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    recommit(output)
+
+
+def test_all_is_well(labelled, capsys):
+    manifest, output = labelled
+    assert run("audit", output, "--input", manifest) == 0
+    assert run("audit", output, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"labels": 39, "dead_letters": 3}
+
+
+def drop(rows):
+    return rows[1:]
+
+
+def double(rows):
+    return [*rows, rows[0]]
+
+
+def swap(rows):
+    rows[0]["_digest"], rows[1]["_digest"] = rows[1]["_digest"], rows[0]["_digest"]
+    return rows
+
+
+def forge(rows):
+    rows[0]["_fingerprint"] = "f" * 32
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (drop, "part-00000 says that it holds 39 labelled, and holds 38"),
+        (drop, "neither a result nor a dead letter: 'r00000'"),
+        (double, "'r00000' is there twice: in labels and in labels"),
+        (swap, "was not made of the record of that name in the input: 'r00000', 'r00001'"),
+        (forge, "1 are of fingerprint ffff"),
+    ],
+)
+def test_rows_that_were_tampered_with_are_found(labelled, capsys, change, finding):
+    manifest, output = labelled
+    rewrite(output, change)
+    assert run("audit", output, "--input", manifest) == 1
+    assert finding in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (lambda out: (out / "labels" / "part-00000.parquet").unlink(), "labels/part-00000.parquet cannot be read"),
+        (lambda out: (out / "dead_letters" / "part-00000.jsonl").write_text(""), "its checksum differs"),
+        (lambda out: (out / "parts" / "part-00000.json").unlink(), "part-00000 has no commit record"),
+        (lambda out: (out / "label.json").unlink(), "there is no label.json"),
+        (
+            lambda out: (out / "labels" / "part-00009.parquet").write_text(""),
+            "labels/part-00009.parquet belongs to no part",
+        ),
+    ],
+)
+def test_damage_is_found(labelled, capsys, damage, finding):
+    _, output = labelled
+    damage(output)
+    assert run("audit", output) == 1
+    assert finding in capsys.readouterr().out
+
+
+def test_a_picture_that_has_changed_since_is_found(road, labelled, capsys):
+    manifest, output = labelled
+    picture = road.folder / "data" / "later.png"
+    rows = [json.loads(line) for line in manifest.read_bytes().splitlines()[:1]]
+    shutil.copy(road.folder / "data" / rows[0]["image"], picture)
+    assert read_rows(output)
+    lines = manifest.read_text().splitlines()
+    other = json.loads(lines[1])["image"]
+    lines[0] = json.dumps({**rows[0], "image": other})
+    manifest.write_text("\n".join(lines) + "\n")
+    assert run("audit", output, "--input", manifest) == 1
+    assert "was not made of the record of that name in the input: 'r00000'" in capsys.readouterr().out
+
+
+def test_examples_are_audited_too(road, tmp_path, capsys):
+    shutil.copytree(road.examples, tmp_path / "examples")
+    manifest = road.folder / "data" / "sample.jsonl"
+    assert run("audit", tmp_path / "examples", "--input", manifest) == 0
+    one, other = sorted((tmp_path / "examples" / "examples").glob("*/part-00000.tfrecord.gz"))[:2]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    recommit(tmp_path / "examples")
+    assert run("audit", tmp_path / "examples", "--input", manifest) == 1
+    assert "in another split than the config says" in capsys.readouterr().out
+
+
+def test_what_is_no_output_is_refused(road, tmp_path, capsys):
+    assert run("audit", tmp_path) == 1
+    assert "is not an output of" in capsys.readouterr().err

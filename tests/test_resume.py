@@ -1,0 +1,187 @@
+"""A rerun notices another model, and does with its labels only what it was told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import keras
+import pytest
+from small_road import COMMITTED, read_rows, run, snapshot, write_manifest
+
+from mmstream import trained_model
+
+
+def label(model, manifest, output, *more):
+    return run("label", model, "--input", manifest, "--output", output, *more)
+
+
+@pytest.fixture
+def labelled(road, pictures, tmp_path):
+    """(manifest, output) of 60 labelled records."""
+    manifest = write_manifest(road.folder / "data" / "sixty.jsonl", pictures(60))
+    assert label(road.model, manifest, tmp_path / "out") == 0
+    return manifest, tmp_path / "out"
+
+
+@pytest.fixture
+def other_model(road, tmp_path):
+    """A copy of the road's model with one piece changed."""
+
+    def make(piece: str):
+        copy = tmp_path / f"model with other {piece}"
+        shutil.copytree(road.model, copy)
+        about = json.loads((copy / "model.json").read_text())
+        if piece == "weights":
+            network = trained_model.load(copy).network
+            weight = network.trainable_weights[0]
+            weight.assign(keras.ops.convert_to_numpy(weight) + 1e-6)
+            network.save(copy / "network.keras")
+            about["fingerprints"]["weights"] = trained_model.digest_of_weights(network)
+        elif piece == "calibration":
+            about["calibration"]["keywords"]["changed"] = 1
+            about["fingerprints"]["calibration"] = trained_model.digest_of(about["calibration"])
+        trained_model.write_model_json(str(copy), about)
+        return copy
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("piece", "line"), [("weights", "the weights"), ("calibration", "the calibration (thresholds)")]
+)
+def test_another_model_is_refused_and_what_differs_is_named(labelled, other_model, piece, line, capsys):
+    manifest, output = labelled
+    before = snapshot(output, *COMMITTED)
+    assert label(other_model(piece), manifest, output) == 1
+    said = capsys.readouterr().err
+    assert f"  {line}\n" in said
+    assert "--relabel" in said
+    assert snapshot(output, *COMMITTED) == before
+
+
+@pytest.mark.parametrize("name", ["network.keras", "transform/transform_fn/assets/text", "golden/expected.npz"])
+def test_a_model_with_a_file_that_was_changed_is_refused(road, labelled, tmp_path, name, capsys):
+    manifest, output = labelled
+    copy = tmp_path / "copy"
+    shutil.copytree(road.model, copy)
+    (copy / name).write_bytes((copy / name).read_bytes() + b"\n")
+    assert label(copy, manifest, output) == 1
+    assert f"{name} of the model {copy} is not what training wrote" in capsys.readouterr().err
+
+
+def test_another_version_of_a_plugin_is_noticed(road, labelled, monkeypatch, capsys):
+    manifest, output = labelled
+    versions = trained_model.versions_of
+    monkeypatch.setattr(trained_model, "versions_of", lambda config: {**versions(config), "mmstream-image": "99.0"})
+    assert label(road.model, manifest, output) == 1
+    assert "  mmstream-image 0.1.0 → 99.0\n" in capsys.readouterr().err
+
+
+def test_relabel_replaces_the_labels_of_another_model(labelled, other_model):
+    manifest, output = labelled
+    model = other_model("weights")
+    assert label(model, manifest, output, "--relabel") == 0
+    rows = read_rows(output)
+    assert len(rows) == 60
+    assert {row["_fingerprint"] for row in rows} == {trained_model.load(model).fingerprint}
+    assert run("audit", output, "--input", manifest) == 0
+    assert label(model, manifest, output) == 0  # it is the output of that model now
+
+
+def test_an_interrupted_relabelling_goes_on(road, pictures, tmp_path, other_model, monkeypatch):
+    manifest = write_manifest(road.folder / "data" / "two_parts.jsonl", pictures(1500))
+    assert label(road.model, manifest, tmp_path / "out") == 0
+    model = other_model("weights")
+    from mmstream import parts
+
+    commit = parts.commit_part
+
+    def fail_on_the_last(output, part, *more, **named):
+        if part == 1:
+            raise OSError("the disk has gone")
+        return commit(output, part, *more, **named)
+
+    monkeypatch.setattr(parts, "commit_part", fail_on_the_last)
+    assert label(model, manifest, tmp_path / "out", "--relabel", "--threads", 1) == 1
+    monkeypatch.undo()
+    assert {len(read_rows(tmp_path / "out"))} == {1500}
+    assert run("audit", tmp_path / "out") == 1
+    assert label(model, manifest, tmp_path / "out") == 0
+    assert run("audit", tmp_path / "out") == 0
+
+
+def test_the_expected_model_is_the_only_one_that_labels(road, pictures, tmp_path, capsys):
+    manifest = write_manifest(road.folder / "data" / "few.jsonl", pictures(3))
+    fingerprint = trained_model.load(road.model).fingerprint
+    assert label(road.model, manifest, tmp_path / "out", "--expect", "0" * 32) == 1
+    assert fingerprint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert label(road.model, manifest, tmp_path / "out", "--expect", fingerprint) == 0
+
+
+@pytest.mark.parametrize(("resume", "done"), [("values", 0), ("metadata", 2), ("content", 1)])
+def test_resume_says_what_a_rerun_looks_at(road, pictures, tmp_path, resume, done):
+    rows = pictures(20)
+    data = road.folder / "data"
+    for place in (4, 5):
+        shutil.copy(data / rows[place]["image"], data / f"touched{place}.png")
+        rows[place]["image"] = f"touched{place}.png"
+    manifest = write_manifest(data / "touched.jsonl", rows)
+    assert label(road.model, manifest, tmp_path / "out", "--resume", resume) == 0
+    os.utime(data / "touched4.png", (1, 1))  # the same bytes, another time
+    shutil.copy(data / rows[7]["image"], data / "touched5.png")  # other bytes
+    assert label(road.model, manifest, tmp_path / "out", "--resume", resume) == 0
+    assert json.loads((tmp_path / "out" / "label.json").read_text())["labelled"] == done
+
+
+def test_prune_removes_what_is_not_in_the_input(road, pictures, labelled):
+    _, output = labelled
+    fewer = write_manifest(road.folder / "data" / "fewer.jsonl", pictures(50))
+    assert label(road.model, fewer, output) == 0
+    assert len(read_rows(output)) == 60
+    assert label(road.model, fewer, output, "--prune") == 0
+    assert len(read_rows(output)) == 50
+    about = json.loads((output / "label.json").read_text())
+    assert (about["pruned"], about["of_other_inputs"], about["rows"]) == (10, 0, 50)
+
+
+def test_labels_with_and_without_embeddings_do_not_mix(road, labelled, capsys):
+    manifest, output = labelled
+    assert label(road.model, manifest, output, "--embeddings") == 1
+    assert "embeddings" in capsys.readouterr().err
+
+
+def test_repartition_cuts_an_output_anew_and_a_rerun_has_nothing_to_do(road, pictures, tmp_path, monkeypatch):
+    rows = pictures(30)
+    rows[4]["image"] = "not_there.png"
+    manifest = write_manifest(road.folder / "data" / "grown.jsonl", rows)
+    label(road.model, manifest, tmp_path / "out")
+    before = read_rows(tmp_path / "out")
+    from mmstream import parts
+
+    monkeypatch.setattr(parts, "RECORDS_PER_PART", 10)
+    assert run("repartition", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out" / "labels").iterdir())) == 4
+    assert read_rows(tmp_path / "out") == before
+    assert run("audit", tmp_path / "out", "--input", manifest) == 0
+    monkeypatch.setattr(trained_model.TrainedModel, "prepare", lambda self: pytest.fail("the network was loaded"))
+    assert label(road.model, manifest, tmp_path / "out") == 0
+
+
+def test_a_repartition_that_is_interrupted_goes_on(road, labelled, monkeypatch, capsys):
+    manifest, output = labelled
+    before = read_rows(output)
+    from mmstream import parts, repartition
+
+    monkeypatch.setattr(parts, "RECORDS_PER_PART", 10)
+    monkeypatch.setattr(repartition, "_FOLDERS", ("labels",))  # it stops after the first folder
+    monkeypatch.setattr(repartition.shutil, "rmtree", lambda *_, **__: None)
+    run("repartition", output)
+    monkeypatch.undo()
+    assert label(road.model, manifest, output) == 1
+    assert "mmstream repartition" in capsys.readouterr().err
+    assert run("repartition", output) == 0
+    assert read_rows(output) == before
+    assert run("audit", output, "--input", manifest) == 0

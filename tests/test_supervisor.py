@@ -1,0 +1,165 @@
+"""A record that kills or hangs the process that works on it ends in quarantine alone, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from planting import plant
+from small_road import COMMITTED, read_lines, read_rows, snapshot, write_manifest
+
+COMMAND = [sys.executable, "-m", "mmstream.cli"]
+DECODER = """
+def plant(module):
+    decode = module.Image.decode
+
+    def planted(self, data):
+        if data == b"abort":
+            import os
+            os.abort()
+        if data == b"sleep":
+            import time
+            time.sleep(100_000)
+        if data == b"fill":
+            raise MemoryError
+        return decode(self, data)
+
+    module.Image.decode = planted
+"""
+
+
+@pytest.fixture
+def poisoned(road, pictures):
+    """A manifest of 100 records, some of them poisoned."""
+
+    def make(*kinds: str) -> Path:
+        rows = pictures(100)
+        for place, kind in enumerate(kinds):
+            (road.folder / "data" / f"{kind}.poison").write_bytes(kind.encode())
+            rows[10 + 40 * place]["image"] = f"{kind}.poison"
+        return write_manifest(road.folder / "data" / "poisoned.jsonl", rows)
+
+    return make
+
+
+def supervised(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+
+
+def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, poisoned, tmp_path):
+    manifest = poisoned("abort", "sleep")
+    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 6)
+    done = supervised(*label, env=env)
+    assert done.returncode == 0, done.stderr
+    letters = {letter["row"]["image"]: letter for letter in read_lines(tmp_path / "out" / "dead_letters")}
+    assert sorted(letters) == ["abort.poison", "sleep.poison"]
+    assert {letter["stage"] for letter in letters.values()} == {"quarantine"}
+    assert "SIGABRT" in letters["abort.poison"]["message"]
+    assert "6 s" in letters["sleep.poison"]["message"]
+    assert len(read_rows(tmp_path / "out")) == 98
+    before = snapshot(tmp_path / "out", *COMMITTED)
+    again = supervised(*label, env=env)  # they are known now, and not tried again
+    assert "quarantined" not in again.stderr
+    assert snapshot(tmp_path / "out", *COMMITTED) == before
+
+
+@pytest.mark.slow
+def test_a_record_that_fills_the_memory_ends_in_quarantine_alone(road, poisoned, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    done = supervised("label", road.model, "--input", poisoned("fill"), "--output", tmp_path / "out", env=env)
+    assert done.returncode == 0, done.stderr
+    (letter,) = read_lines(tmp_path / "out" / "dead_letters")
+    assert (letter["stage"], letter["error"], letter["row"]["image"]) == ("quarantine", "OutOfMemory", "fill.poison")
+    assert len(read_rows(tmp_path / "out")) == 99
+
+
+@pytest.mark.slow
+def test_preprocessing_quarantines_too(road, poisoned, tmp_path):
+    rows = [json.loads(line) for line in (road.folder / "data" / "sample.jsonl").read_text().splitlines()]
+    (road.folder / "data" / "abort.poison").write_bytes(b"abort")
+    rows[7]["image"] = "abort.poison"
+    manifest = write_manifest(road.folder / "data" / "poisoned_sample.jsonl", rows)
+    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    done = supervised(
+        "preprocess", road.config, "--set", f"source.path={manifest}", "--output", tmp_path / "out", env=env
+    )
+    assert done.returncode == 0, done.stderr
+    (letter,) = read_lines(tmp_path / "out" / "dead_letters")
+    assert (letter["stage"], letter["row"]["image"]) == ("quarantine", "abort.poison")
+    about = json.loads((tmp_path / "out" / "preprocess.json").read_text())
+    assert about["examples"] + about["skipped"] == len(rows) - 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_from_outside_is_started_again_and_blames_nobody(road, pictures, tmp_path):
+    manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
+    command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "out" / "parts"
+    while process.poll() is None and not list(parts.glob("part-*.json")):
+        time.sleep(0.01)
+    lock = json.loads((parts / ".lock").read_text())
+    os.kill(lock["process"], signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "was ended by SIGKILL" in said
+    assert len(read_rows(tmp_path / "out")) == 6000
+    assert not read_lines(tmp_path / "out" / "dead_letters")
+
+
+def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path):
+    manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
+    command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    lock = tmp_path / "out" / "parts" / ".lock"
+    while process.poll() is None and not (lock.exists() and lock.read_text()):
+        time.sleep(0.01)
+    worker = json.loads(lock.read_text())["process"]
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert worker != process.pid
+    assert not is_alive(worker)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_job_that_is_asked_to_end_does_so_with_one_message_and_goes_on_later(road, pictures, tmp_path, number):
+    manifest = write_manifest(road.folder / "data" / "several.jsonl", pictures(2000))
+    command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "out" / "parts"
+    while process.poll() is None and not list(parts.glob("part-*.json")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.count("the same command goes on from here") == 1, said
+    assert "Traceback" not in said
+    assert not (parts / ".lock").exists()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert len(read_rows(tmp_path / "out")) == 2000
+
+
+def test_wrong_usage_and_failures_come_through(road, tmp_path):
+    assert (
+        supervised("label", road.model, "--input", tmp_path / "nothing.jsonl", "--output", tmp_path / "o").returncode
+        == 1
+    )
+    assert supervised("label", road.model, "--input", road.model).returncode == 2
