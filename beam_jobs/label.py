@@ -79,6 +79,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     )
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
+        check_model(flags.output, model, relabel=flags.relabel)  # again: another job may just have ended
         plan = parts.open_output(flags.output, "label", count)
         jobs.write_about(flags.output, about_job(model, job_input, flags))
         with (

@@ -45,15 +45,13 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         model.path, model.embeddings, model.resume, about["sink"], media, flags.output, run_name, wanted, flags.threads
     )
 
-    with (
-        lock.held(flags.output, run_name, take_over=flags.break_lock),
-        jobs.log(flags.output, run_name),
-        jobs.pipeline(options) as pipeline,
-    ):
-        (pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle() | replay_parts)
+    with lock.held(flags.output, run_name, take_over=flags.break_lock):
+        check_model(flags.output, model, relabel=False)
+        with jobs.log(flags.output, run_name), jobs.pipeline(options) as pipeline:
+            (pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle() | replay_parts)
+        totals = Counter(books.read_run(flags.output, run_name))
+        update_books(flags.output, plan, totals["labelled"])
 
-    totals = Counter(books.read_run(flags.output, run_name))
-    update_books(flags.output, totals["labelled"])
     tries = attempts(flags.output)
     counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_tried")}
     terminal.summary(
@@ -95,16 +93,29 @@ def parse_wanted(only: Sequence[str], error: str | None) -> Wanted:
         raise UsageError(f"--error {error}: not a regular expression: {problem}") from problem
 
 
-def update_books(output: str, labelled: int) -> None:
-    """Move so many records from the dead letters of label.json to its labels."""
+def update_books(output: str, plan: parts.Plan, labelled: int) -> None:
+    """Move so many records to the labels in label.json.
+
+    Args:
+        output: directory of the output.
+        plan: of the output.
+        labelled: how many dead letters have become labels. Those that the last run of `mmstream label` wrote are taken
+            from its `dead_lettered`, those that it had kept from its `skipped`.
+    """
     path = files.join(output, "label.json")
     about = jobs.read_json(path)
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
-    of_last_run = min(labelled, about["dead_lettered"])  # the others were skipped then
-    moved = {"labelled": labelled, "dead_lettered": -of_last_run, "skipped": of_last_run - labelled}
-    moved |= {"rows": labelled, "dead_letters": -labelled}
-    parts.write_json(path, {**about, **{name: about[name] + count for name, count in moved.items()}})
+    held: Counter[str] = Counter()
+    for part in range(plan.parts):
+        commit = parts.recorded(output, part)
+        held.update(commit.counts if commit else {})
+    of_last_run = min(labelled, about["dead_lettered"])
+    of_earlier_ones = min(labelled - of_last_run, about["skipped"])
+    about["labelled"] += of_last_run + of_earlier_ones
+    about["dead_lettered"] -= of_last_run
+    about["skipped"] -= of_earlier_ones
+    parts.write_json(path, {**about, "rows": held["labelled"], "dead_letters": held["dead_lettered"]})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,6 +90,7 @@ def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -
     for index, record in enumerate(records):
         loaded = model.preprocessor.load(record, media)
         results.append(None)
+        worker.progress()
         try:
             check_loaded(record, loaded)
             decoded = model.preprocessor.decode(loaded.values)
@@ -142,6 +143,7 @@ def _predict(
     except Exception as error:
         if is_out_of_memory(error) and size > 1:
             model.halve_batch(size)
+        if model.batch != size:  # by this thread or another: these tensors are too many now
             yield from _predict(good, records, model)
             return
         if isinstance(error, MemoryError):

@@ -121,10 +121,11 @@ def _lease(output: str, owner: Owner, take_over: bool) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(_HEARTBEAT_SECONDS):
-            found = _owner(output)
-            if found is None or found.run != owner.run:
-                return  # the next commit says so
-            _renew(output, owner)
+            with contextlib.suppress(OSError):  # the store does not answer; until the lease is stale there is time
+                found = _owner(output)
+                if found is None or found.run != owner.run:
+                    return  # the next commit says so
+                _renew(output, owner)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
@@ -147,7 +148,11 @@ def _owner(output: str) -> Owner | None:
     """Whoever holds a directory; None where nobody does, or is just writing who."""
     try:
         return Owner(**json.loads(files.read_bytes(_path(output))))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    except OSError:
+        if files.exists(_path(output)):
+            raise
         return None
 
 
@@ -159,7 +164,7 @@ def _refusal(output: str) -> MmstreamError:
 
 
 def _path(output: str) -> str:
-    return files.join(output, "parts", ".lock")
+    return files.join(output, ".lock")
 
 
 def _is_file_of(path: Path, descriptor: int) -> bool:

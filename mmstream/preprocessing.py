@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mmstream import components, files
+from mmstream import components, files, worker
 from mmstream.config import FieldConfig
 from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
@@ -135,9 +135,9 @@ class Preprocessor:
                 continue
             try:
                 decoded[name] = field.decode(value)
-            except MemoryError:
-                raise  # whichever record it struck need not be the one that fills the memory
             except Exception as error:  # a plugin may raise anything; the record's letter keeps it
+                if isinstance(error, MemoryError) and worker.is_supervised():
+                    raise  # it need not be this record that fills the memory, and the supervisor finds out which does
                 raise self._failure(name, error) from error
         return decoded
 

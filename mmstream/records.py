@@ -165,6 +165,12 @@ def digest_of(value: Any) -> str:
     return digest_of_bytes(_compact_json(printable(value)).encode("utf-8", "backslashreplace"))
 
 
+def strong_digest_of(value: Any) -> str:
+    """The digest of a JSON-like value that nobody can forge: half of a SHA-256, hexadecimal."""
+    text = _compact_json(printable(value)).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
 def digest_of_bytes(data: bytes) -> str:
     """A digest of the bytes of a file: it tells whether they have changed, not who changed them.
 

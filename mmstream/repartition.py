@@ -38,7 +38,8 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
     """
     if files.is_remote(output):
         raise MmstreamError("repartition works on a local disk; copy the output to one first")
-    with lock.held(output, books.new_run(), take_over=take_over):
+    run = books.new_run()
+    with lock.held(output, run, take_over=take_over):
         staged = Path(parts.staged(output))
         if (staged / "ready").exists():
             plan = parts.read_plan(str(staged / "old")) or parts.read_plan(output)
@@ -49,6 +50,7 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
                 raise MmstreamError(f"{output} is not an output of `mmstream label`")
             _write(output, plan, staged / "new")
             files.write_bytes(str(staged / "ready"), b"")
+        lock.check(output, run)
         _swap(Path(output), staged)
         found = parts.read_plan(output)
         if plan is None or found is None:

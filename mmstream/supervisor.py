@@ -70,7 +70,7 @@ class _Supervisor:
                 if self._stop:
                     return 128 + self._stop
                 terminal.say(f"the worker process {_how_it_ended(code, stalled, self._stall)}; looking for the reason")
-                found = self._blame(self._suspects())
+                found = {k: v for k, v in self._blame(self._suspects()).items() if k not in self._verdicts}
                 if self._stop:
                     return 128 + self._stop
                 unexplained = 0 if found else unexplained + 1
@@ -138,7 +138,7 @@ class _Supervisor:
         """A child of this Python that ends when this process does."""
         theirs, ours = os.pipe()
         variables = {**os.environ, worker.FOLDER: str(self._folder), worker.PIPE: str(theirs)}
-        command = [sys.executable, *arguments]
+        command = [sys.executable, "-P", *arguments]  # or a module in the current folder would be imported
         process = subprocess.Popen(command, env=variables, pass_fds=[theirs], process_group=0)
         os.close(theirs)
         self._process = process

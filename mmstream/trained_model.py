@@ -6,6 +6,7 @@ MODEL/network.keras  config.yaml  transform/  golden/  model.json  history.csv  
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import threading
@@ -23,9 +24,9 @@ from mmstream.interfaces import LabelType
 from mmstream.labelling import label_records
 from mmstream.media import Media
 from mmstream.preprocessing import PRESENT, Preprocessor, Resume, Tensors
-from mmstream.records import Record, digest_of, digest_of_bytes
+from mmstream.records import Record, strong_digest_of
 
-_FORMAT = 1
+_FORMAT = 2
 _PIECES = {
     "weights": "the weights",
     "transform": "the fitted preprocessing (vocabularies, scaling)",
@@ -70,15 +71,16 @@ class TrainedModel:
             self.config: Config = parse_config(files.read_bytes(files.join(path, "config.yaml")).decode())
         except (OSError, ValueError) as error:
             raise MmstreamError(f"{path} is not a model that `mmstream train` finished: {error}") from error
-        if self.about.get("format") != _FORMAT:
+        if about is None and self.about.get("format") != _FORMAT:
             raise MmstreamError(f"{path} has format {self.about.get('format')!r}; this mmstream reads format {_FORMAT}")
-        if about is None:
-            check_files(path, self.about)
         self.batch: int = self.about["batch"]
         self.calibration: dict[str, Any] = self.about["calibration"]
+        if about is None:
+            check_files(path, self.about)
+            self._check_claims()
         self.heads: dict[str, Any] = self.about["heads"]
         self.fingerprints = {**self.about["fingerprints"], "versions": versions_of(self.config)}
-        self.fingerprint = digest_of(self.fingerprints)
+        self.fingerprint = strong_digest_of(self.fingerprints)
         self.resume: Resume = resume or self.config.resume
         self._lock = threading.Lock()
 
@@ -160,7 +162,10 @@ class TrainedModel:
     @functools.cached_property
     def network(self) -> Any:
         """The whole inference network; only components that the config names are imported for it."""
-        return load_network(files.join(self.path, "network.keras"), self.config)
+        network = load_network(files.join(self.path, "network.keras"), self.config)
+        if "golden" in self.about and digest_of_weights(network) != self.about["fingerprints"]["weights"]:
+            raise MmstreamError(f"the fingerprint of the model {self.path} is not its own: the weights differ")
+        return network
 
     @property
     def pruned(self) -> Any:
@@ -195,6 +200,18 @@ class TrainedModel:
     def all_fields(self) -> Preprocessor:
         """Of every field of the config, read by a head or not."""
         return Preprocessor(self.config.fields, files.join(self.path, "transform"))
+
+    def _check_claims(self) -> None:
+        """The fingerprint is of what the model holds; that of the weights is checked when they are loaded."""
+        found = {
+            "transform": digest_of_transform(self.about["checksums"]),
+            "config": digest_of_config(self.config),
+            "calibration": strong_digest_of(self.calibration),
+            "batch": self.batch,
+        }
+        for piece, digest in found.items():
+            if self.about["fingerprints"][piece] != digest:
+                raise MmstreamError(f"the fingerprint of the model {self.path} is not its own: {_PIECES[piece]} differ")
 
     def _halve_batch(self) -> None:
         self.batch //= 2
@@ -344,7 +361,22 @@ def versions_of(config: Config) -> dict[str, str]:
 def digest_of_weights(network: Any) -> str:
     """A digest of a network's weights by their paths; states of random number generators do not count."""
     weights = {weight.path: weight for weight in network.weights if "seed_generator" not in weight.path}
-    return digest_of([[path, digest_of_bytes(np.asarray(weights[path]).tobytes())] for path in sorted(weights)])
+    total = hashlib.sha256()
+    for path in sorted(weights):
+        total.update(path.encode())
+        total.update(np.asarray(weights[path]).tobytes())
+    return total.hexdigest()[:32]
+
+
+def digest_of_transform(checksums: Mapping[str, str]) -> str:
+    """A digest of a fitted transform by the checksums of a model's files."""
+    files_of_it = {path: sha for path, sha in checksums.items() if path.startswith("transform/")}
+    return strong_digest_of({path: sha for path, sha in files_of_it.items() if not path.endswith("fingerprint")})
+
+
+def digest_of_config(config: Config) -> str:
+    """A digest of the sections of a config that decide what a model says."""
+    return strong_digest_of(config.model_dump(mode="json", include={"fields", "model"}))
 
 
 def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -367,20 +399,21 @@ def check_files(path: str, about: Mapping[str, Any]) -> None:
     """The files of a model are what training wrote.
 
     Raises:
-        MmstreamError: one differs, or is missing.
+        MmstreamError: one differs, is missing, or is one too many.
     """
-    for name, sha in about["checksums"].items():
-        try:
-            found = files.checksum(files.join(path, name))
-        except OSError as error:
-            raise MmstreamError(f"the model {path} is not whole: {name} cannot be read: {error}") from error
-        if found != sha:
+    wrote, there = about["checksums"], set(_files_of(path))
+    if missing := sorted(wrote.keys() - there):
+        raise MmstreamError(f"the model {path} is not whole: {', '.join(missing)} cannot be read")
+    if more := sorted(there - wrote.keys()):
+        raise MmstreamError(f"the model {path} holds {', '.join(more)}, which training did not write")
+    for name in sorted(there):
+        if files.checksum(files.join(path, name)) != wrote[name]:
             raise MmstreamError(f"{name} of the model {path} is not what training wrote: its checksum differs")
 
 
 def _files_of(path: str) -> Iterator[str]:
     """The files that a model is made of, beside model.json."""
-    yield from ("network.keras", "config.yaml")
+    yield from (name for name in ("network.keras", "config.yaml") if files.exists(files.join(path, name)))
     for folder in ("golden", "transform"):
         place = files.join(path, folder)
-        yield from (f"{folder}/{name}" for name in files.list_files(place) if files.exists(place))
+        yield from (f"{folder}/{name}" for name in files.list_files(place))

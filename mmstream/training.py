@@ -21,8 +21,16 @@ from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
 from mmstream.models.multimodal_model import MultimodalModel
 from mmstream.preprocessing import Preprocessor
-from mmstream.records import digest_of
-from mmstream.trained_model import TrainedModel, digest_of_weights, expected_arrays, versions_of, write_model_json
+from mmstream.records import digest_of, strong_digest_of
+from mmstream.trained_model import (
+    TrainedModel,
+    digest_of_config,
+    digest_of_transform,
+    digest_of_weights,
+    expected_arrays,
+    versions_of,
+    write_model_json,
+)
 
 
 def train(config: Config, examples_path: str, output: str, *, verbose: int | None = None) -> TrainedModel:
@@ -234,7 +242,6 @@ def save_model(
     _write_history(Path(output) / "history.csv", checkpoint.history)
 
     about: dict[str, Any] = {
-        "format": 1,
         "batch": config.training.batch_size,
         "heads": {
             name: {
@@ -249,8 +256,8 @@ def save_model(
         "calibration": {},
         "fingerprints": {
             "weights": digest_of_weights(composition.inference),
-            "transform": digest_of({p: s for p, s in transform.items() if not p.endswith("fingerprint")}),
-            "config": digest_of(config.model_dump(mode="json", include={"fields", "model"})),
+            "transform": digest_of_transform(transform),
+            "config": digest_of_config(config),
             "batch": config.training.batch_size,
             "versions": versions_of(config),
         },
@@ -259,7 +266,7 @@ def save_model(
     }
     model = TrainedModel(output, embeddings=True, about=about)
     about["calibration"] = calibrate(model, examples_path)
-    about["fingerprints"]["calibration"] = digest_of(about["calibration"])
+    about["fingerprints"]["calibration"] = strong_digest_of(about["calibration"])
     records = golden.read_golden(output)
     if records:
         expected = expected_arrays(model, records, golden.golden_media(output))
@@ -326,12 +333,12 @@ def _inputs(config: Config, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _copy_folder(source: str, target: str, name: str) -> dict[str, str]:
-    """Copy a folder; returns the checksum of each file."""
+    """Copy a folder; returns the checksum of each file, by its path below the target."""
     folder = files.join(source, name)
     copied = {}
     for path in files.list_files(folder) if files.exists(folder) else ():
         files.write_bytes(files.join(target, name, path), files.read_bytes(files.join(folder, path)))
-        copied[path] = files.checksum(files.join(target, name, path))
+        copied[f"{name}/{path}"] = files.checksum(files.join(target, name, path))
     return copied
 
 

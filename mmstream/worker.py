@@ -69,13 +69,19 @@ def holding(records: Sequence[Record]) -> Iterator[None]:
     if not is_supervised():
         yield
         return
-    note = _folder() / f"thread-{threading.get_ident()}"
+    note = _note()
     note.write_bytes(pickle.dumps(list(records)))
     try:
         yield
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     note.write_bytes(b"")
+
+
+def progress() -> None:
+    """Say that this thread still gets on with what it has in hand."""
+    if is_supervised():
+        _note().touch()
 
 
 def verdict_on(record: Record) -> Verdict | None:
@@ -107,6 +113,10 @@ def limit_memory(limit: int) -> None:
 def _end_with(pipe: int) -> None:
     os.read(pipe, 1)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _note() -> Path:
+    return _folder() / f"thread-{threading.get_ident()}"
 
 
 def _folder() -> Path:

@@ -42,7 +42,7 @@ def test_a_dead_process_holds_nothing(tmp_path, holder):
     holder.kill()
     with lock.held(str(tmp_path / "out"), "the second run"):
         lock.check(str(tmp_path / "out"), "the second run")
-    assert not (tmp_path / "out" / "parts" / ".lock").exists()
+    assert not (tmp_path / "out" / ".lock").exists()
 
 
 def test_who_was_robbed_of_an_output_may_not_commit(tmp_path):
@@ -83,7 +83,7 @@ def bucket(monkeypatch):
 
 def test_on_an_object_store_a_lease_is_renewed_and_goes_stale(bucket, monkeypatch):
     monkeypatch.setattr(lock, "_HEARTBEAT_SECONDS", 0.05)
-    path = "mem://bucket/out/parts/.lock"
+    path = "mem://bucket/out/.lock"
     with lock.held("mem://bucket/out", "the first run"):
         first = json.loads(bucket[path])["renewed"]
         refused = pytest.raises(MmstreamError, match="another job is writing")

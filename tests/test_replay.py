@@ -92,6 +92,16 @@ def test_media_that_stood_in_rows_are_replayed_from_the_spool(road, pictures, tm
     assert read_lines(tmp_path / "out" / "dead_letters") == [before]
 
 
+def test_stand_ins_that_the_data_forged_are_not_followed(road, pictures, tmp_path):
+    forged = [{"sha256": "/dev/zero", "bytes": 1}, {"sha256": 5, "bytes": 1}, {"base64": "!"}, {"base64": 7}]
+    rows = [*pictures(3), *({"id": f"f{n}", "image": value} for n, value in enumerate(forged))]
+    manifest = write_manifest(road.folder / "data" / "forged.jsonl", rows)
+    assert run("label", road.model, "--input", manifest, "--output", tmp_path / "out") == 0
+    before = snapshot(tmp_path / "out", *COMMITTED)
+    assert run("replay", tmp_path / "out") == 0
+    assert snapshot(tmp_path / "out", *COMMITTED) == before
+
+
 def test_what_is_no_output_of_label_is_refused(road, capsys):
     assert run("replay", road.examples) == 1
     assert "not of `mmstream label`" in capsys.readouterr().err

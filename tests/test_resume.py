@@ -41,7 +41,7 @@ def other_model(road, tmp_path):
             about["fingerprints"]["weights"] = trained_model.digest_of_weights(network)
         elif piece == "calibration":
             about["calibration"]["keywords"]["changed"] = 1
-            about["fingerprints"]["calibration"] = trained_model.digest_of(about["calibration"])
+            about["fingerprints"]["calibration"] = trained_model.strong_digest_of(about["calibration"])
         trained_model.write_model_json(str(copy), about)
         return copy
 
@@ -119,6 +119,18 @@ def test_the_expected_model_is_the_only_one_that_labels(road, pictures, tmp_path
     assert fingerprint in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert label(road.model, manifest, tmp_path / "out", "--expect", fingerprint) == 0
+
+
+@pytest.mark.parametrize("piece", ["weights", "calibration"])
+def test_a_model_that_claims_the_fingerprint_of_another_is_refused(
+    road, pictures, tmp_path, other_model, capsys, piece
+):
+    forged, true = other_model(piece), trained_model.load(road.model)
+    about = json.loads((forged / "model.json").read_text())
+    trained_model.write_model_json(str(forged), {**about, "fingerprints": true.about["fingerprints"]})
+    manifest = write_manifest(road.folder / "data" / "few.jsonl", pictures(3))
+    assert label(forged, manifest, tmp_path / "out", "--expect", true.fingerprint) == 1
+    assert "is not its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("resume", "done"), [("values", 0), ("metadata", 2), ("content", 1)])

@@ -48,16 +48,19 @@ def poisoned(road, pictures):
     return make
 
 
-def supervised(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+def supervised(
+    *arguments: object, env: dict[str, str] | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", *COMMAND[1:], *map(str, arguments)]
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=500)
 
 
 def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, poisoned, tmp_path):
     manifest = poisoned("abort", "sleep")
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
     label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 6)
-    done = supervised(*label, env=env)
+    (tmp_path / "base64.py").write_text("raise ImportError('the data were imported')")
+    done = supervised(*label, env=env, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     letters = {letter["row"]["image"]: letter for letter in read_lines(tmp_path / "out" / "dead_letters")}
     assert sorted(letters) == ["abort.poison", "sleep.poison"]
@@ -106,7 +109,7 @@ def test_a_worker_that_is_killed_from_outside_is_started_again_and_blames_nobody
     parts = tmp_path / "out" / "parts"
     while process.poll() is None and not list(parts.glob("part-*.json")):
         time.sleep(0.01)
-    lock = json.loads((parts / ".lock").read_text())
+    lock = json.loads((parts.parent / ".lock").read_text())
     os.kill(lock["process"], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -119,7 +122,7 @@ def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path):
     manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
     command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    lock = tmp_path / "out" / "parts" / ".lock"
+    lock = tmp_path / "out" / ".lock"
     while process.poll() is None and not (lock.exists() and lock.read_text()):
         time.sleep(0.01)
     worker = json.loads(lock.read_text())["process"]
@@ -152,7 +155,7 @@ def test_a_job_that_is_asked_to_end_does_so_with_one_message_and_goes_on_later(r
     assert process.returncode == 128 + number
     assert said.count("the same command goes on from here") == 1, said
     assert "Traceback" not in said
-    assert not (parts / ".lock").exists()
+    assert not (parts.parent / ".lock").exists()
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert len(read_rows(tmp_path / "out")) == 2000
 

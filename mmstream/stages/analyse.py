@@ -57,6 +57,7 @@ def columns_of_part(
     records = [record for record in first_of_each(items)[0] if worker.verdict_on(record) is None]
     with worker.holding(records):
         for record in records:
+            worker.progress()
             try:
                 if split_for(record, split) == "train":
                     rows.append(preprocessor.decode(preprocessor.values(record)))

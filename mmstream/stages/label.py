@@ -217,5 +217,5 @@ def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> 
     origins = {item.origin for item in items}
     return Labelled(
         [row for row in before.rows if row["id"] not in ids],
-        [letter for letter in before.letters if letter.id not in ids and letter.origin not in origins],
+        [x for x in before.letters if (x.id not in ids if x.id else x.origin not in origins)],
     )

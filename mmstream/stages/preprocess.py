@@ -127,6 +127,7 @@ def _examples_of(
     good: list[tuple[Record, str, Loaded, Decoded]] = []
     for record in records:
         loaded = preprocessor.load(record, media)
+        worker.progress()
         try:
             name = split_for(record, split)
             check_loaded(record, loaded)

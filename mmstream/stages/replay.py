@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import re
@@ -27,6 +28,7 @@ from mmstream.stages.label import label_paths, read_part
 from mmstream.stages.reading import dump_letters
 from mmstream.trained_model import TrainedModel
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 REPLAYED_STAGES = ("decode", "predict", "quarantine")
 """Where a record can have failed that is tried again; the others never became a record with a row and an id."""
 
@@ -77,11 +79,14 @@ def replay_part(
         raise MmstreamError(
             f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
         )
+    if commit.fingerprint != model.fingerprint:
+        name = parts.part_name(part)
+        raise MmstreamError(f"{name} of {output} is of another model; run `mmstream label --relabel` to its end first")
     before = read_part(output, part, sink, model.schema)
     records: dict[int, Record] = {}
     for place, letter in enumerate(before.letters):
         if wanted(letter):
-            columns = restored(letter.row, files.join(output, "spool"))
+            columns = restored(letter.row, model.preprocessor.reads(), files.join(output, "spool"))
             if columns is not None:
                 records[place] = Record(letter.id, letter.origin, columns)
     results = label_records(records.values(), model, media, threads=threads, pool=pool)
@@ -111,23 +116,32 @@ def replay_part(
     }, [record.id for record in records.values()]
 
 
-def restored(row: Any, spool: str) -> dict[str, Any] | None:
-    """A row as it was before a dead letter took it in; None where a value was too large to be kept.
+def restored(row: Mapping[str, Any], reads: Mapping[str, bool], spool: str) -> dict[str, Any] | None:
+    """A row as it was before a dead letter took it in; None where a value that is read was too large to be kept.
+
+    Whoever made the data may have written what looks like a stand-in for bytes, so none is taken at its word.
 
     Args:
         row: of a letter.
+        reads: the columns that are read, and whether as media.
         spool: the folder of media that stood in rows.
     """
-    columns = {}
-    for name, value in row.items():
-        if isinstance(value, dict) and value.keys() == {"base64"}:
-            value = base64.b64decode(value["base64"])
-        elif isinstance(value, dict) and value.keys() == {"sha256", "bytes"}:
-            path = spool_path(spool, value["sha256"])
+    columns = dict(row)
+    for name, media in reads.items():
+        value = row.get(name)
+        if not isinstance(value, dict):
+            continue
+        if value.keys() == {"base64"} and isinstance(value["base64"], str):
+            with contextlib.suppress(ValueError):
+                columns[name] = base64.b64decode(value["base64"], validate=True)
+        elif value.keys() == {"sha256", "bytes"}:
+            sha256, size = value["sha256"], value["bytes"]
+            if not (media and isinstance(sha256, str) and _SHA256.fullmatch(sha256) and isinstance(size, int)):
+                return None
+            path = spool_path(spool, sha256)
             if not files.exists(path):
                 return None
-            value = Spooled(path, value["sha256"], value["bytes"])
-        columns[name] = value
+            columns[name] = Spooled(path, sha256, size)
     return columns
 
 

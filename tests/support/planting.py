@@ -32,3 +32,26 @@ def plant(folder: Path, module: str, code: str) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_PLANTER.format(module=module) + textwrap.dedent(code))
     return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+KILL = """
+def plant(module):
+    import os, signal
+
+    def kill_at(name):
+        call = getattr(module, name)
+
+        def planted(*arguments):
+            place = str(arguments[0 if name == "write_bytes" else 1])
+            if {point!r} in place and {before}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            call(*arguments)
+            if {point!r} in place:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(module, name, planted)
+
+    kill_at("write_bytes")
+    kill_at("move_in")
+"""
+"""What `plant` runs in `mmstream.files`: SIGKILL at a file whose path holds `point`, before or after it is written."""
