@@ -21,7 +21,7 @@ from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.records import DeadLetter
 from mmstream.sources import source_for
-from mmstream.stages.label import LabelParts, LabelTrial, label_paths
+from mmstream.stages.label import LabelParts, LabelTrial, SharedModel, label_paths
 from mmstream.stages.reading import (
     Input,
     Piece,
@@ -65,23 +65,14 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     check_sink(flags.output, sink)
     check_model(flags.output, model, relabel=flags.relabel)
     run_name = books.new_run()
-    worker.propose(LabelTrial(flags.model, flags.embeddings, media))
-    label_parts = LabelParts(
-        flags.model,
-        flags.embeddings,
-        model.resume,
-        flags.sink,
-        media,
-        flags.output,
-        run_name,
-        flags.prune,
-        flags.threads,
-    )
+    shared = SharedModel(flags.model, flags.embeddings, model.resume)
+    worker.propose(LabelTrial(shared, media))
+    label_parts = LabelParts(shared, flags.sink, media, flags.output, run_name, flags.prune, flags.threads)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         check_model(flags.output, model, relabel=flags.relabel)  # again: another job may just have ended
         plan = parts.open_output(flags.output, "label", count)
-        jobs.write_about(flags.output, about_job(model, job_input, flags))
+        parts.write_about(flags.output, about_job(model, job_input, flags))
         with (
             jobs.log(flags.output, run_name),
             jobs.progress("label", flags.output, run_name, count),
@@ -151,7 +142,7 @@ def check_model(output: str, model: TrainedModel, *, relabel: bool) -> None:
     Raises:
         MmstreamError: it holds those of another, and they are not to be replaced.
     """
-    before = jobs.read_about(output) if parts.check_output(output, "label") else {}
+    before = parts.read_about(output) if parts.check_output(output, "label") else {}
     if before.get("embeddings", model.embeddings) != model.embeddings:
         has, wants = ("no", "some") if model.embeddings else ("some", "none")
         raise MmstreamError(f"{output} holds labels with {has} embeddings, and {wants} are asked for; name another")

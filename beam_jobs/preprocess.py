@@ -45,7 +45,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         new = parts.check_output(flags.output, "preprocess") is None
         plan = parts.open_output(flags.output, "preprocess", rows)
         about_job = {"config": config.to_yaml(), "input": dataclasses.asdict(job_input), "roots": source.roots}
-        jobs.write_about(flags.output, about_job)
+        parts.write_about(flags.output, about_job)
         try:
             with (
                 jobs.scratch(flags.output) as scratch,

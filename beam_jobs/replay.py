@@ -17,7 +17,7 @@ from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags
 from mmstream.media import Media
-from mmstream.stages.label import LabelTrial
+from mmstream.stages.label import LabelTrial, SharedModel
 from mmstream.stages.replay import REPLAYED_STAGES, ReplayParts, Wanted, attempts
 from mmstream.trained_model import TrainedModel
 
@@ -33,17 +33,16 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     options = jobs.beam_options(beam_flags)
     wanted = parse_wanted(flags.only, flags.error)
     plan = parts.check_output(flags.output, "label")
-    about = jobs.read_about(flags.output)
+    about = parts.read_about(flags.output)
     if plan is None or not about:
         raise MmstreamError(f"{flags.output} is not an output of `mmstream label`")
     model = TrainedModel(flags.model or about["model"], embeddings=about["embeddings"], resume=about["resume"])
     check_model(flags.output, model, relabel=False)
     media = Media(files.base(about["input"]["path"]), [*about["roots"], *flags.root])
     run_name = books.new_run()
-    worker.propose(LabelTrial(model.path, model.embeddings, media))
-    replay_parts = ReplayParts(
-        model.path, model.embeddings, model.resume, about["sink"], media, flags.output, run_name, wanted, flags.threads
-    )
+    shared = SharedModel(model.path, model.embeddings, model.resume)
+    worker.propose(LabelTrial(shared, media))
+    replay_parts = ReplayParts(shared, about["sink"], media, flags.output, run_name, wanted, flags.threads)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         check_model(flags.output, model, relabel=False)
@@ -103,13 +102,10 @@ def update_books(output: str, plan: parts.Plan, labelled: int) -> None:
             from its `dead_lettered`, those that it had kept from its `skipped`.
     """
     path = files.join(output, "label.json")
-    about = jobs.read_json(path)
+    about = parts.read_json(path)
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
-    held: Counter[str] = Counter()
-    for part in range(plan.parts):
-        commit = parts.recorded(output, part)
-        held.update(commit.counts if commit else {})
+    held = books.held_by(parts.recorded(output, part) for part in range(plan.parts))
     of_last_run = min(labelled, about["dead_lettered"])
     of_earlier_ones = min(labelled - of_last_run, about["skipped"])
     about["labelled"] += of_last_run + of_earlier_ones

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import corpus
@@ -15,16 +13,6 @@ import pyarrow.parquet
 ENVIRONMENT = {"TF_NUM_INTRAOP_THREADS": "1"}
 """What `mmstream label` sets for itself; the bare loop gets it too."""
 BARE = Path(__file__).with_name("bare_label.py")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; the exit code is 1 where a bound is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    pairs.add_flags(parser)
-    pairs.add_record_flags(parser)
-    flags = pairs.settle_flags(parser.parse_args(argv))
-    with tempfile.TemporaryDirectory(prefix="mmstream-benchmark-") as directory:
-        return _measure(flags, Path(directory))
 
 
 def _measure(flags: argparse.Namespace, folder: Path) -> int:
@@ -62,4 +50,4 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(pairs.main(__doc__, _measure))

@@ -234,11 +234,24 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="different files (default: 2000)")
 
 
-def settle_flags(flags: argparse.Namespace) -> argparse.Namespace:
-    """What `--quick` stands for."""
+def main(
+    summary: str | None, measure: Callable[[argparse.Namespace, Path], int], argv: Sequence[str] | None = None
+) -> int:
+    """Run a benchmark of jobs; the exit code is 1 where a bound is missed.
+
+    Args:
+        summary: what it measures.
+        measure: does it, given the flags and a folder, and gives the exit code.
+        argv: the command line, None for this process's.
+    """
+    parser = argparse.ArgumentParser(description=summary)
+    add_flags(parser)
+    add_record_flags(parser)
+    flags = parser.parse_args(argv)
     if flags.quick:
         flags.pairs, flags.records, flags.pictures, flags.memory_records = 1, 300, 40, [300, 600]
-    return flags
+    with tempfile.TemporaryDirectory(prefix="mmstream-benchmark-") as directory:
+        return measure(flags, Path(directory))
 
 
 def report(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import corpus
@@ -15,16 +13,6 @@ import pyarrow.parquet
 SHIM = Path(__file__).with_name("untrusting_label.py")
 LEAST_RATIO = 0.95
 ENVIRONMENT = {"TF_NUM_INTRAOP_THREADS": "1"}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; the exit code is 1 where the whole interval of the ratio lies below the bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    pairs.add_flags(parser)
-    pairs.add_record_flags(parser)
-    flags = pairs.settle_flags(parser.parse_args(argv))
-    with tempfile.TemporaryDirectory(prefix="mmstream-benchmark-") as directory:
-        return _measure(flags, Path(directory))
 
 
 def _measure(flags: argparse.Namespace, folder: Path) -> int:
@@ -57,4 +45,4 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(pairs.main(__doc__, _measure))

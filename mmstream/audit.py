@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmstream import components, files, jobs, parts
+from mmstream import components, files, parts
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError
 from mmstream.examples import parse_texts, read_examples
@@ -71,7 +71,7 @@ def audit(output: str, input_path: str = "") -> Findings:
     plan = parts.read_plan(output)
     if plan is None:
         raise MmstreamError(f"{output} is not an output of `mmstream label` or `mmstream preprocess`")
-    about = jobs.read_about(output)
+    about = parts.read_about(output)
     look = _Labels(about) if plan.command == "label" else _Examples(output, about)
     findings = Findings(dict.fromkeys(look.kinds, 0))
     seen: dict[str, Held] = {}
@@ -151,7 +151,7 @@ class _Labels:
 
     def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
         """label.json says what is there."""
-        books = jobs.read_json(files.join(output, "label.json"))
+        books = parts.read_json(files.join(output, "label.json"))
         if not books:
             yield "there is no label.json: the last run did not end"
             return
@@ -203,7 +203,7 @@ class _Examples:
 
     def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
         """preprocess.json says what is there."""
-        books = jobs.read_json(files.join(output, "preprocess.json"))
+        books = parts.read_json(files.join(output, "preprocess.json"))
         if not books:
             yield "there is no preprocess.json: the last run did not end"
             return

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mmstream import files, parts
 from mmstream.errors import MmstreamError
@@ -84,6 +84,14 @@ def note(output: str, run: str, name: str, **values: float | str | list[str]) ->
     parts.write_json(files.join(output, "runs", run, f"{name}.json"), values)
 
 
+def held_by(commits: Iterable[parts.Commit | None]) -> Counter[str]:
+    """What parts hold by their commit records, by the names of their counts."""
+    held = Counter({"dead_lettered": 0})
+    for commit in commits:
+        held.update(commit.counts if commit else {})
+    return held
+
+
 def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     """Close the books of a run: what was read at the source must be what the parts account for and hold.
 
@@ -101,9 +109,7 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     totals = read_run(output, run)
     commits = [parts.recorded(output, part) for part in range(plan.parts)]
     missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
-    held = Counter({"dead_lettered": 0})
-    for commit in commits:
-        held.update(commit.counts if commit else {})
+    held = held_by(commits)
     books = Books(
         totals.get("rows", 0),
         totals.get(done, 0),

@@ -5,23 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import json
 import logging
 import re
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mmstream import books, files, parts, terminal
+from mmstream import books, files, terminal
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_speech_flags
 
@@ -74,32 +72,6 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     if options.view_as(StandardOptions).runner in (None, "DirectRunner", "direct"):
         options.view_as(StandardOptions).runner = _IN_PROCESS
     return options
-
-
-def write_about(output: str, about: Mapping[str, Any]) -> None:
-    """Keep in an output what its job was asked to do: job.json."""
-    parts.write_json(files.join(output, "job.json"), about)
-
-
-def read_about(output: str) -> dict[str, Any]:
-    """What `write_about` kept; {} where nothing was.
-
-    Raises:
-        MmstreamError: it is damaged.
-    """
-    return read_json(files.join(output, "job.json"))
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """A JSON file that a job keeps in its output; {} where there is none.
-
-    Raises:
-        MmstreamError: it is damaged.
-    """
-    try:
-        return dict(json.loads(files.read_bytes(path))) if files.exists(path) else {}
-    except ValueError as error:
-        raise MmstreamError(f"{path} is damaged ({error})") from error
 
 
 @contextlib.contextmanager

@@ -144,6 +144,32 @@ def write_json(path: str, value: Mapping[str, Any]) -> None:
     files.write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON file that a job keeps in its output; {} where there is none.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    try:
+        return dict(json.loads(files.read_bytes(path))) if files.exists(path) else {}
+    except ValueError as error:
+        raise MmstreamError(f"{path} is damaged ({error})") from error
+
+
+def write_about(output: str, about: Mapping[str, Any]) -> None:
+    """Keep in an output what its job was asked to do: job.json."""
+    write_json(files.join(output, "job.json"), about)
+
+
+def read_about(output: str) -> dict[str, Any]:
+    """What `write_about` kept; {} where nothing was.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    return read_json(files.join(output, "job.json"))
+
+
 def commit_part(
     output: str,
     part: int,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmstream import books, components, files, jobs, lock, parts
+from mmstream import books, components, files, lock, parts
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import LabelType, Sink
 from mmstream.records import DeadLetter
@@ -59,7 +59,7 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
 
 
 def _write(output: str, plan: parts.Plan, new: Path) -> None:
-    about = jobs.read_about(output)
+    about = parts.read_about(output)
     if not about:
         raise MmstreamError(f"{output} has no job.json; run `mmstream label` again, which writes it")
     sink: Sink = components.build("sink", about["sink"], {})

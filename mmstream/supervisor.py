@@ -164,7 +164,7 @@ class _Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """While the block runs, what asks this process to end asks its child, once."""
+        """While the block runs, what asks this process to end asks its child."""
 
         def hand_on(number: int, frame: FrameType | None) -> None:
             self._stop = number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,13 +130,36 @@ def label_paths(part: int, sink: Sink) -> tuple[str, str]:
 
 
 @dataclasses.dataclass
+class SharedModel:
+    """A model that all threads of a worker process share, opened there when it is first needed.
+
+    Attributes:
+        path: directory of the model.
+        embeddings: whether rows get embeddings.
+        resume: what a record's digest reads; None for what the model's config says.
+    """
+
+    path: str
+    embeddings: bool
+    resume: Resume | None = None
+
+    def __post_init__(self) -> None:
+        self._shared = Shared()
+
+    def __call__(self) -> TrainedModel:
+        """The model."""
+        return self._shared.acquire(self._open)
+
+    def _open(self) -> TrainedModel:
+        return TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume)
+
+
+@dataclasses.dataclass
 class LabelParts(beam.PTransform):
     """(part, its items, packed) → committed label files; gives each part's counts.
 
     Attributes:
-        model: directory of the model.
-        embeddings: whether rows get embeddings.
-        resume: what a record's digest reads.
+        model: that labels.
         sink: name of the sink component.
         media: where media may lie.
         output: directory of the output.
@@ -146,9 +168,7 @@ class LabelParts(beam.PTransform):
         threads: that decode and predict, in each worker process.
     """
 
-    model: str
-    embeddings: bool
-    resume: Resume
+    model: SharedModel
     sink: str
     media: Media
     output: str
@@ -158,7 +178,6 @@ class LabelParts(beam.PTransform):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._shared = Shared()
 
     def expand(self, grouped: beam.PCollection) -> beam.PCollection:
         """Label two parts at a time."""
@@ -166,8 +185,7 @@ class LabelParts(beam.PTransform):
 
     def _label(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
         started = time.monotonic()
-        open_model = lambda: TrainedModel(self.model, embeddings=self.embeddings, resume=self.resume)  # noqa: E731
-        model = self._shared.acquire(open_model)
+        model = self.model()
         counts = label_part(
             part,
             items,
@@ -191,23 +209,18 @@ class LabelTrial:
     """Labels records on behalf of the supervisor (`mmstream.worker`), and throws the labels away.
 
     Attributes:
-        model: directory of the model.
-        embeddings: whether rows get embeddings.
+        model: that labels.
         media: where media may lie.
     """
 
-    model: str
-    embeddings: bool
+    model: SharedModel
     media: Media
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Label them; of none, load the model."""
-        self._model.prepare()
-        label_batch(records, self._model, self.media)
-
-    @functools.cached_property
-    def _model(self) -> TrainedModel:
-        return TrainedModel(self.model, embeddings=self.embeddings)
+        model = self.model()
+        model.prepare()
+        label_batch(records, model, self.media)
 
 
 def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> Labelled:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.utils.shared import Shared
 
 from mmstream import books, files, parts
 from mmstream.config import Config
@@ -18,6 +17,7 @@ from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import DeadLetter, Record
+from mmstream.stages.label import SharedModel
 from mmstream.stages.preprocess import PreprocessRecords, close_books
 from mmstream.stages.reading import record_of, without_media
 from mmstream.trained_model import TrainedModel
@@ -69,16 +69,15 @@ class _LabelRows(beam.DoFn):
     """Some rows → label rows, and dead letters beside them."""
 
     def __init__(self, model: str, embeddings: bool, id_column: str, media: Media, threads: int | None) -> None:
-        self._path, self._embeddings, self._id, self._media = model, embeddings, id_column, media
+        self._model, self._id, self._media = SharedModel(model, embeddings), id_column, media
         self._threads = threads or os.cpu_count() or 1
-        self._shared = Shared()
         self._counters = {kind: beam.metrics.Metrics.counter("mmstream", kind) for kind in ("labelled", DEAD_LETTERS)}
 
     def setup(self) -> None:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
 
     def process(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-        model = self._shared.acquire(lambda: TrainedModel(self._path, embeddings=self._embeddings))
+        model = self._model()
         checked = [record_of(row, self._id, "") for row in rows]
         for result in label_items(checked, model, self._media, threads=self._threads, pool=self._pool):
             if isinstance(result, DeadLetter):

@@ -13,18 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.utils.shared import Shared
 
 from mmstream import books, components, files, parts
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Sink
 from mmstream.labelling import label_records
 from mmstream.media import Media
-from mmstream.preprocessing import Resume
 from mmstream.records import DeadLetter, Record
 from mmstream.spool import Spooled, spool_path
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.label import label_paths, read_part
+from mmstream.stages.label import SharedModel, label_paths, read_part
 from mmstream.stages.reading import dump_letters
 from mmstream.trained_model import TrainedModel
 
@@ -159,9 +157,7 @@ class ReplayParts(beam.PTransform):
     """(part, nothing) → the same parts with their dead letters tried again.
 
     Attributes:
-        model: directory of the model.
-        embeddings: whether rows have embeddings.
-        resume: what a record's digest reads.
+        model: that labelled.
         sink: name of the sink component.
         media: where media may lie.
         output: directory of the output.
@@ -170,9 +166,7 @@ class ReplayParts(beam.PTransform):
         threads: that decode and predict, in each worker process.
     """
 
-    model: str
-    embeddings: bool
-    resume: Resume
+    model: SharedModel
     sink: str
     media: Media
     output: str
@@ -182,17 +176,15 @@ class ReplayParts(beam.PTransform):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._shared = Shared()
 
     def expand(self, numbers: beam.PCollection) -> beam.PCollection:
         """Replay two parts at a time."""
         return numbers | beam.ParDo(WorkAhead(self._replay, self.threads))
 
     def _replay(self, part: int, items: list[Any], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
-        open_model = lambda: TrainedModel(self.model, embeddings=self.embeddings, resume=self.resume)  # noqa: E731
         counts, tried = replay_part(
             part,
-            model=self._shared.acquire(open_model),
+            model=self.model(),
             media=self.media,
             sink=components.build("sink", self.sink, {}),
             output=self.output,
