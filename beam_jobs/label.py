@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 
 from mmstream import books, components, files, jobs, lock, parts, terminal, worker
+from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_label_flags
 from mmstream.interfaces import Sink
@@ -47,12 +48,13 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         raise UsageError("name an --output, or a --preview, which writes nothing")
     options = jobs.beam_options(beam_flags)
     allowed = parse_share(flags.max_dead_letters)
-    model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume)
+    before = parts.read_about(flags.output) if flags.output else {}
+    model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume or before.get("resume"))
     if flags.expect and flags.expect != model.fingerprint:
         raise MmstreamError(f"{flags.model} has the fingerprint {model.fingerprint}, not {flags.expect} (--expect)")
     sink = components.build("sink", flags.sink, {})
     job_input = input_for(model, flags)
-    media = Media(files.base(job_input.path), flags.root)
+    media = job_input.media()
     pieces = pieces_of(job_input)
     rows = sample(job_input, pieces)
     if job_input.use != model.config.source.use and not any(job_input.id in row for row in rows):
@@ -72,7 +74,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         check_model(flags.output, model, relabel=flags.relabel)  # again: another job may just have ended
         plan = parts.open_output(flags.output, "label", count)
-        parts.write_about(flags.output, about_job(model, job_input, flags))
+        about = about_job(model, job_input, flags.sink, parts.read_about(flags.output).get("inputs", ()))
+        parts.write_about(flags.output, about)
         with (
             jobs.log(flags.output, run_name),
             jobs.progress("label", flags.output, run_name, count),
@@ -101,7 +104,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "dead_letters": settled.committed_letters,
             "of_other_inputs": settled.kept,
             **({"pruned": settled.pruned} if flags.prune else {}),
-            **({"smaller_batch": settled.smaller_batch} if settled.smaller_batch else {}),
+            **{name: count for name, count in unusual(settled).items() if count},
             "fingerprint": model.fingerprint,
             "plugins": versions_of(model.config),
             "seconds": seconds,
@@ -110,11 +113,11 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
     more = {"pruned": settled.pruned} if flags.prune else {}
     terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
-    if settled.smaller_batch:
-        terminal.say(
-            f"warning: memory ran out, and some records were labelled {settled.smaller_batch} at a time; the "
-            "last digits of their scores may differ from another run's"
-        )
+    warn(
+        settled,
+        about["inputs"],
+        [line for _, each in books.notes(flags.output, run_name) for line in each.get("damaged", ())],
+    )
     if settled.committed == 0:
         terminal.fail("nothing was labelled; see dead_letters/")
         return 3
@@ -122,6 +125,39 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         terminal.fail(f"{settled.letters:,} dead letters are more than --max-dead-letters {flags.max_dead_letters}")
         return 3
     return 0
+
+
+def unusual(settled: books.Books) -> dict[str, int]:
+    """Counts that are 0 where all went well, by their names in label.json."""
+    return {name: getattr(settled, name) for name in ("of_another_model", "lost", "smaller_batch")}
+
+
+def warn(settled: books.Books, inputs: Sequence[Mapping[str, Any]], damaged: Sequence[str]) -> None:
+    """Say what a user should know of a run beyond its counts.
+
+    Args:
+        settled: its books.
+        inputs: of the output, this run's last.
+        damaged: files that were not as an earlier run had committed them, and what was wrong with each.
+    """
+    others = ", ".join(each["path"] for each in inputs[:-1]) or "the records that this input no longer has"
+    for line in damaged:
+        terminal.say(f"warning: {line}; it was made anew")
+    if settled.lost:
+        terminal.say(
+            f"warning: at least {settled.lost:,} rows and dead letters of other inputs stood in these files and are "
+            f"lost; label them again: {others}"
+        )
+    if settled.of_another_model:
+        terminal.say(
+            f"warning: {settled.of_another_model:,} rows and dead letters of other inputs are still of another model; "
+            f"label them, too: {others}; or remove them with --prune"
+        )
+    if settled.smaller_batch:
+        terminal.say(
+            f"warning: memory ran out, and some records were labelled {settled.smaller_batch} at a time; the "
+            "last digits of their scores may differ from another run's"
+        )
 
 
 def check_sink(output: str, sink: Sink) -> None:
@@ -155,24 +191,25 @@ def check_model(output: str, model: TrainedModel, *, relabel: bool) -> None:
     )
 
 
-def about_job(model: TrainedModel, job_input: Input, flags: argparse.Namespace) -> dict[str, Any]:
-    """What job.json says: whose labels these are, and where the records came from last."""
+def about_job(model: TrainedModel, job_input: Input, sink: str, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What job.json says: whose labels these are, and where the records came from, the latest input last."""
     return {
         "model": files.absolute(model.path),
         "fingerprint": model.fingerprint,
         "fingerprints": model.fingerprints,
         "embeddings": model.embeddings,
         "resume": model.resume,
-        "sink": flags.sink,
-        "input": dataclasses.asdict(job_input),
-        "roots": [files.absolute(root) for root in flags.root],
+        "schema": model.schema,
+        "sink": sink,
+        "inputs": [*(each for each in inputs if each["path"] != job_input.path), dataclasses.asdict(job_input)],
     }
 
 
 def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], media: Media, count: int) -> None:
     """Show what the first rows would get, and write nothing."""
     rows = islice(rows_of(job_input, pieces), count)
-    results = list(label_items([check_row(row, job_input) for row in rows], model, media))
+    with Workers() as workers:
+        results = list(label_items([check_row(row, job_input) for row in rows], model, media, workers=workers))
     for result in results:
         if isinstance(result, DeadLetter):
             terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
@@ -192,7 +229,8 @@ def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
             raise MmstreamError(f"--column {text}: expected NEW=OLD, as image=path")
         rename[new] = old
     trained = model.config.source
-    return Input(use, trained.parameters if use == trained.use else {}, path, trained.id, rename)
+    roots = [files.absolute(root) for root in flags.root]
+    return Input(use, trained.parameters if use == trained.use else {}, path, trained.id, rename, roots=roots)
 
 
 def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,7 +16,6 @@ from mmstream.config import Config
 from mmstream.config_file import load_config
 from mmstream.errors import MmstreamError
 from mmstream.flags import add_preprocess_flags
-from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.stages.analyse import fingerprint_of
 from mmstream.stages.preprocess import PreprocessRecords, PreprocessTrial, close_books
@@ -33,8 +32,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     options = jobs.beam_options(beam_flags)
     config = load_config(flags.config, flags.set, tiny=flags.tiny)
     source = config.source
-    job_input = Input(source.use, source.parameters, source.path, source.id, limit=source.limit)
-    media = Media(files.base(source.path), source.roots)
+    job_input = Input(source.use, source.parameters, source.path, source.id, limit=source.limit, roots=source.roots)
+    media = job_input.media()
     pieces = pieces_of(job_input)
     check_data(config, sample(job_input, pieces))
     rows = sum(piece.rows for piece in pieces)
@@ -44,7 +43,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         new = parts.check_output(flags.output, "preprocess") is None
         plan = parts.open_output(flags.output, "preprocess", rows)
-        about_job = {"config": config.to_yaml(), "input": dataclasses.asdict(job_input), "roots": source.roots}
+        about_job = {"config": config.to_yaml(), "inputs": [dataclasses.asdict(job_input)]}
         parts.write_about(flags.output, about_job)
         try:
             with (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 
@@ -16,8 +18,8 @@ from beam_jobs.label import check_model
 from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags
-from mmstream.media import Media
 from mmstream.stages.label import LabelTrial, SharedModel
+from mmstream.stages.reading import Input, ReadRecords, RouteToParts, input_named, pieces_of
 from mmstream.stages.replay import REPLAYED_STAGES, ReplayParts, Wanted, attempts
 from mmstream.trained_model import TrainedModel
 
@@ -38,21 +40,31 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         raise MmstreamError(f"{flags.output} is not an output of `mmstream label`")
     model = TrainedModel(flags.model or about["model"], embeddings=about["embeddings"], resume=about["resume"])
     check_model(flags.output, model, relabel=False)
-    media = Media(files.base(about["input"]["path"]), [*about["roots"], *flags.root])
+    job_input = input_to_replay(about["inputs"], flags)
+    media = job_input.media()
     run_name = books.new_run()
     shared = SharedModel(model.path, model.embeddings, model.resume)
     worker.propose(LabelTrial(shared, media))
-    replay_parts = ReplayParts(shared, about["sink"], media, flags.output, run_name, wanted, flags.threads)
+    several = len(about["inputs"]) > 1
+    replay_parts = ReplayParts(shared, about["sink"], media, flags.output, run_name, wanted, several, flags.threads)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         check_model(flags.output, model, relabel=False)
+        parts.recover(flags.output)
         with jobs.log(flags.output, run_name), jobs.pipeline(options) as pipeline:
-            (pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle() | replay_parts)
+            if several:
+                records = (
+                    pipeline | beam.Create(pieces_of(job_input)) | ReadRecords(job_input, model.preprocessor.reads())
+                )
+                grouped = records | RouteToParts(plan.parts)
+            else:
+                grouped = pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle()
+            grouped | replay_parts
         totals = Counter(books.read_run(flags.output, run_name))
         update_books(flags.output, plan, totals["labelled"])
 
     tries = attempts(flags.output)
-    counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_tried")}
+    counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_wanted", "row_not_kept")}
     terminal.summary(
         "replay",
         {
@@ -62,6 +74,19 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         },
     )
     return 0
+
+
+def input_to_replay(inputs: Sequence[Mapping[str, Any]], flags: argparse.Namespace) -> Input:
+    """The input whose letters are tried, with the roots that were added.
+
+    Raises:
+        UsageError: there are several, and none is named.
+    """
+    if len(inputs) > 1 and not flags.input:
+        known = ", ".join(each["path"] for each in inputs)
+        raise UsageError(f"the records of {flags.output} are of several inputs; name one with --input: {known}")
+    found = input_named(inputs, flags.input)
+    return dataclasses.replace(found, roots=[*found.roots, *map(files.absolute, flags.root)])
 
 
 def parse_wanted(only: Sequence[str], error: str | None) -> Wanted:

@@ -11,12 +11,11 @@ from mmstream import components, files, parts
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError
 from mmstream.examples import parse_texts, read_examples
-from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, DeadLetter
 from mmstream.stages.analyse import fingerprint_of, split_for
 from mmstream.stages.label import label_paths
-from mmstream.stages.reading import Input, check_row, load_letters, pieces_of, rows_of
+from mmstream.stages.reading import check_row, input_named, load_letters, pieces_of, rows_of
 from mmstream.trained_model import TrainedModel
 
 _NAMED = 5
@@ -68,12 +67,15 @@ def audit(output: str, input_path: str = "") -> Findings:
     Raises:
         MmstreamError: it is no such output, or the input cannot be read.
     """
+    parts.check_not_cut(output)
     plan = parts.read_plan(output)
     if plan is None:
         raise MmstreamError(f"{output} is not an output of `mmstream label` or `mmstream preprocess`")
     about = parts.read_about(output)
     look = _Labels(about) if plan.command == "label" else _Examples(output, about)
     findings = Findings(dict.fromkeys(look.kinds, 0))
+    for path in parts.pending(output):
+        findings.problems.append(f"{path}: a job was interrupted while it committed this part; run it again")
     seen: dict[str, Held] = {}
     failed_rows: set[str] = set()
     named: set[str] = set()
@@ -85,7 +87,7 @@ def audit(output: str, input_path: str = "") -> Findings:
             findings.problems.append(f"{name} has no commit record: it is not done")
             continue
         named |= set(commit.checksums)
-        damaged = list(_damaged(output, commit))
+        damaged = [f"{path} {problem}" for path, problem in parts.damaged_files(output, commit).items()]
         findings.problems += damaged
         if damaged:
             continue
@@ -127,8 +129,7 @@ class _Labels:
         self._about = about
         self._sink = components.build("sink", about["sink"], {})
         self.fingerprint: str = about["fingerprint"]
-        self.input = Input(**about["input"])
-        self.roots: Sequence[str] = about["roots"]
+        self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = None
 
     @property
@@ -174,8 +175,7 @@ class _Examples:
             )
         self._config: Config = parse_config(about["config"])
         self.fingerprint = fingerprint_of(output) or ""
-        self.input = Input(**about["input"])
-        self.roots: Sequence[str] = about["roots"]
+        self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = self._config.split
 
     @property
@@ -216,8 +216,8 @@ def _check_input(
     look: _Labels | _Examples, path: str, seen: Mapping[str, Held], failed_rows: set[str], findings: Findings
 ) -> Iterator[str]:
     """Every record of the input is there, as it is now."""
-    job_input = dataclasses.replace(look.input, path=files.absolute(path))
-    media = Media(files.base(job_input.path), look.roots)
+    job_input = input_named(look.inputs, path)
+    media = job_input.media()
     preprocessor = look.preprocessor
     met: set[str] = set()
     missing, changed, elsewhere = [], [], []
@@ -247,15 +247,6 @@ def _check_fingerprints(found: Mapping[str, int], expected: str) -> Iterator[str
     for fingerprint, count in sorted(found.items()):
         if fingerprint != expected:
             yield f"{count} are of fingerprint {fingerprint}, not {expected}: another model or preprocessing made them"
-
-
-def _damaged(output: str, commit: parts.Commit) -> Iterator[str]:
-    for path, sha in commit.checksums.items():
-        try:
-            if files.checksum(files.join(output, path)) != sha:
-                yield f"{path} is not what was committed: its checksum differs"
-        except OSError as error:
-            yield f"{path} cannot be read: {error}"
 
 
 def _strays(output: str, named: set[str]) -> Iterator[str]:

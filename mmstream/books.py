@@ -9,7 +9,8 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from mmstream import files, parts
 from mmstream.errors import MmstreamError
@@ -27,6 +28,8 @@ class Books:
         letters: dead letters of these records, of this run or an earlier one.
         kept: rows and letters of other inputs that the output still holds.
         pruned: rows and letters of other inputs that it has lost.
+        of_another_model: rows and letters among the kept ones that another model made.
+        lost: rows and letters of other inputs, at least, that were in files that turned out to be damaged.
         smaller_batch: rows that the network was given at a time after memory had run out; 0 where it never has.
         held: what the output holds now, by the names of its parts' counts, as "labelled" or "train"; dead letters too.
     """
@@ -38,6 +41,8 @@ class Books:
     letters: int
     kept: int
     pruned: int
+    of_another_model: int
+    lost: int
     smaller_batch: int
     held: Mapping[str, int]
 
@@ -68,10 +73,9 @@ def read_run(output: str, run: str) -> dict[str, int]:
         totals by name: "parts" done, and whatever `note` was given; of "smaller_batch" the least.
     """
     totals: dict[str, int] = {"parts": 0}
-    folder = files.join(output, "runs", run)
-    for name in files.list_files(folder) if files.exists(folder) else ():
+    for name, values in notes(output, run):
         totals["parts"] += name.startswith("part-")
-        for key, value in json.loads(files.read_bytes(files.join(folder, name))).items():
+        for key, value in values.items():
             if key == "smaller_batch":
                 totals[key] = min(totals.get(key, value), value)
             elif isinstance(value, int):
@@ -79,7 +83,14 @@ def read_run(output: str, run: str) -> dict[str, int]:
     return totals
 
 
-def note(output: str, run: str, name: str, **values: float | str | list[str]) -> None:
+def notes(output: str, run: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the parts and readers of a run, or of all of them, have noted: the name of each, and its values."""
+    folder = files.join(output, "runs", run) if run else files.join(output, "runs")
+    for path in files.list_files(folder) if files.exists(folder) else ():
+        yield files.name(path), json.loads(files.read_bytes(files.join(folder, path)))
+
+
+def note(output: str, run: str, name: str, **values: float | list[str]) -> None:
     """Note what a part or a reader has done in a run; done again, the note is replaced."""
     parts.write_json(files.join(output, "runs", run, f"{name}.json"), values)
 
@@ -118,6 +129,8 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         totals.get("letters", 0),
         totals.get("kept", 0),
         totals.get("pruned", 0),
+        totals.get("of_another_model", 0),
+        totals.get("lost", 0),
         totals.get("smaller_batch", 0),
         held,
     )

@@ -19,12 +19,16 @@ def command() -> int:
     """The `mmstream` command of a shell; a long job on this machine gets a supervisor."""
     if worker.is_supervised():
         worker.begin()
-    else:
-        args, rest = parser().parse_known_args()
-        elsewhere = any(flag.startswith("--runner") for flag in rest)
-        if args.run in _JOBS and not elsewhere and not getattr(args, "preview", None):
-            terminal.set_mode(args.speech)
-            return supervisor.supervise(sys.argv[1:], args.stall_timeout)
+        terminal.divert_library_noise()
+        try:
+            return main()
+        finally:
+            worker.ended()
+    known = parser()
+    args, rest = known.parse_known_args()
+    if args.run in _JOBS and flags.runner_in(rest) in flags.LOCAL_RUNNERS and not getattr(args, "preview", None):
+        terminal.set_mode(args.speech)
+        return terminal.exit_code(known, lambda: supervisor.supervise(sys.argv[1:], args.stall_timeout))
     terminal.divert_library_noise()
     return main()
 
@@ -211,13 +215,11 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
 
 def _verify_input(args: argparse.Namespace) -> list[Any]:
     from beam_jobs.label import input_for
-    from mmstream.media import Media
     from mmstream.trained_model import load
     from mmstream.verification import verify_records
 
     model = load(args.model)
-    job_input = input_for(model, args)
-    return verify_records(model, job_input, Media(files.base(job_input.path), args.root), args.records)
+    return verify_records(model, input_for(model, args), args.records)
 
 
 def _export(args: argparse.Namespace, rest: list[str]) -> int:

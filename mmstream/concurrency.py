@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from types import TracebackType
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int, pool: ThreadPoolExecutor) -> Iterator[R]:
-    """`map` with a pool of so many threads; at most two items a thread are taken before their results are.
+class Workers:
+    """Threads that do something with each item of a series.
 
-    >>> with ThreadPoolExecutor(2) as pool:
-    ...     list(in_order(abs, [-1, 2, -3], 2, pool))
-    [1, 2, 3]
+    Several series may be given by different threads: whoever came first is served first, and the next one begins when
+    no item of the first is left to begin with. So the threads never idle, and a series is not held up by another.
+
+    Args:
+        threads: how many; None for one a core.
     """
-    pending: collections.deque[Future[R]] = collections.deque()
-    remaining = iter(items)
-    try:
-        while True:
-            for item in islice(remaining, 2 * threads - len(pending)):
-                pending.append(pool.submit(function, item))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
+        self._turn = threading.Lock()
+
+    def in_order(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """`map`; at most two items a thread are taken before their results are.
+
+        >>> with Workers(2) as workers:
+        ...     list(workers.in_order(abs, [-1, 2, -3]))
+        [1, 2, 3]
+        """
+        pending: collections.deque[Future[R]] = collections.deque()
+        remaining = self._in_turn(items)
+        try:
+            while True:
+                for item in islice(remaining, 2 * self._threads - len(pending)):
+                    pending.append(self._pool.submit(function, item))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            remaining.close()
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the threads, after what they have begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Workers:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    def _in_turn(self, items: Iterable[T]) -> Generator[T, None, None]:
+        """Hold the turn until there are no more items."""
+        with self._turn:
+            yield from items
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -180,6 +180,21 @@ def move_in(temporary: Path, path: str) -> None:
     temporary.replace(path)
 
 
+def beside(path: str) -> str:
+    """Where to write what shall `move` to a place: in the same folder, under a name that readers pass over."""
+    return join(parent(path), f".{name(path)}{_TEMPORARY}")
+
+
+def move(source: str, target: str) -> None:
+    """Move a file within a disk or store, over what stands there; one that is gone has been moved already."""
+    if is_remote(source):
+        if exists(source):
+            _beam(source).rename([source], [target])
+        return
+    with contextlib.suppress(FileNotFoundError):
+        Path(source).replace(target)
+
+
 def remove(path: str) -> None:
     """Remove a file; one that is not there is no error."""
     if is_remote(path):

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
+LOCAL_RUNNERS = (None, "DirectRunner", "direct")
+"""What --runner may say where a job runs in its own process."""
 BEAM_EPILOG = "Options that are not listed go to Beam, as --runner=FlinkRunner."
+
+
+def runner_in(beam_flags: Sequence[str]) -> str | None:
+    """The runner that flags for Beam name, None where they name none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner")
+    return parser.parse_known_args(beam_flags)[0].runner
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +124,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
         "--resume",
         choices=("values", "metadata", "content"),
         help="how a rerun sees that a record has changed: by its columns, also by size and time of its files, or by "
-        "their bytes (default: what the model's config says)",
+        "their bytes (default: as in the run before, at first what the model's config says)",
     )
     parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
     parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
@@ -135,6 +145,13 @@ def _count(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds; found {text}")
+    return number
+
+
 def _add_embeddings(parser: argparse.ArgumentParser, summary: str) -> None:
     parser.add_argument("--embeddings", action="store_true", help=summary)
 
@@ -147,6 +164,8 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="KEY=VALUE", help="as stage=decode or field=image (repeatable)"
     )
     parser.add_argument("--error", metavar="REGEX", help="found in the error's class or message")
+    summary = "of several inputs, the one whose records are tried; or where the only one lies now"
+    parser.add_argument("--input", default="", metavar="PATH", help=summary)
     parser.add_argument("--model", metavar="MODEL", help="where the model lies now; it must be the one that labelled")
     parser.add_argument(
         "--root", action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
@@ -176,7 +195,7 @@ def _add_job_flags(parser: argparse.ArgumentParser) -> None:
     add_break_lock_flag(parser)
     parser.add_argument(
         "--stall-timeout",
-        type=float,
+        type=_seconds,
         default=600,
         metavar="SECONDS",
         help="end a worker that has had the same records in hand for so long, and find the one to blame (default: "

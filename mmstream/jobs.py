@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mmstream import books, files, terminal
 from mmstream.errors import MmstreamError, UsageError
-from mmstream.flags import add_speech_flags
+from mmstream.flags import LOCAL_RUNNERS, add_speech_flags
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _SYSTEM_ERRORS = "|".join({OSError.__name__, *(kind.__name__ for kind in OSError.__subclasses__())})
@@ -69,7 +69,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         name = flag.removeprefix("--").removeprefix("no_").partition("=")[0]
         if flag.startswith("--") and name not in known:
             raise UsageError(f"unknown option {flag.partition('=')[0]!r}, which Beam does not know either")
-    if options.view_as(StandardOptions).runner in (None, "DirectRunner", "direct"):
+    if options.view_as(StandardOptions).runner in LOCAL_RUNNERS:
         options.view_as(StandardOptions).runner = _IN_PROCESS
     return options
 

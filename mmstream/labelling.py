@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmstream import worker
-from mmstream.concurrency import batched, in_order
+from mmstream.concurrency import Workers, batched
 from mmstream.errors import RecordError, describe, is_out_of_memory
 from mmstream.media import Media
-from mmstream.preprocessing import Decoded, Loaded
+from mmstream.preprocessing import Decoded, Loaded, Preprocessor
 from mmstream.records import DeadLetter, Record, printable
 
 if TYPE_CHECKING:
     from mmstream.trained_model import TrainedModel
 
+_DIGESTED_TOGETHER = 64
 Result = tuple[Record, "dict[str, Any] | DeadLetter"]
 
 
@@ -28,8 +26,7 @@ def label_records(
     model: TrainedModel,
     media: Media,
     *,
-    threads: int | None = None,
-    pool: ThreadPoolExecutor | None = None,
+    workers: Workers,
 ) -> Iterator[Result]:
     """Label records, in order, with threads that each read, decode and predict whole batches.
 
@@ -37,18 +34,13 @@ def label_records(
         records: may be endless; only a few batches are read ahead.
         model: that labels.
         media: where the records' files may lie.
-        threads: how many work at once; None for one a core.
-        pool: of the caller, with that many threads, in place of one made here.
+        workers: the threads.
 
     Yields:
         (record, label row or dead letter).
     """
-    threads = threads or os.cpu_count() or 1
-    with ExitStack() as stack:
-        workers = pool or stack.enter_context(ThreadPoolExecutor(threads))
-        batches = batched(records, model.batch)
-        for results in in_order(lambda batch: label_batch(batch, model, media), batches, threads, workers):
-            yield from results
+    for results in workers.in_order(lambda batch: label_batch(batch, model, media), batched(records, model.batch)):
+        yield from results
 
 
 def label_items(
@@ -56,12 +48,11 @@ def label_items(
     model: TrainedModel,
     media: Media,
     *,
-    threads: int | None = None,
-    pool: ThreadPoolExecutor | None = None,
+    workers: Workers,
 ) -> Iterator[dict[str, Any] | DeadLetter]:
     """A label row or dead letter for each of some items, in order; what is a dead letter already stays one."""
     records = (item for item in items if isinstance(item, Record))
-    labelled = label_records(records, model, media, threads=threads, pool=pool)
+    labelled = label_records(records, model, media, workers=workers)
     for item in items:
         yield next(labelled)[1] if isinstance(item, Record) else item
 
@@ -72,18 +63,6 @@ def label_batch(records: Sequence[Record], model: TrainedModel, media: Media) ->
         return _label_batch(records, model, media)
 
 
-def check_loaded(record: Record, loaded: Loaded) -> None:
-    """A record may be decoded.
-
-    Raises:
-        RecordError: one of its files could not be read, or it is known to end whatever process works on it.
-    """
-    if verdict := worker.verdict_on(record):
-        raise RecordError(verdict.message, stage="quarantine", error=verdict.error)
-    if loaded.error:
-        raise loaded.error
-
-
 def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -> list[Result]:
     results: list[dict[str, Any] | DeadLetter | None] = []
     good: list[tuple[int, Loaded, Decoded]] = []
@@ -92,7 +71,8 @@ def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -
         results.append(None)
         worker.progress()
         try:
-            check_loaded(record, loaded)
+            if loaded.error:
+                raise loaded.error
             decoded = model.preprocessor.decode(loaded.values)
             if all(value is None for value in decoded.values()):
                 fields = ", ".join(decoded)
@@ -106,6 +86,23 @@ def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -
     for index, row in _predict(good, records, model):
         results[index] = row
     return [(record, result) for record, result in zip(records, results, strict=True) if result is not None]
+
+
+def digests_of(
+    records: Iterable[Record], preprocessor: Preprocessor, media: Media, workers: Workers
+) -> Iterator[tuple[str, str]]:
+    """The ids of records and the digests that labelling them would give, in order."""
+
+    def of_batch(batch: Sequence[Record]) -> list[tuple[str, str]]:
+        found = []
+        with worker.holding(batch):
+            for record in batch:
+                found.append((record.id, preprocessor.digest(record, media)))
+                worker.progress()
+        return found
+
+    for pairs in workers.in_order(of_batch, batched(records, _DIGESTED_TOGETHER)):
+        yield from pairs
 
 
 def dead_letter(record: Record, error: RecordError, digest: str, fingerprint: str) -> DeadLetter:

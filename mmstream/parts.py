@@ -1,8 +1,11 @@
 """Parts: the unit of work, commit and retry of every job.
 
 A record belongs to the part `hash(id) mod P`. P is chosen once for an output and written to `parts/plan.json` before
-anything else. A part's files are put in their places whole, and last of all its commit record, `parts/part-00017.json`:
-without it, or where a checksum differs, the part does not count and is done again.
+anything else. A part's files are written beside their places, under names that begin with a dot, then
+`parts/next-00017.json`, which says what they are. From then on the part is as good as committed: its files move to
+their places and last of all its commit record, `parts/part-00017.json`, and a job that finds this begun goes on with
+it. So a kill at any moment leaves the old part or the new one. Without a commit record, or where a checksum differs,
+the part does not count and is done again.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmstream import files, lock
+from mmstream import files, lock, worker
 from mmstream.errors import MmstreamError
 
 RECORDS_PER_PART = 1000
@@ -88,8 +91,7 @@ def check_output(output: str, command: str) -> Plan | None:
     Raises:
         MmstreamError: the directory holds something else. Nothing is touched.
     """
-    if files.exists(files.join(staged(output), "ready")):
-        raise MmstreamError(f"`mmstream repartition {output}` was interrupted; run it again first")
+    check_not_cut(output)
     plan = read_plan(output)
     if plan is None:
         if files.exists(output) and not (files.is_folder(output) and _is_empty(output)):
@@ -108,6 +110,16 @@ def check_output(output: str, command: str) -> Plan | None:
 def staged(output: str) -> str:
     """Where `mmstream repartition` prepares the new parts of an output."""
     return files.join(output, ".repartition")
+
+
+def check_not_cut(output: str) -> None:
+    """No `mmstream repartition` was interrupted while it put the new parts in the places of the old ones.
+
+    Raises:
+        MmstreamError: one was.
+    """
+    if files.exists(files.join(staged(output), "ready")):
+        raise MmstreamError(f"`mmstream repartition {output}` was interrupted; run it again first")
 
 
 def read_plan(output: str) -> Plan | None:
@@ -135,8 +147,22 @@ def open_output(output: str, command: str, rows: int) -> Plan:
     if plan is None:
         plan = Plan(parts_for(rows), command)
         write_json(files.join(output, "parts", "plan.json"), dataclasses.asdict(plan))
-    files.sweep(output)
+    recover(output)
     return plan
+
+
+def recover(output: str) -> None:
+    """Finish the commits in which an earlier job was interrupted, and remove what it left half-written."""
+    for path in pending(output):
+        _complete(output, Commit(**read_json(files.join(output, path))))
+    files.sweep(output)
+
+
+def pending(output: str) -> list[str]:
+    """The commits that have begun and are not finished, by what says so, as "parts/next-00017.json"."""
+    folder = files.join(output, "parts")
+    names = files.list_files(folder) if files.exists(folder) else ()
+    return [f"parts/{name}" for name in names if name.startswith("next-")]
 
 
 def write_json(path: str, value: Mapping[str, Any]) -> None:
@@ -202,24 +228,46 @@ def commit_part(
         return commit
     if run:
         lock.check(output, run)
-    for path, content in sorted(made.items()):
-        target = files.join(output, path)
-        if isinstance(content, Path):
-            files.move_in(content, target)
-        else:
-            files.write_bytes(target, content)
-    write_json(_commit_path(output, part), dataclasses.asdict(commit))
+    ahead = {files.beside(files.join(output, path)): content for path, content in sorted(made.items())}
+    try:
+        for place, content in ahead.items():
+            if isinstance(content, Path):
+                files.move_in(content, place)
+            else:
+                files.write_bytes(place, content)
+        write_json(_next_path(output, part), dataclasses.asdict(commit))
+    except OSError:  # a full disk, which these need not fill further
+        for place in ahead:
+            files.remove(place)
+        raise
+    _complete(output, commit)
+    worker.committed()
     return commit
 
 
 def read_commit(output: str, part: int) -> Commit | None:
     """The commit record of a part, None where the part does not count: no record, a missing file, another checksum."""
     commit = recorded(output, part)
-    try:
-        intact = commit and all(files.checksum(files.join(output, p)) == sha for p, sha in commit.checksums.items())
-    except OSError:
-        return None
-    return commit if intact else None
+    return commit if commit and not damaged_files(output, commit) else None
+
+
+def damaged_files(output: str, commit: Commit) -> dict[str, str]:
+    """The files of a part that are not as they were committed, and what is wrong with each."""
+    found = {}
+    for path, sha256 in commit.checksums.items():
+        try:
+            if files.checksum(files.join(output, path)) != sha256:
+                found[path] = "is not what was committed: its checksum differs"
+        except OSError as error:
+            found[path] = f"cannot be read: {error}"
+    return found
+
+
+def damaged_record(output: str, part: int) -> dict[str, str]:
+    """The commit record of a part and what is wrong with it, where there is one that cannot be read; else {}."""
+    path = _commit_path(output, part)
+    broken = files.exists(path) and recorded(output, part) is None
+    return {path: "is damaged, so that nobody knows what the part held"} if broken else {}
 
 
 def recorded(output: str, part: int) -> Commit | None:
@@ -228,6 +276,18 @@ def recorded(output: str, part: int) -> Commit | None:
         return Commit(**json.loads(files.read_bytes(_commit_path(output, part))))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _complete(output: str, commit: Commit) -> None:
+    """Move a part's new files to their places, and its commit record last; what was moved already stays."""
+    for path in commit.checksums:
+        place = files.join(output, path)
+        files.move(files.beside(place), place)
+    files.move(_next_path(output, commit.part), _commit_path(output, commit.part))
+
+
+def _next_path(output: str, part: int) -> str:
+    return files.join(output, "parts", f"next-{part:05d}.json")
 
 
 def _commit_path(output: str, part: int) -> str:

@@ -17,6 +17,8 @@ from mmstream.records import Record, digest_of, digest_of_bytes
 from mmstream.transform_graph import TransformGraph, load_transform_graph
 
 PRESENT = "present"
+READ = "read"
+"""The step of a `worker.Trial` in which a record is loaded."""
 Resume = Literal["values", "metadata", "content"]
 Decoded = Mapping[str, "dict[str, Any] | None"]
 Tensors = dict[str, dict[str, np.ndarray]]
@@ -84,10 +86,18 @@ class Preprocessor:
         return found
 
     def load(self, record: Record, media: Media) -> Loaded:
-        """Read what the fields need of a record. Never raises for a bad record."""
+        """Read what the fields need of a record. Never raises for a bad record.
+
+        A record that is known to end whatever process works on it has that for an error; if it does so when it is read,
+        its media are not read.
+        """
+        verdict = worker.verdict_on(record)
+        quarantined = verdict and RecordError(verdict.message, stage="quarantine", error=verdict.error)
+        if verdict and verdict.step == READ:
+            return Loaded({}, digest_of(self.values(record)), quarantined)
         values: dict[str, Any] = {}
         seen: dict[str, Any] = {}
-        error = None
+        error = quarantined
         for name, value in self.values(record).items():
             field = self.fields[name]
             values[name] = seen[name] = value

@@ -7,7 +7,7 @@ import pickle
 import sys
 from pathlib import Path
 
-from mmstream import terminal, worker
+from mmstream import files, terminal, worker
 
 
 def main() -> int:
@@ -17,10 +17,12 @@ def main() -> int:
     folder = Path(os.environ[worker.FOLDER])
     trial: worker.Trial = pickle.loads((folder / "trial").read_bytes())
     suspects = pickle.loads((folder / "suspects").read_bytes())
-    trial([])
+    trial.prepare()
     for place, record in enumerate(suspects[int(sys.argv[1]) :], int(sys.argv[1])):
-        (folder / "current").write_text(str(place))
-        trial([record])
+        for step in trial.steps:
+            files.write_bytes(str(folder / "current"), f"{place} {step}".encode())
+            trial.take(step, record)
+    worker.ended()
     return 0
 
 

@@ -15,7 +15,6 @@ from mmstream.interfaces import LabelType, Sink
 from mmstream.records import DeadLetter
 from mmstream.stages.label import label_paths, read_part
 from mmstream.stages.reading import dump_letters
-from mmstream.trained_model import TrainedModel
 
 _FOLDERS = ("labels", "dead_letters", "parts")
 
@@ -48,6 +47,7 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
             plan = parts.check_output(output, "label")
             if plan is None:
                 raise MmstreamError(f"{output} is not an output of `mmstream label`")
+            parts.recover(output)
             _write(output, plan, staged / "new")
             files.write_bytes(str(staged / "ready"), b"")
         lock.check(output, run)
@@ -63,7 +63,7 @@ def _write(output: str, plan: parts.Plan, new: Path) -> None:
     if not about:
         raise MmstreamError(f"{output} has no job.json; run `mmstream label` again, which writes it")
     sink: Sink = components.build("sink", about["sink"], {})
-    schema = TrainedModel(about["model"], embeddings=about["embeddings"]).schema
+    schema: dict[str, LabelType] = about["schema"]
     commits = [parts.read_commit(output, part) for part in range(plan.parts)]
     broken = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
     if broken:

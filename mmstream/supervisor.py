@@ -57,6 +57,7 @@ class _Supervisor:
         self._folder = folder
         self._stall = stall_seconds
         self._verdicts: dict[str, Verdict] = {}
+        self._seen: dict[Path, tuple[int, float]] = {}
         self._stop = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,15 +66,16 @@ class _Supervisor:
         with self._signals():
             while True:
                 code, stalled = self._work(argv)
-                if code >= 0 and code != worker.OUT_OF_MEMORY:
+                if self._marked(worker.ENDED):
                     return code
                 if self._stop:
-                    return 128 + self._stop
+                    return terminal.stopped(self._stop)
                 terminal.say(f"the worker process {_how_it_ended(code, stalled, self._stall)}; looking for the reason")
+                got_on = self._marked(worker.COMMITTED)
                 found = {k: v for k, v in self._blame(self._suspects()).items() if k not in self._verdicts}
                 if self._stop:
-                    return 128 + self._stop
-                unexplained = 0 if found else unexplained + 1
+                    return terminal.stopped(self._stop)
+                unexplained = 0 if found or got_on else unexplained + 1
                 if unexplained == _MOST_UNEXPLAINED:
                     terminal.fail(
                         f"mmstream: the worker process died {unexplained} times, and no record that it had in hand is "
@@ -88,13 +90,12 @@ class _Supervisor:
 
     def _work(self, argv: Sequence[str]) -> tuple[int, bool]:
         """Run a worker to its end; its return code, and whether it hung."""
-        for note in self._notes():
-            note.unlink()
+        for path in (*self._notes(), self._folder / worker.ENDED, self._folder / worker.COMMITTED):
+            path.unlink(missing_ok=True)
         with self._child(["-m", "mmstream.cli", *argv]) as process:
             while (code := self._wait(process)) is None:
-                if any(self._has_stalled(note) for note in self._notes()):
-                    process.kill()
-                    return process.wait(), True
+                if any(self._has_stalled(note) for note in self._notes() if note.stat().st_size):
+                    return _end(process), True
             return code, False
 
     def _blame(self, suspects: Sequence[Record]) -> dict[str, Verdict]:
@@ -105,30 +106,28 @@ class _Supervisor:
         while place < len(suspects) and not self._stop:
             current = self._folder / "current"
             current.unlink(missing_ok=True)
+            (self._folder / worker.ENDED).unlink(missing_ok=True)
             code, verdict = self._try(place, current)
-            if code == 0 or not current.exists():
+            if self._marked(worker.ENDED) or not current.exists():
                 return found  # all are tried, or what tries them could not be loaded
-            tried = int(current.read_text())
-            deaths = deaths + 1 if tried == place else 1
-            place = tried
+            tried, step = current.read_text().split()
+            deaths = deaths + 1 if int(tried) == place else 1
+            place = int(tried)
             if verdict or deaths == _TRIES:
-                found[worker.key_of(suspects[place])] = verdict or _verdict_on_death(code)
+                found[worker.key_of(suspects[place])] = (verdict or _verdict_on_death(code))._replace(step=step)
                 place, deaths = place + 1, 0
         return found
 
     def _try(self, start: int, current: Path) -> tuple[int, Verdict | None]:
         """Try the suspects from one on; the child's return code, and what it did where that is plain already."""
-        began = time.time()
+        began = time.monotonic()
         with self._child(["-m", "mmstream.probe", str(start)]) as process:
             while (code := self._wait(process)) is None:
                 if current.exists():
-                    if time.time() - current.stat().st_mtime > self._stall:
-                        process.kill()
-                        process.wait()
-                        return -signal.SIGKILL, Verdict("Stalled", f"was not done after {self._stall:g} s")
-                elif time.time() - began > _START_SECONDS:
-                    process.kill()
-                    return process.wait(), None
+                    if self._has_stalled(current):
+                        return _end(process), Verdict("Stalled", f"was not done after {self._stall:g} s")
+                elif time.monotonic() - began > _START_SECONDS:
+                    return _end(process), None
             if code == worker.OUT_OF_MEMORY:
                 return code, Verdict("OutOfMemory", "needs more memory than there is")
             return code, None
@@ -145,9 +144,7 @@ class _Supervisor:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(process)
             os.close(ours)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int | None:
@@ -160,7 +157,7 @@ class _Supervisor:
                 return None
             until = until or time.monotonic() + _GRACE_SECONDS
             if time.monotonic() > until:
-                process.kill()
+                _end(process)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -181,9 +178,16 @@ class _Supervisor:
     def _notes(self) -> Iterator[Path]:
         yield from self._folder.glob("thread-*")
 
+    def _marked(self, name: str) -> bool:
+        """Whether the last child has left a mark."""
+        return (self._folder / name).exists()
+
     def _has_stalled(self, note: Path) -> bool:
-        about = note.stat()
-        return about.st_size > 0 and time.time() - about.st_mtime > self._stall
+        """Whether nobody has written to a note for too long, by this process's own clock."""
+        changed, now = note.stat().st_mtime_ns, time.monotonic()
+        if self._seen.get(note, (0, 0.0))[0] != changed:
+            self._seen[note] = changed, now
+        return now - self._seen[note][1] > self._stall
 
     def _suspects(self) -> list[Record]:
         """What the worker had in hand, each record once."""
@@ -194,12 +198,22 @@ class _Supervisor:
         return [records[key] for key in sorted(records)]
 
 
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a child and all that it has started; its return code."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
 def _how_it_ended(code: int, stalled: bool, seconds: float) -> str:
     if stalled:
         return f"had the same records in hand for {seconds:g} s and was ended"
-    return "has no memory left" if code == worker.OUT_OF_MEMORY else f"was ended by {signal.Signals(-code).name}"
+    return "has no memory left" if code == worker.OUT_OF_MEMORY else f"was ended by {_cause(code)}"
 
 
 def _verdict_on_death(code: int) -> Verdict:
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return Verdict("Killed", f"ends the process that works on it ({how})")
+    return Verdict("Killed", f"ends the process that works on it ({_cause(code)})")
+
+
+def _cause(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"a library that called exit({code})"

@@ -62,8 +62,13 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
     except (KeyboardInterrupt, RuntimeError):
         if _interrupted is None:
             raise
-        fail(f"mmstream: {_ENDING[_interrupted]}; the same command goes on from here")
-        return 128 + _interrupted
+        return stopped(_interrupted)
+
+
+def stopped(number: int) -> int:
+    """Say that a signal has ended the command; returns its exit code."""
+    fail(f"mmstream: {_ENDING[number]}; the same command goes on from here")
+    return 128 + number
 
 
 def say(message: str, **facts: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmstream import files, golden, parts, plugins, terminal
+from mmstream.concurrency import Workers
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError, is_out_of_memory
 from mmstream.interfaces import LabelType
@@ -193,8 +194,9 @@ class TrainedModel:
         """
         rows = (Record(str(row.get("id", n)), f"record {n}", row) for n, row in enumerate(records))
         media = Media(str(Path.cwd()), anywhere=True)
-        for _, result in label_records(rows, self, media, threads=threads):
-            yield result
+        with Workers(threads) as workers:
+            for _, result in label_records(rows, self, media, workers=workers):
+                yield result
 
     @functools.cached_property
     def all_fields(self) -> Preprocessor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmstream import components, examples, files, golden
+from mmstream.concurrency import Workers
 from mmstream.config import SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.golden import Difference
@@ -26,7 +26,7 @@ from mmstream.trained_model import TrainedModel
 _TRAIN_ALL = SplitConfig(validation=0.0, test=0.0)
 
 
-def verify_records(model: TrainedModel, job_input: Input, media: Media, count: int) -> list[Difference]:
+def verify_records(model: TrainedModel, job_input: Input, count: int) -> list[Difference]:
     """Compare what the paths to a model make of the same records.
 
     The tensors that the label job gives to the network are compared with those that the preprocess job writes and
@@ -36,21 +36,21 @@ def verify_records(model: TrainedModel, job_input: Input, media: Media, count: i
     Args:
         model: that they go through.
         job_input: where they come from.
-        media: where their files may lie.
         count: of records, the first ones that can be decoded.
 
     Raises:
         MmstreamError: none can.
     """
+    media = job_input.media()
     items = (check_row(row, job_input) for row in rows_of(job_input, pieces_of(job_input)))
     sound = (item for item in first_of_each(islice(items, 10 * count))[0] if _can_be_decoded(item, model, media))
     records = list(islice(sound, count))
     if not records:
         raise MmstreamError(f"no record of {job_input.path} can be decoded, so nothing can be compared")
-    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder, ThreadPoolExecutor(2) as pool:
-        in_training = _through_preprocessing(model, records, media, folder, pool)
+    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder, Workers(2) as workers:
+        in_training = _through_preprocessing(model, records, media, folder, workers)
         found = golden.compare(in_training, _through_labelling(model, records, media))
-        return [*found, *_rows(model, records, media, folder, pool)]
+        return [*found, *_rows(model, records, media, folder, workers)]
 
 
 def _can_be_decoded(record: Record, model: TrainedModel, media: Media) -> bool:
@@ -74,7 +74,7 @@ def _through_labelling(model: TrainedModel, records: Sequence[Record], media: Me
 
 
 def _through_preprocessing(
-    model: TrainedModel, records: Sequence[Record], media: Media, folder: str, pool: ThreadPoolExecutor
+    model: TrainedModel, records: Sequence[Record], media: Media, folder: str, workers: Workers
 ) -> dict[str, np.ndarray]:
     """As `mmstream preprocess` writes them and training reads them, in the order of the records."""
     only = list(model.preprocessor.fields)
@@ -89,8 +89,7 @@ def _through_preprocessing(
         output=folder,
         run="",
         golden=0,
-        threads=2,
-        pool=pool,
+        workers=workers,
     )
     shards = examples.shards_of(folder, "train")
     batches = []
@@ -105,7 +104,7 @@ def _through_preprocessing(
 
 
 def _rows(
-    model: TrainedModel, records: Sequence[Record], media: Media, folder: str, pool: ThreadPoolExecutor
+    model: TrainedModel, records: Sequence[Record], media: Media, folder: str, workers: Workers
 ) -> list[Difference]:
     sink = components.build("sink", "parquet", {})
     output = str(Path(folder) / "labelled")
@@ -118,8 +117,7 @@ def _rows(
         output=output,
         run="",
         prune=False,
-        threads=2,
-        pool=pool,
+        workers=workers,
     )
     of_job = {row["id"]: row for row in read_part(output, 0, sink, model.schema).rows}
     given = [{"id": record.id, **_with_bytes(record, model, media)} for record in records]

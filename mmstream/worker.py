@@ -11,9 +11,9 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from mmstream.records import Record
 
@@ -22,11 +22,26 @@ FOLDER = "MMSTREAM_SUPERVISED"
 PIPE = "MMSTREAM_SUPERVISOR_PIPE"
 """The environment variable that names a file descriptor that ends when the supervisor does."""
 
+COMMITTED = "committed"
+ENDED = "ended"
 OUT_OF_MEMORY = 71
 """Exit code of a process that has used up its memory."""
 
-Trial = Callable[[Sequence[Record]], object]
-"""Does to records what the job does to them, and of none loads what that takes. Can be pickled."""
+
+class Trial(Protocol):
+    """Does to a record what a job does to it, step by step, and throws the result away. Can be pickled.
+
+    Attributes:
+        steps: their names, in order.
+    """
+
+    steps: ClassVar[tuple[str, ...]]
+
+    def prepare(self) -> None:
+        """Load what all steps need."""
+
+    def take(self, step: str, record: Record) -> None:
+        """Take one step with a record; raises nothing that a job would make a dead letter of."""
 
 
 class Verdict(NamedTuple):
@@ -35,10 +50,12 @@ class Verdict(NamedTuple):
     Attributes:
         error: "Killed", "Stalled" or "OutOfMemory".
         message: what happened.
+        step: of the job's `Trial` in which it did.
     """
 
     error: str
     message: str
+    step: str = ""
 
 
 def is_supervised() -> bool:
@@ -76,6 +93,18 @@ def holding(records: Sequence[Record]) -> Iterator[None]:
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     note.write_bytes(b"")
+
+
+def committed() -> None:
+    """Say that something was finished for good, so that a new worker would not begin where this one did."""
+    if is_supervised():
+        (_folder() / COMMITTED).touch()
+
+
+def ended() -> None:
+    """Say that this process is about to end of itself; without it, whatever exit code there is means that it died."""
+    if is_supervised():
+        (_folder() / ENDED).touch()
 
 
 def progress() -> None:

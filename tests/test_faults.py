@@ -33,9 +33,12 @@ def undisturbed_examples(road, tmp_path_factory):
         ("job.json", False),
         ("transform/fingerprint", True),
         ("transform/fingerprint", False),
-        ("examples/train/part-00000", True),
-        ("examples/train/part-00000", False),
-        ("dead_letters/part-00000", False),
+        ("examples/train/part-00000.tfrecord.gz.mmstream-tmp", True),
+        ("examples/train/part-00000.tfrecord.gz.mmstream-tmp", False),
+        ("parts/next-00000.json", True),
+        ("parts/next-00000.json", False),
+        ("examples/train/part-00000.tfrecord.gz", False),
+        ("dead_letters/part-00000.jsonl", False),
         ("parts/part-00000.json", False),
         ("golden/records.jsonl", True),
         ("preprocess.json", True),
@@ -57,7 +60,7 @@ def test_a_disk_that_refuses_gives_one_message_and_a_rerun_completes(
     write = files.write_bytes
 
     def refuse(path, data):
-        if "labels/part-00001" in path:
+        if "labels/.part-00001" in path:
             raise OSError(number, "planted", path)
         write(path, data)
 
@@ -65,7 +68,7 @@ def test_a_disk_that_refuses_gives_one_message_and_a_rerun_completes(
     command = ("label", road.model, "--input", manifest, "--output", tmp_path / "out")
     assert run(*command) == 1
     said = capsys.readouterr().err
-    assert f"planted: '{tmp_path}/out/labels/part-00001.parquet'" in said
+    assert f"planted: '{tmp_path}/out/labels/.part-00001.parquet" in said
     assert "Traceback" not in said
     assert not list((tmp_path / "out").rglob("*mmstream-tmp*"))
     monkeypatch.undo()

@@ -56,12 +56,30 @@ def test_a_part_with_a_damaged_commit_record_does_not_count(output, tmp_path):
     assert parts.read_commit(output, 0) is None
 
 
-def test_files_stand_before_the_commit_record(output, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+@pytest.mark.parametrize(
+    ("function", "calls", "found"),
+    [("write_bytes", 0, b"old"), ("write_bytes", 1, b"old"), ("move", 0, b"rows"), ("move", 1, b"rows")],
+)
+def test_a_commit_that_is_interrupted_leaves_the_old_part_or_the_new_one(
+    output, tmp_path, monkeypatch, function, calls, found
+):
+    commit(output, b"old")
+    call, left = getattr(parts.files, function), iter(range(calls))
+
+    def interrupted(*arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        call(*arguments)
+
+    monkeypatch.setattr(parts.files, function, interrupted)
     with pytest.raises(KeyboardInterrupt):
         commit(output)
-    assert (tmp_path / "out/labels/part-00000.x").read_bytes() == b"rows"
-    assert parts.read_commit(output, 0) is None
+    monkeypatch.undo()
+    parts.open_output(output, "label", 1)
+    assert (tmp_path / "out/labels/part-00000.x").read_bytes() == found
+    assert parts.read_commit(output, 0) is not None
+    assert [path.name for path in (tmp_path / "out/parts").iterdir() if "part-" not in path.name] == ["plan.json"]
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(output, tmp_path):

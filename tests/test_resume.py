@@ -7,8 +7,9 @@ import os
 import shutil
 
 import keras
+import pyarrow.parquet
 import pytest
-from small_road import COMMITTED, read_rows, run, snapshot, write_manifest
+from small_road import COMMITTED, read_rows, recommit, run, snapshot, write_manifest
 
 from mmstream import trained_model
 
@@ -88,6 +89,59 @@ def test_relabel_replaces_the_labels_of_another_model(labelled, other_model):
     assert {row["_fingerprint"] for row in rows} == {trained_model.load(model).fingerprint}
     assert run("audit", output, "--input", manifest) == 0
     assert label(model, manifest, output) == 0  # it is the output of that model now
+
+
+@pytest.fixture
+def fed_twice(road, pictures, labelled):
+    """(manifest, other manifest, output) of 60 records and 2 more."""
+    manifest, output = labelled
+    more = [{**row, "id": f"m{n}"} for n, row in enumerate(pictures(2))]
+    other = write_manifest(road.folder / "data" / "two_more.jsonl", more)
+    assert label(road.model, other, output) == 0
+    return manifest, other, output
+
+
+def test_relabelling_one_input_tells_of_the_rows_of_another(fed_twice, other_model, capsys):
+    manifest, other, output = fed_twice
+    model = other_model("weights")
+    assert label(model, manifest, output, "--relabel") == 0
+    assert f"2 rows and dead letters of other inputs are still of another model; label them, too: {other}" in (
+        capsys.readouterr().err
+    )
+    assert json.loads((output / "label.json").read_text())["of_another_model"] == 2
+    assert run("audit", output) == 1
+    assert label(model, other, output) == 0
+    assert run("audit", output, "--input", manifest) == 0
+
+
+def test_rows_of_a_model_with_other_columns_are_not_bent_to_the_new_ones(road, fed_twice, capsys):
+    manifest, _, output = fed_twice
+    part = output / "labels" / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(part)
+    pyarrow.parquet.write_table(table.append_column("size", [["big"] * table.num_rows]), part)
+    recommit(output)
+    before = snapshot(output, *COMMITTED)
+    assert label(road.model, manifest, output) == 1
+    assert "other columns (they differ in size); remove them with --prune" in capsys.readouterr().err
+    assert snapshot(output, *COMMITTED) == before
+    assert label(road.model, manifest, output, "--prune") == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["labels/part-00000.parquet", "dead_letters/part-00000.jsonl", "parts/part-00000.json"]
+)
+def test_a_damaged_file_is_named_and_what_it_has_lost_is_told(road, fed_twice, name, capsys):
+    manifest, other, output = fed_twice
+    (output / name).write_bytes(b"rotten")
+    capsys.readouterr()
+    assert label(road.model, manifest, output) == 0
+    said = capsys.readouterr().err
+    assert f"{name}" in said
+    assert "it was made anew" in said
+    lost = 2 if name.startswith("labels") else 0
+    assert json.loads((output / "label.json").read_text()).get("lost", 0) == lost
+    assert ("at least 2 rows and dead letters of other inputs" in said) == bool(lost)
+    assert (f"label them again: {other}" in said) == bool(lost)
 
 
 def test_an_interrupted_relabelling_goes_on(road, pictures, tmp_path, other_model, monkeypatch):

@@ -28,6 +28,9 @@ def plant(module):
             time.sleep(100_000)
         if data == b"fill":
             raise MemoryError
+        if data == b"leave":
+            import os
+            os._exit(0)
         return decode(self, data)
 
     module.Image.decode = planted
@@ -75,6 +78,44 @@ def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, p
 
 
 @pytest.mark.slow
+def test_a_library_that_ends_the_process_as_if_all_were_done_is_not_believed(road, poisoned, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    done = supervised("label", road.model, "--input", poisoned("leave"), "--output", tmp_path / "out", env=env)
+    assert done.returncode == 0, done.stderr
+    (letter,) = read_lines(tmp_path / "out" / "dead_letters")
+    assert (letter["stage"], letter["row"]["image"]) == ("quarantine", "leave.poison")
+    assert "exit(0)" in letter["message"]
+    assert len(read_rows(tmp_path / "out")) == 99
+
+
+READER = """
+def plant(module):
+    import time
+    read = module.Media.read
+
+    def planted(self, reference, max_bytes):
+        if reference == "sleep.poison":
+            time.sleep(100_000)
+        return read(self, reference, max_bytes)
+
+    module.Media.read = planted
+"""
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_to_its_end_goes_to_quarantine(road, poisoned, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream.media", READER)
+    label = ("label", road.model, "--input", poisoned("sleep"), "--output", tmp_path / "out", "--stall-timeout", 5)
+    done = supervised(*label, env=env)
+    assert done.returncode == 0, done.stderr
+    before = snapshot(tmp_path / "out", *COMMITTED)
+    (letter,) = read_lines(tmp_path / "out" / "dead_letters")
+    assert (letter["stage"], letter["error"], letter["row"]["image"]) == ("quarantine", "Stalled", "sleep.poison")
+    assert supervised(*label, env=env).returncode == 0
+    assert snapshot(tmp_path / "out", *COMMITTED) == before
+
+
+@pytest.mark.slow
 def test_a_record_that_fills_the_memory_ends_in_quarantine_alone(road, poisoned, tmp_path):
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
     done = supervised("label", road.model, "--input", poisoned("fill"), "--output", tmp_path / "out", env=env)
@@ -91,14 +132,18 @@ def test_preprocessing_quarantines_too(road, poisoned, tmp_path):
     rows[7]["image"] = "abort.poison"
     manifest = write_manifest(road.folder / "data" / "poisoned_sample.jsonl", rows)
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
-    done = supervised(
-        "preprocess", road.config, "--set", f"source.path={manifest}", "--output", tmp_path / "out", env=env
-    )
+    command = ("preprocess", road.config, "--set", f"source.path={manifest}", "--output", tmp_path / "out")
+    done = supervised(*command, env=env)
     assert done.returncode == 0, done.stderr
     (letter,) = read_lines(tmp_path / "out" / "dead_letters")
     assert (letter["stage"], letter["row"]["image"]) == ("quarantine", "abort.poison")
     about = json.loads((tmp_path / "out" / "preprocess.json").read_text())
     assert about["examples"] + about["skipped"] == len(rows) - 1
+    before = snapshot(tmp_path / "out", "examples", "dead_letters", "parts", "golden")
+    again = supervised(*command, env=env)
+    assert "quarantined" not in again.stderr
+    assert snapshot(tmp_path / "out", "examples", "dead_letters", "parts", "golden") == before
+    assert json.loads((tmp_path / "out" / "preprocess.json").read_text())["skipped"] == len(rows)
 
 
 @pytest.mark.slow

@@ -10,12 +10,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from mmstream.concurrency import Workers
 from mmstream.stages.reading import unpacked
 
 _PARTS_AT_A_TIME = 2
 
-PartWork = Callable[[int, list[Any], ThreadPoolExecutor], list[Any]]
-"""(part, its items, pool for the batches) → outputs."""
+PartWork = Callable[[int, list[Any], Workers], list[Any]]
+"""(part, its items, threads for its batches) → outputs."""
 
 
 class WorkAhead(beam.DoFn):
@@ -23,7 +24,7 @@ class WorkAhead(beam.DoFn):
 
     Args:
         work: called for two parts at a time, from different threads.
-        threads: of the pool that both share.
+        threads: that both share; the second part begins when no batch of the first is left to begin with.
     """
 
     def __init__(self, work: PartWork, threads: int) -> None:
@@ -32,7 +33,7 @@ class WorkAhead(beam.DoFn):
 
     def setup(self) -> None:
         """Start the threads."""
-        self._batches = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
+        self._workers = Workers(self._threads)
         self._parts = ThreadPoolExecutor(_PARTS_AT_A_TIME, thread_name_prefix="part")
 
     def start_bundle(self) -> None:
@@ -42,7 +43,7 @@ class WorkAhead(beam.DoFn):
     def process(self, element: tuple[int, Iterable[bytes]], after: Any = None) -> Iterator[Any]:
         """Begin with this part and finish the one before the last; `after` is a side input that had to come first."""
         part, packed = element
-        self._pending.append(self._parts.submit(self._work, part, unpacked(packed), self._batches))
+        self._pending.append(self._parts.submit(self._work, part, unpacked(packed), self._workers))
         while len(self._pending) > _PARTS_AT_A_TIME:
             yield from self._pending.popleft().result()
 
@@ -55,4 +56,4 @@ class WorkAhead(beam.DoFn):
     def teardown(self) -> None:
         """End the threads."""
         self._parts.shutdown(cancel_futures=True)
-        self._batches.shutdown(cancel_futures=True)
+        self._workers.close()

@@ -24,6 +24,8 @@ _ARROW = {
     "float32": pyarrow.list_(pyarrow.float32()),
 }
 """Arrow's type of a raw column; tensorflow-transform takes texts as bytes."""
+ANALYSE = "analyse"
+"""The step of a `worker.Trial` in which the first pass decodes the cheap columns."""
 _ASSETS = "transform_fn/assets/"
 
 
@@ -54,7 +56,7 @@ def columns_of_part(
         split: how records are divided.
     """
     rows = []
-    records = [record for record in first_of_each(items)[0] if worker.verdict_on(record) is None]
+    records = [record for record in first_of_each(items)[0] if not _ends_analysis(record)]
     with worker.holding(records):
         for record in records:
             worker.progress()
@@ -70,6 +72,16 @@ def columns_of_part(
         name, raw = column.split("/")
         arrays[column] = pyarrow.array([(row[name] or {}).get(raw) for row in rows], _ARROW[dtype])
     yield pyarrow.RecordBatch.from_pydict(arrays)
+
+
+def _ends_analysis(record: Record) -> bool:
+    """Whether a record is known to end a process that does what the first pass does.
+
+    One that ends the second pass alone, as when its picture is decoded, stays in the first, so that the statistics are
+    the same before this is known and after.
+    """
+    verdict = worker.verdict_on(record)
+    return verdict is not None and verdict.step == ANALYSE
 
 
 def check_filled(config: Config, directory: str) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from mmstream import books, components, files, parts
+from mmstream.concurrency import Workers
+from mmstream.errors import MmstreamError
 from mmstream.interfaces import LabelType, Sink
-from mmstream.labelling import label_batch, label_records
+from mmstream.labelling import digests_of, label_batch, label_records
 from mmstream.media import Media
-from mmstream.preprocessing import Resume
+from mmstream.preprocessing import READ, Resume
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.reading import dump_letters, first_of_each, load_letters
@@ -26,10 +27,23 @@ LabelRow = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """What a part holds, or is to hold."""
+    """What a part holds, or is to hold.
+
+    Attributes:
+        rows: labels.
+        letters: dead letters.
+        damaged: its files that are not as they were committed, and what is wrong with each; they are not read.
+        lost: how many rows and letters these held.
+    """
 
     rows: list[LabelRow]
     letters: list[DeadLetter]
+    damaged: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lost: int = 0
+
+    def __len__(self) -> int:
+        """Rows and letters."""
+        return len(self.rows) + len(self.letters)
 
 
 def label_part(
@@ -42,27 +56,32 @@ def label_part(
     output: str,
     run: str,
     prune: bool,
-    threads: int,
-    pool: ThreadPoolExecutor,
-) -> dict[str, int]:
+    workers: Workers,
+) -> dict[str, int | list[str]]:
     """Label what a part does not hold yet, and commit it.
 
     Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that this
     input does not have stay too, as an output may be fed from several inputs, unless they are pruned.
 
     Returns:
-        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept", "pruned"}: records of this input by what
-        became of them in this run, how many of them are dead letters now, and how many rows and letters of other inputs
-        the part keeps, or has lost.
+        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept", "pruned", "of_another_model", "lost",
+        "damaged"}: records of this input by what became of them in this run, how many of them are dead letters now, and
+        how many rows and letters of other inputs the part keeps, no longer has as they were pruned, keeps though
+        another model made them, or has lost, at least, in a damaged file; and what is wrong with these files.
+
+    Raises:
+        MmstreamError: another job has taken the output over, or rows of other inputs have other columns.
     """
     records, letters = first_of_each(items)
     before = read_part(output, part, sink, model.schema)
-    kept, todo = still_valid(records, before, model, media, pool)
-    fresh = [result for _, result in label_records(todo, model, media, threads=threads, pool=pool)]
+    kept, todo = still_valid(records, before, model, media, workers)
+    fresh = [result for _, result in label_records(todo, model, media, workers=workers)]
     others = _of_other_inputs(before, items)
-    count_of_others = len(others.rows) + len(others.letters)
+    count_of_others = len(others)
+    lost = before.lost - (len(items) - (len(before) - count_of_others))  # less those that may have been of this input
     if prune:
         others = Labelled([], [])
+    _check_columns(others, model, parts.part_name(part))
     known = {letter.to_json() for letter in before.letters}
     old_letters = [letter for letter in letters if letter.to_json() in known]
 
@@ -87,29 +106,33 @@ def label_part(
         "letters": len(all_letters) - len(others.letters),
         "kept": 0 if prune else count_of_others,
         "pruned": count_of_others if prune else 0,
+        "of_another_model": sum(row["_fingerprint"] != model.fingerprint for row in others.rows)
+        + sum(letter.fingerprint not in ("", model.fingerprint) for letter in others.letters),
+        "lost": 0 if prune else max(0, lost),
+        "damaged": [f"{path} {problem}" for path, problem in before.damaged.items()],
     }
 
 
 def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
-    """What a part holds; nothing where it was never committed whole."""
-    if parts.read_commit(output, part) is None:
-        return Labelled([], [])
+    """What a part holds; nothing where it was never committed."""
+    commit = parts.recorded(output, part)
+    if commit is None:
+        return Labelled([], [], parts.damaged_record(output, part))
+    damaged = parts.damaged_files(output, commit)
     rows_path, letters_path = label_paths(part, sink)
-    return Labelled(
-        sink.loads(files.read_bytes(files.join(output, rows_path)), schema),
-        load_letters(files.read_bytes(files.join(output, letters_path))),
-    )
+    rows = [] if rows_path in damaged else sink.loads(files.read_bytes(files.join(output, rows_path)), schema)
+    letters = [] if letters_path in damaged else load_letters(files.read_bytes(files.join(output, letters_path)))
+    return Labelled(rows, letters, damaged, sum(commit.counts.values()) - len(rows) - len(letters))
 
 
 def still_valid(
-    records: Sequence[Record], before: Labelled, model: TrainedModel, media: Media, pool: ThreadPoolExecutor
+    records: Sequence[Record], before: Labelled, model: TrainedModel, media: Media, workers: Workers
 ) -> tuple[list[LabelRow | DeadLetter], list[Record]]:
     """Results of an earlier run that this model would give again, and the records that are left to do."""
     rows = {row["id"]: row for row in before.rows if row["_fingerprint"] == model.fingerprint}
     letters = {letter.id: letter for letter in before.letters if letter.fingerprint == model.fingerprint}
     candidates = [record for record in records if record.id in rows or record.id in letters]
-    digests = pool.map(lambda record: model.preprocessor.digest(record, media), candidates)
-    digest_of_id = {record.id: digest for record, digest in zip(candidates, digests, strict=True)}
+    digest_of_id = dict(digests_of(candidates, model.preprocessor, media, workers))
     kept: list[LabelRow | DeadLetter] = []
     todo = []
     for record in records:
@@ -183,7 +206,7 @@ class LabelParts(beam.PTransform):
         """Label two parts at a time."""
         return grouped | beam.ParDo(WorkAhead(self._label, self.threads))
 
-    def _label(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
+    def _label(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
         started = time.monotonic()
         model = self.model()
         counts = label_part(
@@ -195,8 +218,7 @@ class LabelParts(beam.PTransform):
             output=self.output,
             run=self.run,
             prune=self.prune,
-            threads=self.threads,
-            pool=pool,
+            workers=workers,
         )
         seconds = round(time.monotonic() - started, 3)
         smaller = {"smaller_batch": model.batch} if model.batch != model.about["batch"] else {}
@@ -216,11 +238,33 @@ class LabelTrial:
     model: SharedModel
     media: Media
 
-    def __call__(self, records: Sequence[Record]) -> None:
-        """Label them; of none, load the model."""
-        model = self.model()
-        model.prepare()
-        label_batch(records, model, self.media)
+    steps: ClassVar[tuple[str, ...]] = (READ, "label")
+
+    def prepare(self) -> None:
+        """Load the model."""
+        self.model().prepare()
+
+    def take(self, step: str, record: Record) -> None:
+        """Read a record, or label it."""
+        if step == READ:
+            self.model().preprocessor.load(record, self.media)
+        else:
+            label_batch([record], self.model(), self.media)
+
+
+def _check_columns(others: Labelled, model: TrainedModel, part: str) -> None:
+    """Rows that stay have the columns of this model's.
+
+    Raises:
+        MmstreamError: some have not.
+    """
+    differ = [row for row in others.rows if row.keys() != model.schema.keys()]
+    if differ:
+        columns = ", ".join(sorted(differ[0].keys() ^ model.schema.keys()))
+        raise MmstreamError(
+            f"{part} holds {len(differ)} rows of records that this input does not have, made by a model with other "
+            f"columns (they differ in {columns}); remove them with --prune, or name another --output"
+        )
 
 
 def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> Labelled:

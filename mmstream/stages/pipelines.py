@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 
 from mmstream import books, files, parts
+from mmstream.concurrency import Workers
 from mmstream.config import Config
 from mmstream.config_file import load_config
 from mmstream.labelling import label_items
@@ -70,16 +70,16 @@ class _LabelRows(beam.DoFn):
 
     def __init__(self, model: str, embeddings: bool, id_column: str, media: Media, threads: int | None) -> None:
         self._model, self._id, self._media = SharedModel(model, embeddings), id_column, media
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads
         self._counters = {kind: beam.metrics.Metrics.counter("mmstream", kind) for kind in ("labelled", DEAD_LETTERS)}
 
     def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
+        self._workers = Workers(self._threads)
 
     def process(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         model = self._model()
         checked = [record_of(row, self._id, "") for row in rows]
-        for result in label_items(checked, model, self._media, threads=self._threads, pool=self._pool):
+        for result in label_items(checked, model, self._media, workers=self._workers):
             if isinstance(result, DeadLetter):
                 self._counters[DEAD_LETTERS].inc()
                 yield beam.pvalue.TaggedOutput(DEAD_LETTERS, result)
@@ -88,7 +88,7 @@ class _LabelRows(beam.DoFn):
                 yield result
 
     def teardown(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._workers.close()
 
 
 class Preprocess(beam.PTransform):

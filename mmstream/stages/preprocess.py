@@ -9,26 +9,33 @@ import hashlib
 import heapq
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from mmstream import books, files, parts, worker
-from mmstream.concurrency import batched, in_order
+from mmstream.concurrency import Workers, batched
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
 from mmstream.examples import ExampleWriter, serialise
 from mmstream.golden import write_golden
-from mmstream.labelling import check_loaded, dead_letter
+from mmstream.labelling import dead_letter, digests_of
 from mmstream.media import Media
-from mmstream.preprocessing import Decoded, Loaded, Preprocessor
+from mmstream.preprocessing import READ, Decoded, Loaded, Preprocessor
 from mmstream.records import SPLITS, DeadLetter, Record, hash_fraction
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.analyse import FitTransform, field_versions, fingerprint_of, split_for
+from mmstream.stages.analyse import (
+    ANALYSE,
+    FitTransform,
+    cheap_preprocessor,
+    columns_of_part,
+    field_versions,
+    fingerprint_of,
+    split_for,
+)
 from mmstream.stages.reading import RouteToParts, dump_letters, first_of_each, load_letters
 
 _BATCH = 64
@@ -61,8 +68,7 @@ def preprocess_part(
     output: str,
     run: str,
     golden: int,
-    threads: int,
-    pool: ThreadPoolExecutor,
+    workers: Workers,
 ) -> tuple[dict[str, int], list[Candidate]]:
     """Turn a part's records into shards, one a split, and commit them; a part that holds them already is left alone.
 
@@ -75,7 +81,7 @@ def preprocess_part(
     letters_path = f"dead_letters/{parts.part_name(part)}.jsonl"
     commit = parts.read_commit(output, part)
     if commit and commit.fingerprint == fingerprint:
-        digests = pool.map(lambda record: preprocessor.digest(record, media), records)
+        digests = (digest for _, digest in digests_of(records, preprocessor, media, workers))
         if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
             counts = {"read": len(items), "examples": 0, "dead_lettered": 0, "skipped": len(items)}
@@ -83,7 +89,7 @@ def preprocess_part(
             return counts, _best(left, golden)
 
     batches = batched(records, _BATCH)
-    done = in_order(lambda batch: examples_of(batch, preprocessor, split, media, fingerprint), batches, threads, pool)
+    done = workers.in_order(lambda batch: examples_of(batch, preprocessor, split, media, fingerprint), batches)
     results = (pair for batch in done for pair in batch)
     good: list[tuple[Record, str]] = []
     failed: list[DeadLetter] = []
@@ -130,7 +136,8 @@ def _examples_of(
         worker.progress()
         try:
             name = split_for(record, split)
-            check_loaded(record, loaded)
+            if loaded.error:
+                raise loaded.error
             decoded = preprocessor.decode(loaded.values)
             if all(value is None for value in decoded.values()):
                 raise RecordError("no field has a value", stage="decode", error="NothingToRead")
@@ -206,7 +213,7 @@ class PreprocessParts(beam.PTransform):
         """Preprocess two parts at a time."""
         return grouped | beam.ParDo(WorkAhead(self._preprocess, self.threads), self.after)
 
-    def _preprocess(self, part: int, items: list[Record | DeadLetter], pool: ThreadPoolExecutor) -> list[Candidate]:
+    def _preprocess(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Candidate]:
         started = time.monotonic()
         fitted = self._shared.acquire(lambda: _Fitted(self.config, self.output))
         counts, candidates = preprocess_part(
@@ -219,8 +226,7 @@ class PreprocessParts(beam.PTransform):
             output=self.output,
             run=self.run if self.held else "",
             golden=self.config.golden,
-            threads=self.threads,
-            pool=pool,
+            workers=workers,
         )
         seconds = round(time.monotonic() - started, 3)
         books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds)
@@ -300,20 +306,32 @@ class PreprocessTrial:
         output: directory of the output; before the first pass has filled its `transform/`, records are only decoded.
     """
 
+    steps: ClassVar[tuple[str, ...]] = (ANALYSE, READ, "preprocess")
+
     config: Config
     media: Media
     output: str
 
-    def __call__(self, records: Sequence[Record]) -> None:
-        """Preprocess them; of none, load what that takes."""
-        fitted = self._fitted
-        if fitted.fingerprint:
-            examples_of(records, fitted.preprocessor, self.config.split, self.media, fitted.fingerprint)
-            return
-        with worker.holding(records):
-            for record in records:
-                with contextlib.suppress(RecordError):
-                    fitted.preprocessor.decode(fitted.preprocessor.load(record, self.media).values)
+    def prepare(self) -> None:
+        """Load what the fields need."""
+        _ = self._fitted, self._cheap
+
+    def take(self, step: str, record: Record) -> None:
+        """Do what the first pass does to a record, read it, or do what the second pass does."""
+        preprocessor, fingerprint = self._fitted.preprocessor, self._fitted.fingerprint
+        if step == ANALYSE:
+            list(columns_of_part([record], self._cheap, self.config.split))
+        elif step == READ:
+            preprocessor.load(record, self.media)
+        elif fingerprint:
+            examples_of([record], preprocessor, self.config.split, self.media, fingerprint)
+        else:
+            with worker.holding([record]), contextlib.suppress(RecordError):
+                preprocessor.decode(preprocessor.load(record, self.media).values)
+
+    @functools.cached_property
+    def _cheap(self) -> Preprocessor:
+        return cheap_preprocessor(self.config)
 
     @functools.cached_property
     def _fitted(self) -> _Fitted:

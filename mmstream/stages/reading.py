@@ -15,6 +15,7 @@ from mmstream import books, components, files, parts
 from mmstream.errors import MmstreamError, RecordError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.labelling import dead_letter
+from mmstream.media import Media
 from mmstream.records import DeadLetter, Record, digest_of, origin_key, printable
 from mmstream.spool import spool
 
@@ -33,6 +34,7 @@ class Input:
         id: column of the id, None where the origin is the id.
         rename: new column name -> the name that it has in the input.
         limit: read only so many rows; None for all.
+        roots: folders besides its own where media that it names may lie.
     """
 
     use: str
@@ -41,10 +43,27 @@ class Input:
     id: str | None = None
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit: int | None = None
+    roots: Sequence[str] = ()
+
+    def media(self) -> Media:
+        """Reads the media that it names."""
+        return Media(files.base(self.path), self.roots)
 
     def source(self) -> Source:
         """The source component."""
         return components.build("source", self.use, self.parameters)
+
+
+def input_named(inputs: Sequence[Mapping[str, Any]], path: str = "") -> Input:
+    """One of the inputs of an output, as job.json keeps them; it may have moved since.
+
+    Args:
+        inputs: of job.json, the latest last.
+        path: where it lies now; "" where it was. One that is not known is read as the latest was.
+    """
+    path = files.absolute(path) if path else ""
+    known = next((each for each in inputs if each["path"] == path), inputs[-1])
+    return Input(**{**known, "path": path or known["path"]})
 
 
 class Piece(NamedTuple):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Set
 from typing import Any
 
 import apache_beam as beam
 
 from mmstream import books, components, files, parts
+from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Sink
 from mmstream.labelling import label_records
@@ -61,33 +60,49 @@ def replay_part(
     output: str,
     run: str,
     wanted: Wanted,
-    threads: int,
-    pool: ThreadPoolExecutor,
+    ids: Set[str] | None,
+    workers: Workers,
 ) -> tuple[dict[str, int], list[str]]:
     """Try the dead letters of a part again, and commit what has become of them.
 
+    Args:
+        part: its number.
+        model: that labelled.
+        media: where media may lie.
+        sink: of the labels.
+        output: directory of the output.
+        run: the run's start.
+        wanted: which letters are tried.
+        ids: of the records that are tried; None for all.
+        workers: that decode and predict.
+
     Returns:
-        {"tried", "labelled", "dead_lettered", "not_tried"}, and the ids that were tried.
+        {"tried", "labelled", "dead_lettered", "not_wanted", "row_not_kept"}, the last those that hold no value of their
+        row that was too large; and the ids that were tried.
 
     Raises:
         MmstreamError: the part is not whole.
     """
-    commit = parts.read_commit(output, part)
-    if commit is None:
+    commit = parts.recorded(output, part)
+    before = read_part(output, part, sink, model.schema)
+    if commit is None or before.damaged:
         raise MmstreamError(
             f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
         )
     if commit.fingerprint != model.fingerprint:
         name = parts.part_name(part)
         raise MmstreamError(f"{name} of {output} is of another model; run `mmstream label --relabel` to its end first")
-    before = read_part(output, part, sink, model.schema)
+    chosen = {
+        place: letter
+        for place, letter in enumerate(before.letters)
+        if wanted(letter) and (ids is None or letter.id in ids)
+    }
     records: dict[int, Record] = {}
-    for place, letter in enumerate(before.letters):
-        if wanted(letter):
-            columns = restored(letter.row, model.preprocessor.reads(), files.join(output, "spool"))
-            if columns is not None:
-                records[place] = Record(letter.id, letter.origin, columns)
-    results = label_records(records.values(), model, media, threads=threads, pool=pool)
+    for place, letter in chosen.items():
+        columns = restored(letter.row, model.preprocessor.reads(), files.join(output, "spool"))
+        if columns is not None:
+            records[place] = Record(letter.id, letter.origin, columns)
+    results = label_records(records.values(), model, media, workers=workers)
     rows, letters, count = list(before.rows), dict(enumerate(before.letters)), 0
     for place, (_, result) in zip(records, results, strict=True):
         if isinstance(result, DeadLetter):
@@ -110,7 +125,8 @@ def replay_part(
         "tried": len(records),
         "labelled": count,
         "dead_lettered": len(records) - count,
-        "not_tried": len(before.letters) - len(records),
+        "not_wanted": len(before.letters) - len(chosen),
+        "row_not_kept": len(chosen) - len(records),
     }, [record.id for record in records.values()]
 
 
@@ -145,16 +161,15 @@ def restored(row: Mapping[str, Any], reads: Mapping[str, bool], spool: str) -> d
 
 def attempts(output: str) -> Counter[str]:
     """How often each dead letter has been replayed, by its id."""
-    folder = files.join(output, "runs")
     found: Counter[str] = Counter()
-    for path in files.list_files(folder) if files.exists(folder) else ():
-        found.update(json.loads(files.read_bytes(files.join(folder, path))).get("tried_ids", ()))
+    for _, values in books.notes(output):
+        found.update(values.get("tried_ids", ()))
     return found
 
 
 @dataclasses.dataclass
 class ReplayParts(beam.PTransform):
-    """(part, nothing) → the same parts with their dead letters tried again.
+    """(part, items of an input, packed) → the same parts with their dead letters tried again.
 
     Attributes:
         model: that labelled.
@@ -163,6 +178,7 @@ class ReplayParts(beam.PTransform):
         output: directory of the output.
         run: the run's start.
         wanted: which letters are tried.
+        of_input: only letters of the records among the items are tried; else of all, and no items are needed.
         threads: that decode and predict, in each worker process.
     """
 
@@ -172,16 +188,17 @@ class ReplayParts(beam.PTransform):
     output: str
     run: str
     wanted: Wanted
+    of_input: bool
     threads: int
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, numbers: beam.PCollection) -> beam.PCollection:
+    def expand(self, grouped: beam.PCollection) -> beam.PCollection:
         """Replay two parts at a time."""
-        return numbers | beam.ParDo(WorkAhead(self._replay, self.threads))
+        return grouped | beam.ParDo(WorkAhead(self._replay, self.threads))
 
-    def _replay(self, part: int, items: list[Any], pool: ThreadPoolExecutor) -> list[dict[str, int]]:
+    def _replay(self, part: int, items: list[Any], workers: Workers) -> list[dict[str, int]]:
         counts, tried = replay_part(
             part,
             model=self.model(),
@@ -190,8 +207,8 @@ class ReplayParts(beam.PTransform):
             output=self.output,
             run=self.run,
             wanted=self.wanted,
-            threads=self.threads,
-            pool=pool,
+            ids={item.id for item in items} if self.of_input else None,
+            workers=workers,
         )
         books.note(self.output, self.run, parts.part_name(part), **counts, tried_ids=tried)
         return [counts]

@@ -42,16 +42,18 @@ def plant(module):
         call = getattr(module, name)
 
         def planted(*arguments):
-            place = str(arguments[0 if name == "write_bytes" else 1])
-            if {point!r} in place and {before}:
+            place = str(arguments[0 if name == "write_bytes" else 1]).replace("/.", "/")
+            if place.endswith({point!r}) and {before}:
                 os.kill(os.getpid(), signal.SIGKILL)
             call(*arguments)
-            if {point!r} in place:
+            if place.endswith({point!r}):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         setattr(module, name, planted)
 
     kill_at("write_bytes")
     kill_at("move_in")
+    kill_at("move")
 """
-"""What `plant` runs in `mmstream.files`: SIGKILL at a file whose path holds `point`, before or after it is written."""
+"""What `plant` runs in `mmstream.files`: SIGKILL at a file whose path ends with `point`, before or after it is written;
+one that is written as `.name.mmstream-tmp` beside its place counts as `name.mmstream-tmp`."""
