@@ -55,8 +55,13 @@ class Media:
         Raises:
             OSError: there is no such file.
             ValueError: no file can have such a name.
+            MediaError: it lies outside the allowed folders.
         """
-        return files.metadata(files.join(self.folder, reference)) if isinstance(reference, str) else ()
+        if not isinstance(reference, str):
+            return ()
+        path = files.join(self.folder, reference)
+        self._check_allowed(path if files.is_remote(path) else os.path.realpath(path), path)
+        return files.metadata(path)
 
     def _read_local(self, path: str, max_bytes: int) -> bytes:
         folder, name = os.path.split(path)
@@ -89,19 +94,30 @@ class Media:
             MediaError: it lies outside the allowed folders.
             OSError: it cannot be opened.
         """
-        if not self.anywhere and not any(_lies_in(real, root) for root in self.roots):
-            raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+        self._check_allowed(real, path)
         return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | more)
 
-    def _read_remote(self, path: str, max_bytes: int) -> bytes:
-        scheme, _, rest = path.partition("://")
-        if posixpath.normpath(rest) != rest or not any(_lies_in(path, root.rstrip("/")) for root in self.roots):
+    def _check_allowed(self, real: str, path: str) -> None:
+        """A path, whose real one is `real`, lies in the allowed folders; a URI must be its own shortest form.
+
+        Raises:
+            MediaError: it does not.
+        """
+        if files.is_remote(path):
+            rest = path.partition("://")[2]
+            allowed = posixpath.normpath(rest) == rest and any(_lies_in(path, root.rstrip("/")) for root in self.roots)
+        else:
+            allowed = self.anywhere or any(_lies_in(real, root) for root in self.roots)
+        if not allowed:
             raise MediaError(f"{path!r} lies outside the allowed folders; allow its folder with `roots` or --root")
+
+    def _read_remote(self, path: str, max_bytes: int) -> bytes:
+        self._check_allowed(path, path)
         try:
             with files.open_read(path) as file:
                 data = file.read(max_bytes + 1)
         except OSError as error:
-            raise MediaError(f"cannot open {path!r} ({scheme}): {error}") from error
+            raise MediaError(f"cannot open {path!r}: {error}") from error
         if len(data) > max_bytes:
             raise MediaError(f"{path!r} has more than max_bytes = {max_bytes:,}")
         return data

@@ -98,6 +98,7 @@ class Preprocessor:
         values: dict[str, Any] = {}
         seen: dict[str, Any] = {}
         error = quarantined
+        digest = "" if self._resume == "content" else self.digest(record, media)  # of a file that changes now, the old
         for name, value in self.values(record).items():
             field = self.fields[name]
             values[name] = seen[name] = value
@@ -109,7 +110,7 @@ class Preprocessor:
                     seen[name] = [value, describe(problem)]
                 else:
                     seen[name] = digest_of_bytes(values[name])
-        return Loaded(values, digest_of(seen) if self._resume == "content" else self.digest(record, media), error)
+        return Loaded(values, digest or digest_of(seen), error)
 
     def digest(self, record: Record, media: Media) -> str:
         """The digest that `load` gives, read no further than it has to be. Never raises for a bad record."""

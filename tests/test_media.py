@@ -30,6 +30,9 @@ def test_what_lies_outside_is_refused(folder, reference):
     (folder / "link.bin").symlink_to(folder.parent / "secret.bin")
     with pytest.raises(MediaError, match=r"outside the allowed folders|cannot open"):
         Media(str(folder)).read(reference.format(folder=folder), 100)
+    with pytest.raises(MediaError, match="outside the allowed folders"):  # nor does anybody learn whether it is there
+        Media(str(folder)).metadata(reference.format(folder=folder))
+    assert Media(str(folder)).metadata("a.bin")[0] == 3
 
 
 def test_a_root_allows_its_files(folder):

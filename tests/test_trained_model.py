@@ -168,6 +168,61 @@ def test_a_fitted_transform_that_reaches_for_files_is_not_loaded(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
+REACHING = {
+    "ReadFile": lambda tf, path: tf.io.read_file(path),
+    "MatchingFiles": lambda tf, path: tf.io.matching_files(path + "*"),
+    "EagerPyFunc": lambda tf, path: tf.py_function(lambda: "x", [], tf.string),
+    "ImmutableConst": lambda tf, path: tf.raw_ops.ImmutableConst(dtype="uint8", shape=[1], memory_region_name=path),
+    "DebugIdentityV2": lambda tf, path: tf.raw_ops.DebugIdentityV2(input="x", debug_urls=["file://" + path]),
+    "RestoreV2": lambda tf, path: tf.raw_ops.RestoreV2(
+        prefix=path, tensor_names=["x"], shape_and_slices=[""], dtypes=["string"]
+    )[0],
+    "PrintV2": lambda tf, path: tf.print("x", output_stream="file://" + path),
+}
+
+
+@pytest.mark.parametrize(("operation", "call"), REACHING.items())
+def test_a_fitted_transform_with_an_operation_that_is_not_allowed_is_not_loaded(tmp_path, operation, call):
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    def branch(text: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([call(tf, str(tmp_path / "secret"))]):
+            return tf.identity(text)
+
+    inner = tf.function(branch)  # the operation stands in a function that is called by another
+    module.transform_fn = tf.function(lambda text: inner(text), input_signature=[tf.TensorSpec([], tf.string)])
+    tf.saved_model.save(module, str(tmp_path / "graph"))
+    with pytest.raises(MmstreamError, match=f"has the operations {operation}"):
+        load_transform_graph(str(tmp_path / "graph"))
+
+
+def test_a_vocabulary_that_lies_elsewhere_is_not_read(copy, tmp_path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = copy / "transform" / "transform_fn" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (graph,) = saved.meta_graphs
+    name = graph.asset_file_def[0].filename
+    graph.asset_file_def[0].filename = f"../assets/{name}"
+    path.write_bytes(saved.SerializeToString())
+    with pytest.raises(MmstreamError, match="is not the name of an asset"):
+        load_transform_graph(str(path.parent))
+    graph.asset_file_def[0].filename = name
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "InitializeTableFromTextFileV2":
+                constant = function.node_def.add(name="elsewhere", op="Const")
+                constant.attr["dtype"].type = 7
+                constant.attr["value"].tensor.dtype = 7
+                constant.attr["value"].tensor.string_val.append(b"/etc/passwd")
+                node.input[1] = "elsewhere:output:0"
+    path.write_bytes(saved.SerializeToString())
+    with pytest.raises(MmstreamError, match="fills a table from a file that is not one of its assets"):
+        load_transform_graph(str(path.parent))
+
+
 def test_metrics_are_written_where_the_design_says(road):
     assert run("evaluate", road.model, "--examples", road.examples) == 0
     metrics = json.loads((road.model / "evaluation" / "test" / "metrics.json").read_text())
