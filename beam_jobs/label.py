@@ -35,6 +35,9 @@ from mmstream.stages.reading import (
 )
 from mmstream.trained_model import TrainedModel, versions_of, what_differs
 
+_OUTGROWN = 8
+"""How many times its planned size a part may have before users are told."""
+
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """Run the job; returns its exit code.
@@ -89,27 +92,11 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 | label_parts
             )
         settled = books.settle(flags.output, run_name, plan, done="labelled")
-    counts = {
-        "read": settled.read,
-        "labelled": settled.done,
-        "dead_lettered": settled.dead_lettered,
-        "skipped": settled.skipped,
-    }
-    seconds = round(time.monotonic() - started, 3)
-    parts.write_json(
-        files.join(flags.output, "label.json"),
-        {
-            **counts,
-            "rows": settled.committed,
-            "dead_letters": settled.committed_letters,
-            "of_other_inputs": settled.kept,
-            **({"pruned": settled.pruned} if flags.prune else {}),
-            **{name: count for name, count in unusual(settled).items() if count},
-            "fingerprint": model.fingerprint,
-            "plugins": versions_of(model.config),
-            "seconds": seconds,
-        },
-    )
+        lock.check(flags.output, run_name)
+        seconds = round(time.monotonic() - started, 3)
+        write_books(flags.output, settled, model, seconds, pruned=flags.prune)
+
+    counts = books_of(settled)
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
     more = {"pruned": settled.pruned} if flags.prune else {}
     terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
@@ -118,6 +105,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         about["inputs"],
         [line for _, each in books.notes(flags.output, run_name) for line in each.get("damaged", ())],
     )
+    hint_at_size(flags.output, settled.held.total(), plan)
     if settled.committed == 0:
         terminal.fail("nothing was labelled; see dead_letters/")
         return 3
@@ -127,9 +115,47 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     return 0
 
 
-def unusual(settled: books.Books) -> dict[str, int]:
-    """Counts that are 0 where all went well, by their names in label.json."""
-    return {name: getattr(settled, name) for name in ("of_another_model", "lost", "smaller_batch")}
+def books_of(settled: books.Books) -> dict[str, int]:
+    """What became of the records of a run, by the names that users see."""
+    return {
+        "read": settled.read,
+        "labelled": settled.done,
+        "dead_lettered": settled.dead_lettered,
+        "skipped": settled.skipped,
+    }
+
+
+def write_books(output: str, settled: books.Books, model: TrainedModel, seconds: float, *, pruned: bool) -> None:
+    """Write label.json.
+
+    Args:
+        output: directory of the output.
+        settled: books of the run.
+        model: that labelled.
+        seconds: that it took.
+        pruned: whether it was to prune.
+    """
+    path = files.join(output, "label.json")
+    smaller = [settled.smaller_batch, parts.read_json(path).get("smaller_batch", 0) if settled.skipped else 0]
+    unusual = {
+        "of_another_model": settled.of_another_model,
+        "lost": settled.lost,
+        "smaller_batch": min(filter(None, smaller), default=0),  # of rows that an earlier run has made, too
+    }
+    parts.write_json(
+        path,
+        {
+            **books_of(settled),
+            "rows": settled.committed,
+            "dead_letters": settled.committed_letters,
+            "of_other_inputs": settled.kept,
+            **({"pruned": settled.pruned} if pruned else {}),
+            **{name: count for name, count in unusual.items() if count},
+            "fingerprint": model.fingerprint,
+            "plugins": versions_of(model.config),
+            "seconds": seconds,
+        },
+    )
 
 
 def warn(settled: books.Books, inputs: Sequence[Mapping[str, Any]], damaged: Sequence[str]) -> None:
@@ -153,11 +179,22 @@ def warn(settled: books.Books, inputs: Sequence[Mapping[str, Any]], damaged: Seq
             f"warning: {settled.of_another_model:,} rows and dead letters of other inputs are still of another model; "
             f"label them, too: {others}; or remove them with --prune"
         )
-    if settled.smaller_batch:
+    warn_of_smaller_batch(settled.smaller_batch)
+
+
+def warn_of_smaller_batch(rows: int) -> None:
+    """Say that memory ran out, and how many rows the network was given at a time after that; 0 where it did not."""
+    if rows:
         terminal.say(
-            f"warning: memory ran out, and some records were labelled {settled.smaller_batch} at a time; the "
-            "last digits of their scores may differ from another run's"
+            f"warning: memory ran out, and some records were labelled {rows} at a time; the last digits of their "
+            "scores may differ from another run's"
         )
+
+
+def hint_at_size(output: str, held: int, plan: parts.Plan) -> None:
+    """Say that an output has outgrown its parts."""
+    if held > _OUTGROWN * plan.parts * parts.RECORDS_PER_PART:
+        terminal.say(f"{held:,} records are many for {plan.parts:,} parts: mmstream repartition {output}")
 
 
 def check_sink(output: str, sink: Sink) -> None:

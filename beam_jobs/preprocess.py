@@ -52,17 +52,16 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 jobs.progress("preprocess", flags.output, run_name, rows),
                 jobs.pipeline(options) as pipeline,
             ):
-                (
-                    pipeline
-                    | beam.Create(pieces)
-                    | ReadRecords(job_input, Preprocessor(config.fields).reads(), flags.output, run_name)
-                    | PreprocessRecords(config, media, flags.output, run_name, True, plan.parts, flags.threads, scratch)
+                reads = Preprocessor(config.fields).reads()
+                items = pipeline | beam.Create(pieces) | ReadRecords(job_input, reads, flags.output, run_name)
+                items | PreprocessRecords(
+                    config, media, flags.output, run_name, run_name, plan.parts, flags.threads, scratch
                 )
         except MmstreamError:
             if new and fingerprint_of(flags.output) is None:  # nothing was made of these data
                 files.remove_folder(flags.output)
             raise
-        about = close_books(config, flags.output, run_name, plan, time.monotonic() - started)
+        about = close_books(config, flags.output, run_name, plan, time.monotonic() - started, run_name)
 
     splits = {f"{name}_examples": count for name, count in about["splits"].items()}
     counts = {name: about[name] for name in ("read", "examples", "dead_lettered", "skipped")}

@@ -14,7 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.label import check_model
+from beam_jobs.label import check_model, warn_of_smaller_batch
 from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags
@@ -61,8 +61,10 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 grouped = pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle()
             grouped | replay_parts
         totals = Counter(books.read_run(flags.output, run_name))
-        update_books(flags.output, plan, totals["labelled"])
+        lock.check(flags.output, run_name)
+        update_books(flags.output, plan, totals["labelled"], totals["smaller_batch"])
 
+    warn_of_smaller_batch(totals["smaller_batch"])
     tries = attempts(flags.output)
     counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_wanted", "row_not_kept")}
     terminal.summary(
@@ -117,7 +119,7 @@ def parse_wanted(only: Sequence[str], error: str | None) -> Wanted:
         raise UsageError(f"--error {error}: not a regular expression: {problem}") from problem
 
 
-def update_books(output: str, plan: parts.Plan, labelled: int) -> None:
+def update_books(output: str, plan: parts.Plan, labelled: int, smaller_batch: int) -> None:
     """Move so many records to the labels in label.json.
 
     Args:
@@ -125,6 +127,7 @@ def update_books(output: str, plan: parts.Plan, labelled: int) -> None:
         plan: of the output.
         labelled: how many dead letters have become labels. Those that the last run of `mmstream label` wrote are taken
             from its `dead_lettered`, those that it had kept from its `skipped`.
+        smaller_batch: rows that the network was given at a time after memory had run out; 0 where it has not.
     """
     path = files.join(output, "label.json")
     about = parts.read_json(path)
@@ -136,6 +139,8 @@ def update_books(output: str, plan: parts.Plan, labelled: int) -> None:
     about["labelled"] += of_last_run + of_earlier_ones
     about["dead_lettered"] -= of_last_run
     about["skipped"] -= of_earlier_ones
+    smaller = min(filter(None, (smaller_batch, about.get("smaller_batch", 0))), default=0)
+    about |= {"smaller_batch": smaller} if smaller else {}
     parts.write_json(path, {**about, "rows": held["labelled"], "dead_letters": held["dead_lettered"]})
 
 

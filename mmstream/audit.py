@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmstream import components, files, parts
+from mmstream import components, files, golden, parts
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError
-from mmstream.examples import parse_texts, read_examples
+from mmstream.examples import parse, parse_texts, read_examples, shards_of
+from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
-from mmstream.records import SPLITS, DeadLetter
+from mmstream.records import SPLITS, DeadLetter, Record, digest_of, hash_fraction
 from mmstream.stages.analyse import fingerprint_of, split_for
 from mmstream.stages.label import label_paths
 from mmstream.stages.reading import check_row, input_named, load_letters, pieces_of, rows_of
 from mmstream.trained_model import TrainedModel
 
+_COMPUTED_ANEW = 64
+"""Of how many examples the tensors are computed anew."""
 _NAMED = 5
 """How many ids a finding names."""
 
@@ -77,7 +81,7 @@ def audit(output: str, input_path: str = "") -> Findings:
     for path in parts.pending(output):
         findings.problems.append(f"{path}: a job was interrupted while it committed this part; run it again")
     seen: dict[str, Held] = {}
-    failed_rows: set[str] = set()
+    failed: dict[str, str] = {}
     named: set[str] = set()
     fingerprints: Counter[str] = Counter()
     for part in range(plan.parts):
@@ -105,7 +109,7 @@ def audit(output: str, input_path: str = "") -> Findings:
             if parts.part_of(each.id or each.origin, plan.parts) != part:
                 findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
             if not each.id or each.error == "DuplicateId":
-                failed_rows.add(each.origin)
+                failed[each.origin] = each.digest
             elif each.id in seen:
                 findings.problems.append(f"{each.id!r} is there twice: in {seen[each.id].kind} and in {each.kind}")
             else:
@@ -114,7 +118,7 @@ def audit(output: str, input_path: str = "") -> Findings:
     findings.problems += look.check_books(output, findings.counts)
     findings.problems += _check_fingerprints(fingerprints, look.fingerprint)
     if input_path:
-        findings.problems += _check_input(look, input_path, seen, failed_rows, findings)
+        findings.problems += _check_input(look, output, input_path, seen, failed, findings)
     return findings
 
 
@@ -201,6 +205,27 @@ class _Examples:
                 for key, origin, digest in zip(*columns, strict=True):
                     yield Held(key, origin, digest, commit.fingerprint, kind)
 
+    def differing(self, output: str, records: Sequence[Record], media: Media) -> Iterator[str]:
+        """The ids of records whose examples do not hold the tensors that preprocessing makes of them."""
+        import tensorflow as tf
+
+        preprocessor = Preprocessor(self._config.fields, files.join(output, "transform"))
+        wanted = {record.id: record for record in records}
+        shards = [path for split in SPLITS for path in shards_of(output, split)]
+        in_parts = {parts.part_of(key, len(shards) // len(SPLITS)) for key in wanted}
+        for batch in read_examples([path for path in shards if parts.part_in(path) in in_parts]).batch(256):
+            ids = [value.decode("utf-8", "surrogateescape") for value in parse_texts(batch, ["_id"])["_id"].numpy()]
+            rows = [row for row, key in enumerate(ids) if key in wanted]
+            if not rows:
+                continue
+            decoded = [preprocessor.decode(preprocessor.load(wanted[ids[row]], media).values) for row in rows]
+            expected = dict(golden.flatten(preprocessor.tensors(decoded)))
+            found = dict(golden.flatten(parse(tf.gather(batch, rows), preprocessor.specs)))
+            for place, row in enumerate(rows):
+                one, other = ({name: array[place] for name, array in some.items()} for some in (expected, found))
+                if not all(difference.within for difference in golden.compare(one, other)):
+                    yield ids[row]
+
     def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
         """preprocess.json says what is there."""
         books = parts.read_json(files.join(output, "preprocess.json"))
@@ -213,17 +238,33 @@ class _Examples:
 
 
 def _check_input(
-    look: _Labels | _Examples, path: str, seen: Mapping[str, Held], failed_rows: set[str], findings: Findings
+    look: _Labels | _Examples,
+    output: str,
+    path: str,
+    seen: Mapping[str, Held],
+    failed: Mapping[str, str],
+    findings: Findings,
 ) -> Iterator[str]:
-    """Every record of the input is there, as it is now."""
+    """Every record of the input is there, as it is now.
+
+    Args:
+        look: at the output.
+        output: its directory.
+        path: of the input.
+        seen: what the output holds, by id.
+        failed: digests of the rows that never became a record or whose id stood elsewhere already, by their origin.
+        findings: gets a count.
+    """
     job_input = input_named(look.inputs, path)
     media = job_input.media()
     preprocessor = look.preprocessor
     met: set[str] = set()
     missing, changed, elsewhere = [], [], []
+    sound: list[Record] = []
     for row in rows_of(job_input, pieces_of(job_input)):
         item = check_row(row, job_input)
-        if item.origin in failed_rows:
+        digest = item.digest if isinstance(item, DeadLetter) else digest_of(item.columns)
+        if failed.get(item.origin) == digest and (isinstance(item, DeadLetter) or item.id in seen):
             continue
         if isinstance(item, DeadLetter) or item.id not in seen:
             missing.append(item.id or item.origin)
@@ -234,6 +275,10 @@ def _check_input(
             changed.append(item.id)
         elif look.split and held.kind in SPLITS and split_for(item, look.split) != held.kind:
             elsewhere.append(item.id)
+        elif held.kind in SPLITS:
+            sound.append(item)
+            if len(sound) == 2 * _COMPUTED_ANEW:
+                sound = _sample(sound)
     findings.counts["of_other_inputs"] = len(seen.keys() - met)
     if missing:
         yield f"of the input there is neither a result nor a dead letter: {_some(missing)}"
@@ -241,6 +286,15 @@ def _check_input(
         yield f"what is there was not made of the record of that name in the input: {_some(changed)}"
     if elsewhere:
         yield f"in another split than the config says: {_some(elsewhere)}"
+    if isinstance(look, _Examples) and sound and not findings.problems:
+        differ = list(look.differing(output, _sample(sound), media))
+        if differ:
+            yield f"what an example holds is not what preprocessing makes of its record: {_some(differ)}"
+
+
+def _sample(records: Sequence[Record]) -> list[Record]:
+    """Some of them, the same ones whatever else there is."""
+    return heapq.nsmallest(_COMPUTED_ANEW, records, key=lambda record: hash_fraction("audit", record.id))
 
 
 def _check_fingerprints(found: Mapping[str, int], expected: str) -> Iterator[str]:

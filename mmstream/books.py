@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmstream import files, parts
@@ -44,7 +44,7 @@ class Books:
     of_another_model: int
     lost: int
     smaller_batch: int
-    held: Mapping[str, int]
+    held: Counter[str]
 
     @property
     def committed_letters(self) -> int:

@@ -171,7 +171,7 @@ def _train(args: argparse.Namespace, rest: list[str]) -> int:
 
     started = time.monotonic()
     verbose = {"quiet": 0, "json": 0}.get(args.speech)
-    model = training.train(config, args.examples, args.output, verbose=verbose)
+    model = training.train(config, args.examples, args.output, verbose=verbose, take_over=args.break_lock)
     about = {"epochs": model.about["epochs"], "best_epoch": model.about["best_epoch"]}
     terminal.summary("train", {**about, "seconds": round(time.monotonic() - started, 1), "model": args.output})
     return 0

@@ -66,6 +66,7 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     parser.add_argument("--examples", required=True, metavar="DIR", help="output of `mmstream preprocess`")
     parser.add_argument("--output", required=True, metavar="MODEL", help="the model's directory")
+    add_break_lock_flag(parser)
 
 
 def add_model_flag(parser: argparse.ArgumentParser) -> None:

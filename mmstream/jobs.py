@@ -24,10 +24,13 @@ from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import LOCAL_RUNNERS, add_speech_flags
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-_SYSTEM_ERRORS = "|".join({OSError.__name__, *(kind.__name__ for kind in OSError.__subclasses__())})
-_MENDABLE = re.compile(
-    rf"^(?:mmstream\.errors\.\w+|{_SYSTEM_ERRORS}): (.*?)(?: \[while running .*|\n\n|\Z)", re.DOTALL | re.MULTILINE
+_KINDS = (
+    r"mmstream\.errors\.\w+",
+    OSError.__name__,
+    *(kind.__name__ for kind in OSError.__subclasses__()),
+    r"tensorflow\.python\.framework\.errors_impl\.(?:ResourceExhausted|PermissionDenied|NotFound)Error",
 )
+_MENDABLE = re.compile(rf"^(?:{'|'.join(_KINDS)}): (.*?)(?: \[while running .*|\n\n|\Z)", re.DOTALL | re.MULTILINE)
 """A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30
@@ -91,11 +94,11 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     except MmstreamError:
         raise
     except RuntimeError as error:  # a runner hands on what a worker raised as the text of its traceback
-        found = _MENDABLE.search(str(error))
-        if found is None:
+        found = list(_MENDABLE.finditer(str(error)))
+        if not found:
             raise
         logging.getLogger(__name__).exception("the pipeline failed")  # to the log of the run
-        raise MmstreamError(found[1].strip()) from error
+        raise MmstreamError(found[-1][1].strip()) from error
 
 
 @contextlib.contextmanager

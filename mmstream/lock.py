@@ -22,6 +22,8 @@ from pathlib import Path
 from mmstream import files
 from mmstream.errors import MmstreamError
 
+FILE = ".lock"
+"""The file in an output directory that says who holds it."""
 _PATIENCE_SECONDS = 3
 """How long a job waits for one that is just ending."""
 _HEARTBEAT_SECONDS = 20
@@ -72,9 +74,15 @@ def held(output: str, run: str, *, take_over: bool = False) -> Iterator[None]:
 def check(output: str, run: str) -> None:
     """A run still holds its output directory.
 
+    Args:
+        output: the directory.
+        run: the run's name; "" where nothing holds the output, as in a pipeline that somebody else runs.
+
     Raises:
         MmstreamError: another has taken it over.
     """
+    if not run:
+        return
     owner = _owner(output)
     if owner is None or owner.run != run:
         raise MmstreamError(f"{output} was taken over by {owner or 'another job'}; this job commits nothing more to it")
@@ -164,7 +172,7 @@ def _refusal(output: str) -> MmstreamError:
 
 
 def _path(output: str) -> str:
-    return files.join(output, ".lock")
+    return files.join(output, FILE)
 
 
 def _is_file_of(path: Path, descriptor: int) -> bool:

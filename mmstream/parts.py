@@ -67,6 +67,15 @@ def part_name(part: int) -> str:
     return f"part-{part:05d}"
 
 
+def part_in(path: str) -> int:
+    """The part of a file.
+
+    >>> part_in("examples/train/part-00017.tfrecord.gz")
+    17
+    """
+    return int(files.name(path).removeprefix("part-").partition(".")[0])
+
+
 def part_of(key: str, parts: int) -> int:
     """The part of a record: a hash of its id (or of its origin, where it has none)."""
     data = hashlib.sha256(f"part\0{key}".encode("utf-8", "surrogatepass")).digest()
@@ -203,7 +212,7 @@ def commit_part(
     counts: Mapping[str, int],
     made: Mapping[str, bytes | Path],
     inputs: str = "",
-    run: str = "",
+    holder: str = "",
 ) -> Commit:
     """Put a part's files in their places, and then its commit record; what is committed so already is left alone.
 
@@ -214,7 +223,7 @@ def commit_part(
         counts: records by what became of them.
         made: contents by path below the output; a `Path` is a finished local file, which is moved.
         inputs: digest of the records that went in.
-        run: which must still hold the output; "" where nothing holds it.
+        holder: the run that must still hold the output; "" where nothing holds it.
 
     Raises:
         MmstreamError: another job has taken the output over.
@@ -226,8 +235,7 @@ def commit_part(
     commit = Commit(part, fingerprint, dict(sorted(counts.items())), checksums, inputs)
     if commit == read_commit(output, part):
         return commit
-    if run:
-        lock.check(output, run)
+    lock.check(output, holder)
     ahead = {files.beside(files.join(output, path)): content for path, content in sorted(made.items())}
     try:
         for place, content in ahead.items():

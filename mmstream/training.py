@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mmstream import evaluation, examples, files, golden, parts, terminal
+from mmstream import books, evaluation, examples, files, golden, lock, parts, terminal
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
@@ -33,7 +33,9 @@ from mmstream.trained_model import (
 )
 
 
-def train(config: Config, examples_path: str, output: str, *, verbose: int | None = None) -> TrainedModel:
+def train(
+    config: Config, examples_path: str, output: str, *, verbose: int | None = None, take_over: bool = False
+) -> TrainedModel:
     """Train the network that a config describes and save the model.
 
     Args:
@@ -41,17 +43,20 @@ def train(config: Config, examples_path: str, output: str, *, verbose: int | Non
         examples_path: output of `mmstream preprocess`.
         output: local directory of the model.
         verbose: of Keras' `fit`; by default a progress bar on a terminal, and a line an epoch elsewhere.
+        take_over: the output, from a training that holds it.
 
     Raises:
-        MmstreamError: examples and config do not fit, there is nothing to train on, or the output is something else.
+        MmstreamError: examples and config do not fit, there is nothing to train on, the output is something else, or
+            another training writes to it.
     """
     about_examples = read_about_examples(examples_path, config)
     work = Path(output) / "training"
     key = digest_of([config.model_dump(mode="json", exclude={"source", "resume"}), about_examples["fingerprint"]])
-    if open_model_directory(output, work, key):
-        return TrainedModel(output)
-    with terminal.library_log(Path(output) / "logs" / "train.log"):
-        return _train(config, examples_path, output, about_examples["splits"], verbose)
+    with lock.held(output, books.new_run(), take_over=take_over):
+        if open_model_directory(output, work, key):
+            return TrainedModel(output)
+        with terminal.library_log(Path(output) / "logs" / "train.log"):
+            return _train(config, examples_path, output, about_examples["splits"], verbose)
 
 
 def _train(
@@ -111,7 +116,7 @@ def read_about_examples(examples_path: str, config: Config) -> dict[str, Any]:
 
 
 def open_model_directory(output: str, work: Path, key: str) -> bool:
-    """Make a model directory, or find it as an earlier run of the same training left it.
+    """Begin a model in its directory, or find it as an earlier run of the same training left it.
 
     Returns:
         whether the training is finished already.
@@ -126,7 +131,7 @@ def open_model_directory(output: str, work: Path, key: str) -> bool:
                 f"{output} holds the training of another config or other examples; name another --output, or remove it"
             )
         return (folder / "model.json").exists()
-    if folder.exists() and any(folder.iterdir()):
+    if any(path.name != lock.FILE for path in folder.iterdir()):
         raise MmstreamError(f"{output} holds something that `mmstream train` did not make; name another --output")
     files.write_bytes(str(state), key.encode())
     return False

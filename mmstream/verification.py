@@ -87,7 +87,7 @@ def _through_preprocessing(
         fingerprint="",
         media=media,
         output=folder,
-        run="",
+        holder="",
         golden=0,
         workers=workers,
     )

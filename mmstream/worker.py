@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -26,6 +27,9 @@ COMMITTED = "committed"
 ENDED = "ended"
 OUT_OF_MEMORY = 71
 """Exit code of a process that has used up its memory."""
+_SAY_SECONDS = 0.2
+"""How often a thread says at most that it gets on."""
+_thread = threading.local()
 
 
 class Trial(Protocol):
@@ -109,13 +113,16 @@ def ended() -> None:
 
 def progress() -> None:
     """Say that this thread still gets on with what it has in hand."""
-    if is_supervised():
+    now = time.monotonic()
+    if is_supervised() and now - getattr(_thread, "said", 0.0) > _SAY_SECONDS:
+        _thread.said = now
         _note().touch()
 
 
 def verdict_on(record: Record) -> Verdict | None:
     """Why a record is not to be tried again; None for all others."""
-    return _verdicts(os.environ[FOLDER]).get(key_of(record)) if is_supervised() else None
+    verdicts = _verdicts(os.environ[FOLDER]) if is_supervised() else {}
+    return verdicts.get(key_of(record)) if verdicts else None
 
 
 def key_of(record: Record) -> str:

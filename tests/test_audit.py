@@ -104,6 +104,33 @@ def test_a_picture_that_has_changed_since_is_found(road, labelled, capsys):
     assert "was not made of the record of that name in the input: 'r00000'" in capsys.readouterr().out
 
 
+def test_a_line_that_was_mended_since_is_missed(labelled, capsys):
+    manifest, output = labelled
+    lines = manifest.read_text().splitlines()
+    assert lines[-1] == "not json"
+    manifest.write_text("\n".join([*lines[:-1], lines[0].replace("r00000", "mended")]) + "\n")
+    assert run("audit", output, "--input", manifest) == 1
+    assert "neither a result nor a dead letter: 'mended'" in capsys.readouterr().out
+
+
+def test_tensors_that_have_slipped_against_each_other_are_found(road, tmp_path, capsys):
+    import tensorflow as tf
+
+    shutil.copytree(road.examples, tmp_path / "examples")
+    (shard,) = (tmp_path / "examples" / "examples" / "validation").glob("part-00000.tfrecord.gz")
+    read = tf.data.TFRecordDataset(str(shard), compression_type="GZIP").as_numpy_iterator()
+    examples = [tf.train.Example.FromString(data) for data in read]
+    pictures = [example.features.feature["image/pixels"].bytes_list.value[0] for example in examples]
+    with tf.io.TFRecordWriter(str(shard), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for example, picture in zip(examples, [*pictures[1:], pictures[0]], strict=True):
+            example.features.feature["image/pixels"].bytes_list.value[0] = picture
+            writer.write(example.SerializeToString())
+    recommit(tmp_path / "examples")
+    assert run("audit", tmp_path / "examples") == 0
+    assert run("audit", tmp_path / "examples", "--input", road.folder / "data" / "sample.jsonl") == 1
+    assert "what an example holds is not what preprocessing makes of its record" in capsys.readouterr().out
+
+
 def test_examples_are_audited_too(road, tmp_path, capsys):
     shutil.copytree(road.examples, tmp_path / "examples")
     manifest = road.folder / "data" / "sample.jsonl"

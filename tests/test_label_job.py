@@ -263,9 +263,10 @@ def test_a_scheme_that_nothing_reads_is_named(road, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_usage_ends_with_2(road, tmp_path, capsys):
-    assert label(road, "x", tmp_path / "out", "--runer=FlinkRunner") == 2
-    assert "--runer" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--runer=FlinkRunner", "--stall-timeout=0", "--stall-timeout=soon"])
+def test_wrong_usage_ends_with_2(road, tmp_path, capsys, flag):
+    assert label(road, "x", tmp_path / "out", flag) == 2
+    assert flag.partition("=")[0] in capsys.readouterr().err
 
 
 def test_an_option_of_beam_is_passed_through(road, pictures, tmp_path):

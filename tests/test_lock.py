@@ -65,6 +65,12 @@ def test_a_job_is_refused_while_another_writes(road, pictures, tmp_path, holder,
     assert run(*command, "--break-lock") == 0
 
 
+def test_a_training_is_refused_while_another_writes_to_its_model(road, tmp_path, holder, capsys):
+    assert run("train", road.config, "--examples", road.examples, "--output", tmp_path / "out") == 1
+    assert f"process {holder.pid}" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [lock.FILE]
+
+
 @pytest.fixture
 def bucket(monkeypatch):
     """An object store: what is written below "mem://" lands in a dict."""

@@ -43,6 +43,13 @@ def other_model(road, tmp_path):
         elif piece == "calibration":
             about["calibration"]["keywords"]["changed"] = 1
             about["fingerprints"]["calibration"] = trained_model.strong_digest_of(about["calibration"])
+        elif piece == "vocabulary":
+            path = copy / "transform" / "transform_fn" / "assets" / "text"
+            lines = path.read_text().splitlines()
+            path.write_text("\n".join([*lines[:-1], "changed"]) + "\n")
+            trained_model.write_model_json(str(copy), about)
+            checksums = json.loads((copy / "model.json").read_text())["checksums"]
+            about["fingerprints"]["transform"] = trained_model.digest_of_transform(checksums)
         trained_model.write_model_json(str(copy), about)
         return copy
 
@@ -50,7 +57,12 @@ def other_model(road, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("piece", "line"), [("weights", "the weights"), ("calibration", "the calibration (thresholds)")]
+    ("piece", "line"),
+    [
+        ("weights", "the weights"),
+        ("calibration", "the calibration (thresholds)"),
+        ("vocabulary", "the fitted preprocessing (vocabularies, scaling)"),
+    ],
 )
 def test_another_model_is_refused_and_what_differs_is_named(labelled, other_model, piece, line, capsys):
     manifest, output = labelled

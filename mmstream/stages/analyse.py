@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow
 import pyarrow.compute
 
-from mmstream import files, parts, plugins, worker
+from mmstream import files, lock, parts, plugins, worker
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.preprocessing import Preprocessor
@@ -105,13 +105,14 @@ def check_filled(config: Config, directory: str) -> None:
             )
 
 
-def install_transform(config: Config, directory: str, output: str) -> str:
+def install_transform(config: Config, directory: str, output: str, holder: str) -> str:
     """Put a fitted transform in its place, unless an equal one is there; returns the preprocessing's fingerprint.
 
     Args:
         config: its fields.
         directory: that `AnalyseColumns` wrote to; "" for a config without cheap fields.
         output: directory of the output.
+        holder: the run that must hold it (`mmstream.lock`); "" where nothing does.
     """
     paths = [path for path in files.list_files(directory) if path != "filled.json"] if directory else []
     assets = {path: files.checksum(files.join(directory, path)) for path in paths if path.startswith(_ASSETS)}
@@ -121,6 +122,7 @@ def install_transform(config: Config, directory: str, output: str) -> str:
     marker = _marker(output)
     if fingerprint_of(output) == fingerprint:
         return fingerprint
+    lock.check(output, holder)
     files.remove(marker)
     for path in paths:
         files.write_bytes(files.join(output, "transform", path), files.read_bytes(files.join(directory, path)))
@@ -193,21 +195,23 @@ class FitTransform(beam.PTransform):
         config: its fields and split.
         output: directory of the output.
         scratch: folder that all workers reach, for what TFT writes in between.
+        holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
     """
 
     config: Config
     output: str
     scratch: str
+    holder: str
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, grouped: beam.PCollection) -> beam.PCollection:
         """Analyse, check, install."""
-        config, output, directory = self.config, self.output, files.join(self.scratch, "analysis")
+        config, output, directory, holder = self.config, self.output, files.join(self.scratch, "analysis"), self.holder
         once = grouped.pipeline | beam.Create([None])
         if not cheap_preprocessor(config).fields:
-            return once | beam.Map(lambda _: install_transform(config, "", output))
+            return once | beam.Map(lambda _: install_transform(config, "", output, holder))
         import tensorflow_transform.beam as tft_beam
 
         with tft_beam.Context(temp_dir=files.join(self.scratch, "temporary")):
@@ -215,7 +219,7 @@ class FitTransform(beam.PTransform):
 
         def install(_: None, *after: Any) -> str:
             check_filled(config, directory)
-            return install_transform(config, directory, output)
+            return install_transform(config, directory, output, holder)
 
         return once | beam.Map(install, *(beam.pvalue.AsIter(collection) for collection in analysed))
 

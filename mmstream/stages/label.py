@@ -95,7 +95,7 @@ def label_part(
         model.fingerprint,
         {"labelled": len(rows), "dead_lettered": len(all_letters)},
         {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
-        run=run,
+        holder=run,
     )
     failed = sum(isinstance(result, DeadLetter) for result in fresh)
     return {
@@ -221,9 +221,13 @@ class LabelParts(beam.PTransform):
             workers=workers,
         )
         seconds = round(time.monotonic() - started, 3)
-        smaller = {"smaller_batch": model.batch} if model.batch != model.about["batch"] else {}
-        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds, **smaller)
+        books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds, **smaller_batch(model))
         return [counts]
+
+
+def smaller_batch(model: TrainedModel) -> dict[str, int]:
+    """What a part's note says of the batch size where memory has run out; {} where it has not."""
+    return {"smaller_batch": model.batch} if model.batch != model.about["batch"] else {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Preprocess(beam.PTransform):
         items = rows | beam.Map(lambda row: _checked(row, id_column, reads, spool))
         count = beam.pvalue.AsSingleton(items | beam.combiners.Count.Globally())
         scratch = files.join(output, "scratch")
-        written = items | PreprocessRecords(config, self._media, output, run, False, plan.parts, self._threads, scratch)
+        written = items | PreprocessRecords(config, self._media, output, run, "", plan.parts, self._threads, scratch)
         return written | "Close the books" >> beam.Map(
             lambda _, read: _close(config, output, run, plan, started, read), count
         )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import books, files, parts, worker
+from mmstream import books, files, lock, parts, worker
 from mmstream.concurrency import Workers, batched
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
@@ -66,7 +66,7 @@ def preprocess_part(
     fingerprint: str,
     media: Media,
     output: str,
-    run: str,
+    holder: str,
     golden: int,
     workers: Workers,
 ) -> tuple[dict[str, int], list[Candidate]]:
@@ -109,7 +109,7 @@ def preprocess_part(
     dead_lettered = len(letters) + len(failed)
     counts = {**{name: writer.count for name, writer in writers.items()}, "dead_lettered": dead_lettered}
     inputs = _digest_of_inputs(seen, letters)
-    parts.commit_part(output, part, fingerprint, counts, made, inputs, run)
+    parts.commit_part(output, part, fingerprint, counts, made, inputs, holder)
     return {
         "read": len(items),
         "examples": len(good),
@@ -153,7 +153,9 @@ def _examples_of(
     return [(record, results[record.id]) for record in records]
 
 
-def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds: float) -> dict[str, Any]:
+def close_books(
+    config: Config, output: str, run: str, plan: parts.Plan, seconds: float, holder: str = ""
+) -> dict[str, Any]:
     """Check the books of a run and write preprocess.json; returns what it says.
 
     Args:
@@ -162,9 +164,10 @@ def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds
         run: the run's start.
         plan: of the output.
         seconds: that the run took.
+        holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
 
     Raises:
-        MmstreamError: the books do not balance.
+        MmstreamError: the books do not balance, or another job has taken the output over.
     """
     settled = books.settle(output, run, plan, done="examples")
     about = {
@@ -179,6 +182,7 @@ def close_books(config: Config, output: str, run: str, plan: parts.Plan, seconds
         "fields": {name: field.model_dump(mode="json") for name, field in config.fields.items()},
         "seconds": round(seconds, 3),
     }
+    lock.check(output, holder)
     parts.write_json(files.join(output, "preprocess.json"), about)
     return about
 
@@ -192,7 +196,7 @@ class PreprocessParts(beam.PTransform):
         media: where media may lie.
         output: directory of the output, which holds `transform/` when the first part comes.
         run: the run's start.
-        held: whether the run holds the output (`mmstream.lock`).
+        holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
         threads: that decode, in each worker process.
         after: what must be done before, as a side input.
     """
@@ -201,7 +205,7 @@ class PreprocessParts(beam.PTransform):
     media: Media
     output: str
     run: str
-    held: bool
+    holder: str
     threads: int
     after: Any
 
@@ -224,7 +228,7 @@ class PreprocessParts(beam.PTransform):
             fingerprint=fitted.fingerprint,
             media=self.media,
             output=self.output,
-            run=self.run if self.held else "",
+            holder=self.holder,
             golden=self.config.golden,
             workers=workers,
         )
@@ -241,11 +245,13 @@ class WriteGolden(beam.PTransform):
         config: its fields, and how many golden records it wants.
         media: where media may lie.
         output: directory of the output.
+        holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
     """
 
     config: Config
     media: Media
     output: str
+    holder: str
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -255,6 +261,7 @@ class WriteGolden(beam.PTransform):
         return candidates | beam.combiners.Top.Smallest(self.config.golden, key=_order) | beam.Map(self._write)
 
     def _write(self, chosen: Sequence[Candidate]) -> None:
+        lock.check(self.output, self.holder)
         records = [candidate.record for candidate in chosen]
         write_golden(self.output, records, Preprocessor(self.config.fields), self.media)
 
@@ -268,7 +275,7 @@ class PreprocessRecords(beam.PTransform):
         media: where media may lie.
         output: directory of the output.
         run: the run's start.
-        held: whether the run holds the output (`mmstream.lock`).
+        holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
         parts: P.
         threads: that decode, in each worker process.
         scratch: folder that all workers reach, for what is needed in between.
@@ -278,7 +285,7 @@ class PreprocessRecords(beam.PTransform):
     media: Media
     output: str
     run: str
-    held: bool
+    holder: str
     parts: int
     threads: int
     scratch: str
@@ -289,11 +296,11 @@ class PreprocessRecords(beam.PTransform):
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         """Two passes over the parts: analyse the cheap columns, then apply."""
         grouped = items | RouteToParts(self.parts)
-        fitted = beam.pvalue.AsSingleton(grouped | FitTransform(self.config, self.output, self.scratch))
+        fitted = beam.pvalue.AsSingleton(grouped | FitTransform(self.config, self.output, self.scratch, self.holder))
         candidates = grouped | PreprocessParts(
-            self.config, self.media, self.output, self.run, self.held, self.threads, after=fitted
+            self.config, self.media, self.output, self.run, self.holder, self.threads, after=fitted
         )
-        return candidates | WriteGolden(self.config, self.media, self.output)
+        return candidates | WriteGolden(self.config, self.media, self.output, self.holder)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mmstream.media import Media
 from mmstream.records import DeadLetter, Record
 from mmstream.spool import Spooled, spool_path
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.label import SharedModel, label_paths, read_part
+from mmstream.stages.label import SharedModel, label_paths, read_part, smaller_batch
 from mmstream.stages.reading import dump_letters
 from mmstream.trained_model import TrainedModel
 
@@ -119,7 +119,7 @@ def replay_part(
         commit.fingerprint,
         {"labelled": len(rows), "dead_lettered": len(letters)},
         {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(letters.values())},
-        run=run,
+        holder=run,
     )
     return {
         "tried": len(records),
@@ -199,9 +199,10 @@ class ReplayParts(beam.PTransform):
         return grouped | beam.ParDo(WorkAhead(self._replay, self.threads))
 
     def _replay(self, part: int, items: list[Any], workers: Workers) -> list[dict[str, int]]:
+        model = self.model()
         counts, tried = replay_part(
             part,
-            model=self.model(),
+            model=model,
             media=self.media,
             sink=components.build("sink", self.sink, {}),
             output=self.output,
@@ -210,5 +211,5 @@ class ReplayParts(beam.PTransform):
             ids={item.id for item in items} if self.of_input else None,
             workers=workers,
         )
-        books.note(self.output, self.run, parts.part_name(part), **counts, tried_ids=tried)
+        books.note(self.output, self.run, parts.part_name(part), **counts, tried_ids=tried, **smaller_batch(model))
         return [counts]
