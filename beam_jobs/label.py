@@ -17,12 +17,11 @@ from mmstream import books, components, files, jobs, lock, parts, terminal, work
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_label_flags
-from mmstream.interfaces import Sink
 from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.records import DeadLetter
 from mmstream.sources import source_for
-from mmstream.stages.label import LabelParts, LabelTrial, SharedModel, label_paths
+from mmstream.stages.label import LabelParts, LabelTrial, SharedModel
 from mmstream.stages.reading import (
     Input,
     Piece,
@@ -67,18 +66,25 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         preview(model, job_input, pieces, media, flags.preview)
         return 0
     count = sum(piece.rows for piece in pieces)
-    check_sink(flags.output, sink)
-    check_model(flags.output, model, relabel=flags.relabel)
+    parts.check_output(flags.output, "label")
     run_name = books.new_run()
     shared = SharedModel(flags.model, flags.embeddings, model.resume)
     worker.propose(LabelTrial(shared, media))
-    label_parts = LabelParts(shared, flags.sink, media, flags.output, run_name, flags.prune, flags.threads)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        check_model(flags.output, model, relabel=flags.relabel)  # again: another job may just have ended
+        before = parts.read_about(flags.output) if parts.check_output(flags.output, "label") else {}
+        check_sink(before, flags.sink, flags.output)
+        check_model(before, model, flags.output, relabel=flags.relabel)
+        inputs = before.get("inputs", [])
+        job_input = dataclasses.replace(job_input, number=number_of(inputs, job_input.path))
+        others = [each for each in inputs if each["path"] != job_input.path]
+        if others and not flags.prune:
+            check_columns(before, model, flags.output)
         plan = parts.open_output(flags.output, "label", count)
-        about = about_job(model, job_input, flags.sink, parts.read_about(flags.output).get("inputs", ()))
-        parts.write_about(flags.output, about)
+        parts.write_about(flags.output, about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)]))
+        label_parts = LabelParts(
+            shared, flags.sink, job_input.number, media, flags.output, run_name, flags.prune, flags.threads
+        )
         with (
             jobs.log(flags.output, run_name),
             jobs.progress("label", flags.output, run_name, count),
@@ -102,7 +108,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
     warn(
         settled,
-        about["inputs"],
+        [each["path"] for each in others],
         [line for _, each in books.notes(flags.output, run_name) for line in each.get("damaged", ())],
     )
     hint_at_size(flags.output, settled.held.total(), plan)
@@ -158,15 +164,15 @@ def write_books(output: str, settled: books.Books, model: TrainedModel, seconds:
     )
 
 
-def warn(settled: books.Books, inputs: Sequence[Mapping[str, Any]], damaged: Sequence[str]) -> None:
+def warn(settled: books.Books, other_inputs: Sequence[str], damaged: Sequence[str]) -> None:
     """Say what a user should know of a run beyond its counts.
 
     Args:
         settled: its books.
-        inputs: of the output, this run's last.
+        other_inputs: that the output was fed from.
         damaged: files that were not as an earlier run had committed them, and what was wrong with each.
     """
-    others = ", ".join(each["path"] for each in inputs[:-1]) or "the records that this input no longer has"
+    others = ", ".join(other_inputs) or "the records that this input no longer has"
     for line in damaged:
         terminal.say(f"warning: {line}; it was made anew")
     if settled.lost:
@@ -197,25 +203,33 @@ def hint_at_size(output: str, held: int, plan: parts.Plan) -> None:
         terminal.say(f"{held:,} records are many for {plan.parts:,} parts: mmstream repartition {output}")
 
 
-def check_sink(output: str, sink: Sink) -> None:
+def check_sink(before: Mapping[str, Any], sink: str, output: str) -> None:
     """An output holds labels of one format.
 
+    Args:
+        before: its job.json; {} where it is new.
+        sink: name of the sink component.
+        output: its directory.
+
     Raises:
-        MmstreamError: an earlier run wrote another.
+        MmstreamError: it holds those of another.
     """
-    commit = parts.read_commit(output, 0) if parts.check_output(output, "label") else None
-    if commit and label_paths(0, sink)[0] not in commit.checksums:
-        held = ", ".join(path for path in commit.checksums if path.startswith("labels/"))
-        raise MmstreamError(f"{output} holds labels of another format ({held}); name another --output")
+    if before.get("sink", sink) != sink:
+        raise MmstreamError(f"{output} holds labels of another format (--sink {before['sink']}); name another --output")
 
 
-def check_model(output: str, model: TrainedModel, *, relabel: bool) -> None:
+def check_model(before: Mapping[str, Any], model: TrainedModel, output: str, *, relabel: bool) -> None:
     """An output holds the labels of one model.
+
+    Args:
+        before: its job.json; {} where it is new.
+        model: that is to label.
+        output: its directory.
+        relabel: replace the labels of another model.
 
     Raises:
         MmstreamError: it holds those of another, and they are not to be replaced.
     """
-    before = parts.read_about(output) if parts.check_output(output, "label") else {}
     if before.get("embeddings", model.embeddings) != model.embeddings:
         has, wants = ("no", "some") if model.embeddings else ("some", "none")
         raise MmstreamError(f"{output} holds labels with {has} embeddings, and {wants} are asked for; name another")
@@ -228,7 +242,27 @@ def check_model(output: str, model: TrainedModel, *, relabel: bool) -> None:
     )
 
 
-def about_job(model: TrainedModel, job_input: Input, sink: str, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def check_columns(before: Mapping[str, Any], model: TrainedModel, output: str) -> None:
+    """Rows of other inputs, which stay, have the columns of this model's.
+
+    Raises:
+        MmstreamError: they have not.
+    """
+    columns = before["schema"].keys() ^ model.schema.keys()
+    if columns:
+        raise MmstreamError(
+            f"{output} holds rows of other inputs, made by a model with other columns (they differ in "
+            f"{', '.join(sorted(columns))}); remove them with --prune, or name another --output"
+        )
+
+
+def number_of(inputs: Sequence[Mapping[str, Any]], path: str) -> int:
+    """The number of an input among those of an output; a new one gets the next."""
+    known = {each["path"]: each["number"] for each in inputs}
+    return known.get(path, max(known.values(), default=-1) + 1)
+
+
+def about_job(model: TrainedModel, sink: str, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What job.json says: whose labels these are, and where the records came from, the latest input last."""
     return {
         "model": files.absolute(model.path),
@@ -238,7 +272,7 @@ def about_job(model: TrainedModel, job_input: Input, sink: str, inputs: Sequence
         "resume": model.resume,
         "schema": model.schema,
         "sink": sink,
-        "inputs": [*(each for each in inputs if each["path"] != job_input.path), dataclasses.asdict(job_input)],
+        "inputs": list(inputs),
     }
 
 

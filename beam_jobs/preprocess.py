@@ -40,8 +40,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     run_name = books.new_run()
     worker.propose(PreprocessTrial(config, media, flags.output))
 
+    is_new = not files.exists(flags.output)
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        new = parts.check_output(flags.output, "preprocess") is None
         plan = parts.open_output(flags.output, "preprocess", rows)
         about_job = {"config": config.to_yaml(), "inputs": [dataclasses.asdict(job_input)]}
         parts.write_about(flags.output, about_job)
@@ -58,7 +58,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                     config, media, flags.output, run_name, run_name, plan.parts, flags.threads, scratch
                 )
         except MmstreamError:
-            if new and fingerprint_of(flags.output) is None:  # nothing was made of these data
+            if is_new and fingerprint_of(flags.output) is None:  # nothing was made of these data
+                lock.check(flags.output, run_name)
                 files.remove_folder(flags.output)
             raise
         about = close_books(config, flags.output, run_name, plan, time.monotonic() - started, run_name)

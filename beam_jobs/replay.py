@@ -34,12 +34,10 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     started = time.monotonic()
     options = jobs.beam_options(beam_flags)
     wanted = parse_wanted(flags.only, flags.error)
-    plan = parts.check_output(flags.output, "label")
-    about = parts.read_about(flags.output)
-    if plan is None or not about:
+    if parts.check_output(flags.output, "label") is None or not (about := parts.read_about(flags.output)):
         raise MmstreamError(f"{flags.output} is not an output of `mmstream label`")
     model = TrainedModel(flags.model or about["model"], embeddings=about["embeddings"], resume=about["resume"])
-    check_model(flags.output, model, relabel=False)
+    check_model(about, model, flags.output, relabel=False)
     job_input = input_to_replay(about["inputs"], flags)
     media = job_input.media()
     run_name = books.new_run()
@@ -49,8 +47,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     replay_parts = ReplayParts(shared, about["sink"], media, flags.output, run_name, wanted, several, flags.threads)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        check_model(flags.output, model, relabel=False)
-        parts.recover(flags.output)
+        check_model(parts.read_about(flags.output), model, flags.output, relabel=False)  # a job may just have ended
+        plan = parts.open_output(flags.output, "label", 0)
         with jobs.log(flags.output, run_name), jobs.pipeline(options) as pipeline:
             if several:
                 records = (
@@ -62,7 +60,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             grouped | replay_parts
         totals = Counter(books.read_run(flags.output, run_name))
         lock.check(flags.output, run_name)
-        update_books(flags.output, plan, totals["labelled"], totals["smaller_batch"])
+        update_books(flags.output, plan, totals["smaller_batch"])
 
     warn_of_smaller_batch(totals["smaller_batch"])
     tries = attempts(flags.output)
@@ -119,14 +117,15 @@ def parse_wanted(only: Sequence[str], error: str | None) -> Wanted:
         raise UsageError(f"--error {error}: not a regular expression: {problem}") from problem
 
 
-def update_books(output: str, plan: parts.Plan, labelled: int, smaller_batch: int) -> None:
-    """Move so many records to the labels in label.json.
+def update_books(output: str, plan: parts.Plan, smaller_batch: int) -> None:
+    """Move the records that have become labels to the labels in label.json.
+
+    Those that the last run of `mmstream label` wrote as dead letters are taken from its `dead_lettered`, those that it
+    had kept from its `skipped`.
 
     Args:
         output: directory of the output.
         plan: of the output.
-        labelled: how many dead letters have become labels. Those that the last run of `mmstream label` wrote are taken
-            from its `dead_lettered`, those that it had kept from its `skipped`.
         smaller_batch: rows that the network was given at a time after memory had run out; 0 where it has not.
     """
     path = files.join(output, "label.json")
@@ -134,6 +133,7 @@ def update_books(output: str, plan: parts.Plan, labelled: int, smaller_batch: in
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
     held = books.held_by(parts.recorded(output, part) for part in range(plan.parts))
+    labelled = held["labelled"] - about["rows"]
     of_last_run = min(labelled, about["dead_lettered"])
     of_earlier_ones = min(labelled - of_last_run, about["skipped"])
     about["labelled"] += of_last_run + of_earlier_ones

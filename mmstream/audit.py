@@ -37,6 +37,7 @@ class Held:
         fingerprint: of what made it; "" where nothing did, as for a line that could not be read.
         kind: "labels", the name of a split, or "dead_letters".
         error: of a dead letter.
+        input: of a dead letter: number of the input that it stood in.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Held:
     fingerprint: str
     kind: str
     error: str = ""
+    input: int = 0
 
 
 @dataclasses.dataclass
@@ -81,7 +83,7 @@ def audit(output: str, input_path: str = "") -> Findings:
     for path in parts.pending(output):
         findings.problems.append(f"{path}: a job was interrupted while it committed this part; run it again")
     seen: dict[str, Held] = {}
-    failed: dict[str, str] = {}
+    failed: dict[tuple[int, str], str] = {}
     named: set[str] = set()
     fingerprints: Counter[str] = Counter()
     for part in range(plan.parts):
@@ -109,7 +111,7 @@ def audit(output: str, input_path: str = "") -> Findings:
             if parts.part_of(each.id or each.origin, plan.parts) != part:
                 findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
             if not each.id or each.error == "DuplicateId":
-                failed[each.origin] = each.digest
+                failed[each.input, each.origin] = each.digest
             elif each.id in seen:
                 findings.problems.append(f"{each.id!r} is there twice: in {seen[each.id].kind} and in {each.kind}")
             else:
@@ -242,7 +244,7 @@ def _check_input(
     output: str,
     path: str,
     seen: Mapping[str, Held],
-    failed: Mapping[str, str],
+    failed: Mapping[tuple[int, str], str],
     findings: Findings,
 ) -> Iterator[str]:
     """Every record of the input is there, as it is now.
@@ -252,7 +254,7 @@ def _check_input(
         output: its directory.
         path: of the input.
         seen: what the output holds, by id.
-        failed: digests of the rows that never became a record or whose id stood elsewhere already, by their origin.
+        failed: digests of the rows that never became a record or whose id stood elsewhere already, by input and origin.
         findings: gets a count.
     """
     job_input = input_named(look.inputs, path)
@@ -263,12 +265,15 @@ def _check_input(
     sound: list[Record] = []
     for row in rows_of(job_input, pieces_of(job_input)):
         item = check_row(row, job_input)
-        digest = item.digest if isinstance(item, DeadLetter) else digest_of(item.columns)
-        if failed.get(item.origin) == digest and (isinstance(item, DeadLetter) or item.id in seen):
+        if isinstance(item, DeadLetter):
+            if failed.get((item.input, item.origin)) != item.digest:
+                missing.append(item.id or item.origin)
             continue
-        if isinstance(item, DeadLetter) or item.id not in seen:
-            missing.append(item.id or item.origin)
+        if item.id not in seen:
+            missing.append(item.id)
             continue
+        if failed.get((0, item.origin)) == digest_of(item.columns):
+            continue  # its id stood elsewhere already
         met.add(item.id)
         held = seen[item.id]
         if preprocessor.digest(item, media) != held.digest:
@@ -314,7 +319,9 @@ def _strays(output: str, named: set[str]) -> Iterator[str]:
 
 def _letters(output: str, path: str) -> Iterator[Held]:
     for letter in load_letters(files.read_bytes(files.join(output, path))):
-        yield Held(letter.id, letter.origin, letter.digest, letter.fingerprint, "dead_letters", letter.error)
+        yield Held(
+            letter.id, letter.origin, letter.digest, letter.fingerprint, "dead_letters", letter.error, letter.input
+        )
 
 
 def _some(ids: Iterable[str]) -> str:

@@ -30,8 +30,8 @@ class Workers:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batch")
         self._turn = threading.Lock()
 
-    def in_order(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """`map`; at most two items a thread are taken before their results are.
+    def in_order(self, function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+        """`map`; at most two items a thread are taken before their results are. Who stops halfway must close it.
 
         >>> with Workers(2) as workers:
         ...     list(workers.in_order(abs, [-1, 2, -3]))

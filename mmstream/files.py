@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -244,7 +245,7 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
 
 
 def _temporary_beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
 
 
 def _beam(path: str):  # type: ignore[no-untyped-def]  # Beam is untyped, and imported only for remote files

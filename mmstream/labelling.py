@@ -137,7 +137,7 @@ def _predict(
         tensors = model.preprocessor.tensors([decoded for _, _, decoded in good], size)
         outputs = model.predict(tensors)
         rows = model.rows(outputs, len(good))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error) and size > 1:
             model.halve_batch(size)
         if model.batch != size:  # by this thread or another: these tensors are too many now

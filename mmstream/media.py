@@ -43,7 +43,8 @@ class Media:
                 raise MediaError(f"{size:,} bytes are more than max_bytes = {max_bytes:,}")
             return reference if isinstance(reference, bytes) else reference.read()
         if not isinstance(reference, str):
-            raise TypeError(f"expected the path of a file; found {type(reference).__name__}: {reference!r:.80}")
+            held = "" if isinstance(reference, dict | list) else f": {reference!r:.80}"
+            raise TypeError(f"expected the path of a file; found {type(reference).__name__}{held}")
         if not reference.strip() or "\0" in reference:
             raise MediaError(f"{reference!r} is not the path of a file")
         path = files.join(self.folder, reference)

@@ -163,8 +163,24 @@ def open_output(output: str, command: str, rows: int) -> Plan:
 def recover(output: str) -> None:
     """Finish the commits in which an earlier job was interrupted, and remove what it left half-written."""
     for path in pending(output):
-        _complete(output, Commit(**read_json(files.join(output, path))))
+        finish(output, int(files.name(path).removeprefix("next-").removesuffix(".json")))
     files.sweep(output)
+
+
+def finish(output: str, part: int) -> None:
+    """Finish the commit of a part if one has begun, as a worker does that takes over from one that was killed.
+
+    One whose files are not all there, as somebody else has removed them, is given up; the part stays as it was.
+    """
+    about = read_json(_next_path(output, part))
+    if not about:
+        return
+    commit = Commit(**about)
+    places = {files.join(output, path): sha256 for path, sha256 in commit.checksums.items()}
+    if all(sha256 in (_checksum(files.beside(place)), _checksum(place)) for place, sha256 in places.items()):
+        _complete(output, commit)
+    else:
+        files.remove(_next_path(output, part))
 
 
 def pending(output: str) -> list[str]:
@@ -243,6 +259,7 @@ def commit_part(
                 files.move_in(content, place)
             else:
                 files.write_bytes(place, content)
+        lock.check(output, holder)  # again: writing may have taken long
         write_json(_next_path(output, part), dataclasses.asdict(commit))
     except OSError:  # a full disk, which these need not fill further
         for place in ahead:
@@ -269,6 +286,14 @@ def damaged_files(output: str, commit: Commit) -> dict[str, str]:
         except OSError as error:
             found[path] = f"cannot be read: {error}"
     return found
+
+
+def _checksum(path: str) -> str:
+    """Of a file; "" where there is none."""
+    try:
+        return files.checksum(path)
+    except OSError:
+        return ""
 
 
 def damaged_record(output: str, part: int) -> dict[str, str]:

@@ -146,7 +146,7 @@ class Preprocessor:
                 continue
             try:
                 decoded[name] = field.decode(value)
-            except Exception as error:  # a plugin may raise anything; the record's letter keeps it
+            except (Exception, SystemExit) as error:  # a plugin may raise anything; the record's letter keeps it
                 if isinstance(error, MemoryError) and worker.is_supervised():
                     raise  # it need not be this record that fills the memory, and the supervisor finds out which does
                 raise self._failure(name, error) from error
@@ -288,7 +288,7 @@ class Preprocessor:
         nothing: Decoded = dict.fromkeys(self.all_fields)
         return {key: values[0] for key, values in self._transformed([nothing], 1).items()}
 
-    def _failure(self, name: str, error: Exception) -> RecordError:
+    def _failure(self, name: str, error: BaseException) -> RecordError:
         return RecordError(
             describe(error), stage="decode", field=name, component=self.component[name], error=type(error).__name__
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -21,7 +22,13 @@ def main() -> int:
     for place, record in enumerate(suspects[int(sys.argv[1]) :], int(sys.argv[1])):
         for step in trial.steps:
             files.write_bytes(str(folder / "current"), f"{place} {step}".encode())
-            trial.take(step, record)
+            try:
+                trial.take(step, record)
+            except MemoryError:
+                return worker.OUT_OF_MEMORY
+            except Exception:  # is the job's affair; here it counts who ends the process
+                logging.getLogger(__name__).exception("%s", step)
+                break
     worker.ended()
     return 0
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
@@ -24,6 +24,8 @@ _MAX_DEPTH = 64
 _CONTAINERS = (dict, list, tuple, Mapping)
 _NUMBERED = re.compile(r"(.*):(\d+)", re.DOTALL)
 _NOT_IN_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+_STAND_INS = ({"base64"}, {"sha256", "bytes"}, {"dict"})
+"""Keys of what stands for bytes, for what is too large, and for a dict that has such keys itself."""
 _compact_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -61,6 +63,7 @@ class DeadLetter:
         row: the raw row, so that it can be replayed.
         digest: of what was read of the record.
         fingerprint: of the model or preprocessing that refused it.
+        input: number of the input that it stands in, where an output was fed from several.
     """
 
     id: str
@@ -73,6 +76,7 @@ class DeadLetter:
     row: Any
     digest: str
     fingerprint: str = ""
+    input: int = 0
 
     def to_json(self) -> str:
         """One line of a dead-letter file."""
@@ -87,10 +91,42 @@ class DeadLetter:
 def printable(value: Any) -> Any:
     """A value as JSON can hold it: bytes as base64, long or very deep values by their digest, odd numbers as text.
 
+    `from_printable` is its inverse, as far as there is one.
+
     >>> printable({"a": b"\\xff", "b": [1, float("nan")]})
     {'a': {'base64': '/w=='}, 'b': [1, 'nan']}
     """
     return _printable(value, _MAX_DEPTH)
+
+
+class Large(NamedTuple):
+    """Stands for a value that was too large, or too deep, to be kept.
+
+    Attributes:
+        sha256: of its bytes.
+        size: how many there are.
+    """
+
+    sha256: str
+    size: int
+
+
+def from_printable(value: Any) -> Any:
+    """The value that `printable` made this of, with `Large` for what is not there; odd numbers stay texts.
+
+    >>> from_printable(printable({"a": b"\\xff", "b": {"base64": "/w=="}}))
+    {'a': b'\\xff', 'b': {'base64': '/w=='}}
+    """
+    if isinstance(value, list):
+        return [from_printable(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"base64"}:
+        return base64.b64decode(value["base64"])
+    if value.keys() == {"sha256", "bytes"}:
+        return Large(value["sha256"], value["bytes"])
+    inner = value["dict"] if value.keys() == {"dict"} else value
+    return {key: from_printable(item) for key, item in inner.items()}
 
 
 def _printable(value: Any, depth: int) -> Any:
@@ -99,11 +135,14 @@ def _printable(value: Any, depth: int) -> Any:
             return _escaped(value)
         data = value.encode("utf-8", "surrogatepass")
         return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
+    if isinstance(value, Large):
+        return {"sha256": value.sha256, "bytes": value.size}
     if isinstance(value, _CONTAINERS):
         if not depth:
             return _digest_alone(_nested(value).encode("utf-8", "surrogatepass"))
         if not isinstance(value, list | tuple):
-            return {_escaped(str(key)): _printable(item, depth - 1) for key, item in value.items()}
+            found = {_escaped(str(key)): _printable(item, depth - 1) for key, item in value.items()}
+            return {"dict": found} if found.keys() in _STAND_INS else found
         return [_printable(item, depth - 1) for item in value]
     if isinstance(value, bytes):
         large = len(value) > _LARGE_VALUE_BYTES

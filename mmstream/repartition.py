@@ -75,6 +75,11 @@ def _write(output: str, plan: parts.Plan, new: Path) -> None:
     parts.write_json(str(new / "parts" / "plan.json"), dataclasses.asdict(dataclasses.replace(plan, parts=count)))
     for part, commit in enumerate(commits):
         held = read_part(output, part, sink, schema)
+        if any(row.keys() != schema.keys() for row in held.rows):
+            raise MmstreamError(
+                f"{parts.part_name(part)} of {output} holds rows of a model with other columns; finish with `mmstream "
+                "label --relabel` first"
+            )
         for finer in range(part, count, plan.parts):  # as P doubles, a part is cut, and never mixed with another
             rows = [row for row in held.rows if parts.part_of(row["id"], count) == finer]
             letters = [letter for letter in held.letters if parts.part_of(letter.id or letter.origin, count) == finer]

@@ -111,6 +111,7 @@ def _rows(
     label_part(
         0,
         records,
+        input_number=0,
         model=model,
         media=media,
         sink=sink,

@@ -45,7 +45,7 @@ class Trial(Protocol):
         """Load what all steps need."""
 
     def take(self, step: str, record: Record) -> None:
-        """Take one step with a record; raises nothing that a job would make a dead letter of."""
+        """Take one step with a record."""
 
 
 class Verdict(NamedTuple):

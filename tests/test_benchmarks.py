@@ -43,6 +43,16 @@ def test_the_cost_of_trust_is_measured(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_rerun_with_nothing_to_do_is_measured(tmp_path):
+    path = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / "rerun.py"), "--quick", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(path.read_text())) == {"first run", "rerun"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit", "transformer"])
 def test_the_hand_written_network_is_the_same(network, tmp_path):
     path = tmp_path / "report.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -67,7 +68,15 @@ def gives_nan(predict, model, tensors):
     return outputs
 
 
-@pytest.mark.parametrize(("planted", "error"), [(raises, "RuntimeError"), (gives_nan, "NotFinite")])
+def leaves(predict, model, tensors):
+    if is_poison(model, tensors).any():
+        sys.exit(0)
+    return predict(model, tensors)
+
+
+@pytest.mark.parametrize(
+    ("planted", "error"), [(raises, "RuntimeError"), (gives_nan, "NotFinite"), (leaves, "SystemExit")]
+)
 def test_a_record_that_the_network_fails_on_is_dead_lettered_alone(labelled, plant, planted, error):
     whole, none, _ = labelled("whole")
     plant(planted)

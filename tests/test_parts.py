@@ -75,11 +75,27 @@ def test_a_commit_that_is_interrupted_leaves_the_old_part_or_the_new_one(
     with pytest.raises(KeyboardInterrupt):
         commit(output)
     monkeypatch.undo()
+    parts.finish(output, 0)
+    assert (tmp_path / "out/labels/part-00000.x").read_bytes() == found
+    assert parts.read_commit(output, 0) is not None
     parts.open_output(output, "label", 1)
     assert (tmp_path / "out/labels/part-00000.x").read_bytes() == found
     assert parts.read_commit(output, 0) is not None
     assert [path.name for path in (tmp_path / "out/parts").iterdir() if "part-" not in path.name] == ["plan.json"]
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_commit_whose_files_somebody_else_has_removed_is_given_up(output, tmp_path, monkeypatch):
+    commit(output, b"old")
+    monkeypatch.setattr(parts.files, "move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        commit(output)
+    monkeypatch.undo()
+    parts.files.sweep(output)
+    parts.finish(output, 0)
+    assert (tmp_path / "out/labels/part-00000.x").read_bytes() == b"old"
+    assert parts.read_commit(output, 0) is not None
+    assert parts.pending(output) == []
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(output, tmp_path):

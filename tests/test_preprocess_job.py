@@ -108,6 +108,22 @@ def test_a_rerun_gives_the_same_bytes_and_only_changed_parts_are_made_anew(data,
     assert about(tmp_path / "out")["examples"] == 41
 
 
+def test_another_division_into_splits_is_noticed(data, tmp_path):
+    rows = rows_of(60)
+    assert preprocess(data, rows, tmp_path / "out") == 0
+    before = split_by_id(tmp_path / "out")
+    assert preprocess(data, rows, tmp_path / "out", "split: {validation: 0.0, test: 0.0}") == 0
+    assert set(before.values()) == set(SPLITS)
+    assert set(split_by_id(tmp_path / "out").values()) == {"train"}
+
+
+def test_a_folder_that_was_there_before_is_not_removed(data, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".keep").write_text("precious")
+    assert preprocess(data, [{**row, "group": None} for row in rows_of(30)], tmp_path / "out") == 1
+    assert (tmp_path / "out" / ".keep").read_text() == "precious"
+
+
 def test_text_without_spaces_keeps_its_script_all_the_way(data, tmp_path):
     texts = ["我喜欢猫和狗", "猫が好きです", "ฉันชอบแมว", "I like cats"]
     rows = [{**row, "text": texts[n % 4]} for n, row in enumerate(rows_of(40))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -113,7 +114,9 @@ def test_media_that_stood_in_rows_are_replayed_from_the_spool(road, pictures, tm
 
 
 def test_stand_ins_that_the_data_forged_are_not_followed(road, pictures, tmp_path):
+    picture = base64.b64encode((road.folder / "data" / pictures(1)[0]["image"]).read_bytes()).decode()
     forged = [{"sha256": "/dev/zero", "bytes": 1}, {"sha256": 5, "bytes": 1}, {"base64": "!"}, {"base64": 7}]
+    forged += [{"base64": picture}, {"dict": {"base64": picture}}, {"dict": 1}]
     rows = [*pictures(3), *({"id": f"f{n}", "image": value} for n, value in enumerate(forged))]
     manifest = write_manifest(road.folder / "data" / "forged.jsonl", rows)
     assert run("label", road.model, "--input", manifest, "--output", tmp_path / "out") == 0

@@ -9,7 +9,7 @@ import shutil
 import keras
 import pyarrow.parquet
 import pytest
-from small_road import COMMITTED, read_rows, recommit, run, snapshot, write_manifest
+from small_road import COMMITTED, read_lines, read_rows, recommit, run, snapshot, write_manifest
 
 from mmstream import trained_model
 
@@ -225,6 +225,40 @@ def test_prune_removes_what_is_not_in_the_input(road, pictures, labelled):
     assert (about["pruned"], about["of_other_inputs"], about["rows"]) == (10, 0, 50)
 
 
+def test_a_line_that_was_broken_and_is_mended_leaves_no_letter_behind(road, pictures, tmp_path, monkeypatch):
+    from mmstream import parts
+
+    monkeypatch.setattr(parts, "RECORDS_PER_PART", 4)
+    rows = pictures(30)
+    manifest = write_manifest(road.folder / "data" / "mended.jsonl", [*rows[:20], b"not json", *rows[20:]])
+    assert label(road.model, manifest, tmp_path / "out") == 0
+    assert len(read_lines(tmp_path / "out" / "dead_letters")) == 1
+    write_manifest(manifest, [*rows[:20], {**rows[0], "id": "mended"}, *rows[20:]])
+    assert label(road.model, manifest, tmp_path / "out") == 0
+    assert (len(read_rows(tmp_path / "out")), read_lines(tmp_path / "out" / "dead_letters")) == (31, [])
+
+
+def test_broken_lines_of_two_inputs_of_one_name_are_both_kept(road, pictures, tmp_path):
+    for day in ("day1", "day2"):
+        shutil.copytree(road.folder / "data" / "twemoji", tmp_path / day / "twemoji")
+        rows = [{"id": f"{day} {n}", "image": row["image"]} for n, row in enumerate(pictures(400))]
+        rows = [row for row in rows if row["image"].startswith("twemoji")]
+        write_manifest(tmp_path / day / "manifest.jsonl", [*rows[:2], day.encode(), *rows[2:5]])
+        assert label(road.model, tmp_path / day / "manifest.jsonl", tmp_path / "out") == 0
+    letters = read_lines(tmp_path / "out" / "dead_letters")
+    assert [(letter["origin"], letter["input"]) for letter in letters] == [("manifest.jsonl:3", n) for n in (0, 1)]
+    assert label(road.model, tmp_path / "day1" / "manifest.jsonl", tmp_path / "out") == 0
+    for day in ("day1", "day2"):
+        assert run("audit", tmp_path / "out", "--input", tmp_path / day / "manifest.jsonl") == 0
+
+
+def test_labels_of_two_formats_do_not_mix(road, labelled, capsys):
+    manifest, output = labelled
+    (output / "parts" / "part-00000.json").unlink()  # as after a kill
+    assert label(road.model, manifest, output, "--sink", "jsonl") == 1
+    assert "holds labels of another format (--sink parquet)" in capsys.readouterr().err
+
+
 def test_labels_with_and_without_embeddings_do_not_mix(road, labelled, capsys):
     manifest, output = labelled
     assert label(road.model, manifest, output, "--embeddings") == 1
@@ -248,18 +282,27 @@ def test_repartition_cuts_an_output_anew_and_a_rerun_has_nothing_to_do(road, pic
     assert label(road.model, manifest, tmp_path / "out") == 0
 
 
-def test_a_repartition_that_is_interrupted_goes_on(road, labelled, monkeypatch, capsys):
+@pytest.mark.parametrize("renames", range(6))
+def test_a_repartition_that_is_interrupted_goes_on(road, labelled, monkeypatch, capsys, renames):
     manifest, output = labelled
     before = read_rows(output)
     from mmstream import parts, repartition
 
     monkeypatch.setattr(parts, "RECORDS_PER_PART", 10)
-    monkeypatch.setattr(repartition, "_FOLDERS", ("labels",))  # it stops after the first folder
-    monkeypatch.setattr(repartition.shutil, "rmtree", lambda *_, **__: None)
-    run("repartition", output)
+    rename, left = os.rename, iter(range(renames))
+
+    def interrupted(*paths):
+        if next(left, None) is None:
+            raise OSError("the machine is switched off")
+        rename(*paths)
+
+    monkeypatch.setattr(repartition.os, "rename", interrupted)
+    assert run("repartition", output) == 1
     monkeypatch.undo()
     assert label(road.model, manifest, output) == 1
-    assert "mmstream repartition" in capsys.readouterr().err
+    assert run("audit", output) == 1
+    assert capsys.readouterr().err.count(f"`mmstream repartition {output}` was interrupted; run it again first") == 2
     assert run("repartition", output) == 0
+    assert len(list((output / "labels").iterdir())) == 8
     assert read_rows(output) == before
     assert run("audit", output, "--input", manifest) == 0

@@ -124,6 +124,8 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
         return fingerprint
     lock.check(output, holder)
     files.remove(marker)
+    if files.exists(files.join(output, "transform")):
+        files.remove_folder(files.join(output, "transform"))
     for path in paths:
         files.write_bytes(files.join(output, "transform", path), files.read_bytes(files.join(directory, path)))
     files.write_bytes(marker, fingerprint.encode())

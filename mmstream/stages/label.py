@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -50,6 +50,7 @@ def label_part(
     part: int,
     items: Sequence[Record | DeadLetter],
     *,
+    input_number: int,
     model: TrainedModel,
     media: Media,
     sink: Sink,
@@ -72,11 +73,12 @@ def label_part(
     Raises:
         MmstreamError: another job has taken the output over, or rows of other inputs have other columns.
     """
+    parts.finish(output, part)
     records, letters = first_of_each(items)
     before = read_part(output, part, sink, model.schema)
     kept, todo = still_valid(records, before, model, media, workers)
     fresh = [result for _, result in label_records(todo, model, media, workers=workers)]
-    others = _of_other_inputs(before, items)
+    others = _of_other_inputs(before, items, input_number)
     count_of_others = len(others)
     lost = before.lost - (len(items) - (len(before) - count_of_others))  # less those that may have been of this input
     if prune:
@@ -184,6 +186,7 @@ class LabelParts(beam.PTransform):
     Attributes:
         model: that labels.
         sink: name of the sink component.
+        input_number: of the input in job.json.
         media: where media may lie.
         output: directory of the output.
         run: the run's start.
@@ -193,6 +196,7 @@ class LabelParts(beam.PTransform):
 
     model: SharedModel
     sink: str
+    input_number: int
     media: Media
     output: str
     run: str
@@ -212,6 +216,7 @@ class LabelParts(beam.PTransform):
         counts = label_part(
             part,
             items,
+            input_number=self.input_number,
             model=model,
             media=self.media,
             sink=components.build("sink", self.sink, {}),
@@ -271,12 +276,14 @@ def _check_columns(others: Labelled, model: TrainedModel, part: str) -> None:
         )
 
 
-def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter]) -> Labelled:
-    """What a part holds of records that this input does not have."""
-    items = list(items)
+def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter], input_number: int) -> Labelled:
+    """What a part holds of records that this input does not have, and of rows without an id of other inputs."""
     ids = {item.id for item in items if item.id}
-    origins = {item.origin for item in items}
     return Labelled(
         [row for row in before.rows if row["id"] not in ids],
-        [x for x in before.letters if (x.id not in ids if x.id else x.origin not in origins)],
+        [letter for letter in before.letters if _stays(letter, ids, input_number)],
     )
+
+
+def _stays(letter: DeadLetter, ids: Set[str], input_number: int) -> bool:
+    return letter.id not in ids if letter.id else letter.input != input_number

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import heapq
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -76,13 +77,14 @@ def preprocess_part(
         {"read", "examples", "dead_lettered", "skipped"}: records by what became of them in this run; and the `golden`
         best candidates for golden records.
     """
+    parts.finish(output, part)
     records, letters = first_of_each(items)
     shards = {name: f"examples/{name}/{parts.part_name(part)}.tfrecord.gz" for name in SPLITS}
     letters_path = f"dead_letters/{parts.part_name(part)}.jsonl"
     commit = parts.read_commit(output, part)
     if commit and commit.fingerprint == fingerprint:
         digests = (digest for _, digest in digests_of(records, preprocessor, media, workers))
-        if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters):
+        if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters, split):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
             counts = {"read": len(items), "examples": 0, "dead_lettered": 0, "skipped": len(items)}
             left = [(record, split_for(record, split)) for record in records if record.id not in dead]
@@ -90,14 +92,14 @@ def preprocess_part(
 
     batches = batched(records, _BATCH)
     done = workers.in_order(lambda batch: examples_of(batch, preprocessor, split, media, fingerprint), batches)
-    results = (pair for batch in done for pair in batch)
     good: list[tuple[Record, str]] = []
     failed: list[DeadLetter] = []
     seen: list[tuple[Record, str]] = []
     temporary = {name: files.temporary_for(files.join(output, path)) for name, path in shards.items()}
     with ExitStack() as stack:
+        stack.enter_context(contextlib.closing(done))  # also where the disk is full: others wait for these threads
         writers = {name: stack.enter_context(ExampleWriter(path)) for name, path in temporary.items()}
-        for record, result in results:
+        for record, result in itertools.chain.from_iterable(done):
             seen.append((record, result.digest))
             if isinstance(result, DeadLetter):
                 failed.append(result)
@@ -108,7 +110,7 @@ def preprocess_part(
     made[letters_path] = dump_letters([*letters, *failed])
     dead_lettered = len(letters) + len(failed)
     counts = {**{name: writer.count for name, writer in writers.items()}, "dead_lettered": dead_lettered}
-    inputs = _digest_of_inputs(seen, letters)
+    inputs = _digest_of_inputs(seen, letters, split)
     parts.commit_part(output, part, fingerprint, counts, made, inputs, holder)
     return {
         "read": len(items),
@@ -321,7 +323,9 @@ class PreprocessTrial:
 
     def prepare(self) -> None:
         """Load what the fields need."""
-        _ = self._fitted, self._cheap
+        _ = self._cheap
+        if self._fitted.fingerprint:
+            self._fitted.preprocessor.tensors([])
 
     def take(self, step: str, record: Record) -> None:
         """Do what the first pass does to a record, read it, or do what the second pass does."""
@@ -333,8 +337,7 @@ class PreprocessTrial:
         elif fingerprint:
             examples_of([record], preprocessor, self.config.split, self.media, fingerprint)
         else:
-            with worker.holding([record]), contextlib.suppress(RecordError):
-                preprocessor.decode(preprocessor.load(record, self.media).values)
+            preprocessor.decode(preprocessor.load(record, self.media).values)
 
     @functools.cached_property
     def _cheap(self) -> Preprocessor:
@@ -368,8 +371,8 @@ def _order(candidate: Candidate) -> tuple[bool, float, str]:
     return candidate.other_split, candidate.place, candidate.record.id
 
 
-def _digest_of_inputs(seen: Iterable[tuple[Record, str]], letters: Iterable[DeadLetter]) -> str:
-    total = hashlib.sha256()
+def _digest_of_inputs(seen: Iterable[tuple[Record, str]], letters: Iterable[DeadLetter], split: SplitConfig) -> str:
+    total = hashlib.sha256(split.model_dump_json().encode())
     for record, digest in seen:
         all_of_it = (record.id, record.origin, record.columns, digest)
         total.update(repr(all_of_it).encode("utf-8", "backslashreplace"))

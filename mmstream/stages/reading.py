@@ -35,6 +35,7 @@ class Input:
         rename: new column name -> the name that it has in the input.
         limit: read only so many rows; None for all.
         roots: folders besides its own where media that it names may lie.
+        number: among the inputs of its output, in the order in which they were first read.
     """
 
     use: str
@@ -44,6 +45,7 @@ class Input:
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit: int | None = None
     roots: Sequence[str] = ()
+    number: int = 0
 
     def media(self) -> Media:
         """Reads the media that it names."""
@@ -112,13 +114,15 @@ def check_row(row: Row, job_input: Input) -> Record | DeadLetter:
         error = row.error or ValueError("the source gave neither a row nor an error")
         raw = printable(row.raw)
         kind = type(error).__name__
-        return DeadLetter(
-            "", row.origin, "read", "", f"source:{job_input.use}", kind, describe(error), raw, digest_of(raw)
+        component = f"source:{job_input.use}"
+        item: Record | DeadLetter = DeadLetter(
+            "", row.origin, "read", "", component, kind, describe(error), raw, digest_of(raw)
         )
-    columns = _renamed(row.columns, job_input)
-    if job_input.id is None:
-        return Record(row.origin, row.origin, columns)
-    return record_of(columns, job_input.id, row.origin)
+    elif job_input.id is None:
+        item = Record(row.origin, row.origin, _renamed(row.columns, job_input))
+    else:
+        item = record_of(_renamed(row.columns, job_input), job_input.id, row.origin)
+    return dataclasses.replace(item, input=job_input.number) if isinstance(item, DeadLetter) else item
 
 
 def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record | DeadLetter:
@@ -161,8 +165,8 @@ def first_of_each(items: Iterable[Record | DeadLetter]) -> tuple[list[Record], l
 
 
 def dump_letters(letters: Iterable[DeadLetter]) -> bytes:
-    """A dead-letter file: JSON lines, sorted by id and origin."""
-    ordered = sorted(letters, key=lambda letter: (letter.id, origin_key(letter.origin)))
+    """A dead-letter file: JSON lines, sorted by id, input and origin."""
+    ordered = sorted(letters, key=lambda letter: (letter.id, letter.input, origin_key(letter.origin)))
     return "".join(f"{letter.to_json()}\n" for letter in ordered).encode()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import dataclasses
 import re
 from collections import Counter
@@ -18,14 +16,13 @@ from mmstream.errors import MmstreamError
 from mmstream.interfaces import Sink
 from mmstream.labelling import label_records
 from mmstream.media import Media
-from mmstream.records import DeadLetter, Record
+from mmstream.records import DeadLetter, Large, Record, from_printable
 from mmstream.spool import Spooled, spool_path
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.label import SharedModel, label_paths, read_part, smaller_batch
 from mmstream.stages.reading import dump_letters
 from mmstream.trained_model import TrainedModel
 
-_SHA256 = re.compile("[0-9a-f]{64}")
 REPLAYED_STAGES = ("decode", "predict", "quarantine")
 """Where a record can have failed that is tried again; the others never became a record with a row and an id."""
 
@@ -83,6 +80,7 @@ def replay_part(
     Raises:
         MmstreamError: the part is not whole.
     """
+    parts.finish(output, part)
     commit = parts.recorded(output, part)
     before = read_part(output, part, sink, model.schema)
     if commit is None or before.damaged:
@@ -130,33 +128,31 @@ def replay_part(
     }, [record.id for record in records.values()]
 
 
-def restored(row: Mapping[str, Any], reads: Mapping[str, bool], spool: str) -> dict[str, Any] | None:
+def restored(row: Any, reads: Mapping[str, bool], spool: str) -> dict[str, Any] | None:
     """A row as it was before a dead letter took it in; None where a value that is read was too large to be kept.
-
-    Whoever made the data may have written what looks like a stand-in for bytes, so none is taken at its word.
 
     Args:
         row: of a letter.
         reads: the columns that are read, and whether as media.
         spool: the folder of media that stood in rows.
     """
-    columns = dict(row)
+    columns = from_printable(row)
     for name, media in reads.items():
-        value = row.get(name)
-        if not isinstance(value, dict):
-            continue
-        if value.keys() == {"base64"} and isinstance(value["base64"], str):
-            with contextlib.suppress(ValueError):
-                columns[name] = base64.b64decode(value["base64"], validate=True)
-        elif value.keys() == {"sha256", "bytes"}:
-            sha256, size = value["sha256"], value["bytes"]
-            if not (media and isinstance(sha256, str) and _SHA256.fullmatch(sha256) and isinstance(size, int)):
-                return None
-            path = spool_path(spool, sha256)
+        value = columns.get(name)
+        if isinstance(value, Large) and media:
+            path = spool_path(spool, value.sha256)
             if not files.exists(path):
                 return None
-            columns[name] = Spooled(path, sha256, size)
-    return columns
+            columns[name] = Spooled(path, value.sha256, value.size)
+        elif _lacks_something(value):
+            return None
+    return dict(columns)
+
+
+def _lacks_something(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_lacks_something, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Large)
 
 
 def attempts(output: str) -> Counter[str]:
