@@ -149,6 +149,15 @@ def quieten_loggers() -> None:
         _set_level(logging.ERROR)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that says nothing at the terminal when the disk is full: the job says so itself when it writes."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def library_log(path: Path) -> Iterator[None]:
     """While the block runs, what libraries say goes to a local file.
@@ -156,7 +165,7 @@ def library_log(path: Path) -> Iterator[None]:
     Python's loggers always; what native code writes to file descriptor 2 if `divert_library_noise` was called.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     others = list(root.handlers)  # some library or other has set one up that writes to the terminal

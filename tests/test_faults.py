@@ -90,25 +90,40 @@ def test_an_input_that_vanishes_while_it_is_read_gives_one_message(road, picture
     assert "Traceback" not in said
 
 
-@pytest.mark.slow
-def test_a_full_disk(road, pictures, tmp_path, capfd):
+@pytest.fixture
+def small_disk(tmp_path):
+    """(its folder, what makes it larger): a file system of 200 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, text=True
-    )
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"this machine does not let a test mount a small disk: {mounted.stderr.strip()}")
-    try:
-        manifest = write_manifest(road.folder / "data" / "full.jsonl", pictures(6000))
-        command = [*LABEL, str(road.model), "--input", str(manifest), "--output"]
-        full = subprocess.run([*command, str(disk / "out")], capture_output=True, text=True)
-        assert full.returncode == 1
-        assert "No space left on device" in full.stderr
-        assert "Traceback" not in full.stderr
-        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
-        subprocess.run([*command, str(disk / "out")], check=True)
-        subprocess.run([*command, str(tmp_path / "whole")], check=True)
-        assert snapshot(disk / "out", *COMMITTED) == snapshot(tmp_path / "whole", *COMMITTED)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(command, disk, enlarge):
+    """Run a job on a small disk, see what it says, and run it again on a larger one."""
+    full = subprocess.run([*command, str(disk / "out")], capture_output=True, text=True, timeout=300)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list((disk / "out").glob("*/[!.]*mmstream-tmp*"))
+    enlarge()
+    subprocess.run([*command, str(disk / "out")], check=True)
+
+
+@pytest.mark.slow
+def test_labels_on_a_full_disk(road, pictures, tmp_path, small_disk):
+    manifest = write_manifest(road.folder / "data" / "full.jsonl", pictures(6000))
+    command = [*LABEL, str(road.model), "--input", str(manifest), "--output"]
+    fill(command, *small_disk)
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    assert snapshot(small_disk[0] / "out", *COMMITTED) == snapshot(tmp_path / "whole", *COMMITTED)
+
+
+@pytest.mark.slow
+def test_examples_on_a_full_disk(road, undisturbed_examples, small_disk):
+    fill([*PREPROCESS, str(road.config), "--output"], *small_disk)
+    assert snapshot(small_disk[0] / "out", *EXAMPLES) == snapshot(undisturbed_examples, *EXAMPLES)
