@@ -96,6 +96,7 @@ def test_a_kill_between_the_files_of_a_part_loses_nothing_of_another_input(road,
     assert run("audit", tmp_path / "out", "--input", manifest) == 0
 
 
+@pytest.mark.slow
 def test_at_most_one_part_is_done_twice(road, pictures, tmp_path):
     manifest = write_manifest(road.folder / "data" / "eight.jsonl", pictures(8000))
     command = [*LABEL, str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
