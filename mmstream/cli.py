@@ -182,17 +182,21 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     from mmstream.trained_model import load
 
     model = load(args.model, embeddings=True)
-    metrics = evaluation.evaluate(model, args.examples, args.split)
-    path = evaluation.write_metrics(model, metrics)
+    found = evaluation.evaluate(model, args.examples, args.split)
+    folder, metrics = found.write(), found.metrics
     _print_json(metrics)
     rows = {f"{name} from {', '.join(head['reads'])}": _scores(head) for name, head in metrics["heads"].items()}
     rows |= {f"retrieval {name}": _scores(found) for name, found in metrics["retrieval"].items()}
-    terminal.summary("evaluate", {"records": metrics["records"], **rows, "metrics": path})
+    terminal.summary("evaluate", {"records": metrics["records"], **rows, "metrics and report": folder})
+    for name, head in metrics["heads"].items():
+        for warning in head["warnings"]:
+            terminal.say(f"warning: {name}: {warning}")
     return 0
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
-    return " · ".join(f"{name} {terminal.shown(value)}" for name, value in metrics.items() if name != "reads")
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, float | int)}
+    return " · ".join(f"{name} {terminal.shown(value)}" for name, value in numbers.items())
 
 
 def _verify(args: argparse.Namespace, rest: list[str]) -> int:

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmstream import components, examples, files, parts
+from mmstream.conditions import WHOLE, Condition, conditions_for
 from mmstream.errors import MmstreamError
+from mmstream.interfaces import Classes, Outcome
+from mmstream.intervals import bootstrap
+from mmstream.preprocessing import PRESENT
 from mmstream.records import SPLITS
+from mmstream.reliability import expected_calibration_error
 from mmstream.trained_model import TrainedModel
 
 _RANKS = (1, 5, 10)
+_MARGIN = 0.02
+"""Differences of a metric that nobody is warned of."""
 
 
-def evaluate(model: TrainedModel, examples_path: str, split: str) -> dict[str, Any]:
-    """Metrics of a model on a split, as they stand in metrics.json.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth on a split.
+
+    Attributes:
+        model: the model.
+        metrics: what stands in metrics.json.
+        outcomes: what each head gave beside what was wanted.
+        targets: the records, as `predict_split` gives them.
+    """
+
+    model: TrainedModel
+    metrics: dict[str, Any]
+    outcomes: dict[str, Outcome]
+    targets: dict[str, Any]
+
+    def write(self) -> str:
+        """Write metrics.json and report.html to MODEL/evaluation/<split>/; returns that folder."""
+        from mmstream.report import write_report
+
+        folder = files.join(self.model.path, "evaluation", self.metrics["split"])
+        about = {**self.metrics, "model": files.name(self.model.path), "fingerprint": self.model.fingerprint}
+        specs = self.model.all_fields.specs
+        write_report(files.join(folder, "report.html"), about, self.outcomes, self.targets, specs)
+        parts.write_json(files.join(folder, "metrics.json"), self.metrics)
+        return folder
+
+
+def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
+    """Measure a model on a split.
 
     Args:
         model: opened with embeddings.
@@ -28,24 +64,72 @@ def evaluate(model: TrainedModel, examples_path: str, split: str) -> dict[str, A
         MmstreamError: the examples were made by other preprocessing, or the split is empty.
     """
     check_examples(model, examples_path)
-    outputs, targets = predict_split(model, examples_path, split)
+    tried = conditions_for(sorted({field for head in model.heads.values() for field in head["reads"]}))
+    outputs, targets = predict_split(model, examples_path, split, [WHOLE, *tried])
     count = len(targets["_id"])
     if not count:
         raise MmstreamError(f"the split {split!r} of {examples_path} is empty")
-    heads = {}
-    for name, head in model.heads.items():
-        target = dict(targets[head["target"]])
-        target["present"] = target["present"] * (outputs["present"][name] > 0)
-        metrics = model.head(name).evaluate(outputs["heads"][name], target, model.fitted(name), model.calibration[name])
-        heads[name] = {**{key: float(value) for key, value in metrics.items()}, "reads": head["reads"]}
-    return {"split": split, "records": count, "heads": heads, "retrieval": _retrievals(model, outputs, targets)}
+    heads, outcomes = {}, {}
+    for name in model.heads:
+        heads[name], outcomes[name] = _evaluate_head(model, name, outputs, targets, tried)
+    retrievals = _retrievals(model, outputs[WHOLE], targets)
+    metrics = {"split": split, "records": count, "heads": heads, "retrieval": retrievals}
+    return Evaluation(model, metrics, outcomes, targets)
 
 
-def write_metrics(model: TrainedModel, metrics: Mapping[str, Any]) -> str:
-    """Write MODEL/evaluation/<split>/metrics.json; returns its path."""
-    path = files.join(model.path, "evaluation", metrics["split"], "metrics.json")
-    parts.write_json(path, metrics)
-    return path
+def _evaluate_head(
+    model: TrainedModel,
+    name: str,
+    outputs: Mapping[Condition, Mapping[str, Any]],
+    targets: Mapping[str, Any],
+    tried: Sequence[Condition],
+) -> tuple[dict[str, Any], Outcome]:
+    """Metrics of a head, their intervals, what its main one comes to when its fields are tampered with; and rows."""
+    reads, layer = model.heads[name]["reads"], model.head(name)
+    target_field = model.heads[name]["target"]
+
+    def given(condition: Condition, rows: np.ndarray | slice = slice(None)) -> tuple[Any, ...]:
+        predictions = {key: value[rows] for key, value in outputs[condition]["heads"][name].items()}
+        target = {key: _rows(value, rows) for key, value in targets[target_field].items()}
+        target["present"] = target["present"] * (outputs[condition]["present"][name][rows] > 0)
+        return predictions, target, model.fitted(name), model.calibration[name]
+
+    def metrics(condition: Condition, rows: np.ndarray | slice = slice(None)) -> dict[str, float]:
+        return {key: float(value) for key, value in layer.evaluate(*given(condition, rows)).items()}
+
+    whole = metrics(WHOLE)
+    fields: dict[str, dict[str, float]] = {}
+    for field in reads:
+        has_it = np.flatnonzero(targets[field]["present"] > 0)  # or the figures would be of other records than its own
+        found = {c.kind: metrics(c, has_it) for c in (WHOLE, *tried) if c.field in ("", field)}
+        if layer.metric in found["whole"]:
+            chosen = {kind: each[layer.metric] for kind, each in found.items() if layer.metric in each}
+            fields[field] = {"records": len(has_it), **chosen}
+    outcome = layer.outcome(*given(WHOLE))
+    calibrated = isinstance(outcome, Classes) and len(outcome.rows) > 0
+    return {
+        **whole,
+        **({"ece": expected_calibration_error(outcome)} if calibrated else {}),
+        "reads": reads,
+        "metric": layer.metric,
+        "intervals": bootstrap(lambda rows: metrics(WHOLE, rows), len(targets["_id"])),
+        "fields": fields,
+        "warnings": list(_warnings(fields)),
+    }, outcome
+
+
+def _warnings(fields: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """What a user should know of a head that reads several fields, by its metric with each of them."""
+    for field, found in fields.items():
+        whole = found["whole"]
+        if found.get("alone", -np.inf) > whole + _MARGIN:
+            yield f"{field} alone gives {found['alone']:.3f}, more than all fields together, {whole:.3f}"
+        if len(fields) > 1 and found["shuffled"] > whole - _MARGIN:
+            yield f"{field} hardly counts: that of other records gives {found['shuffled']:.3f}, its own {whole:.3f}"
+
+
+def _rows(values: Any, rows: np.ndarray | slice) -> Any:
+    return np.asarray(values, object)[rows].tolist() if isinstance(values, list) else values[rows]
 
 
 def check_examples(model: TrainedModel, examples_path: str) -> None:
@@ -65,12 +149,20 @@ def check_examples(model: TrainedModel, examples_path: str) -> None:
         )
 
 
-def predict_split(model: TrainedModel, examples_path: str, split: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def predict_split(
+    model: TrainedModel, examples_path: str, split: str, conditions: Sequence[Condition] = (WHOLE,)
+) -> tuple[dict[Condition, dict[str, Any]], dict[str, Any]]:
     """A model's outputs on a split, and what was to be predicted.
 
+    Args:
+        model: that predicts.
+        examples_path: output of `mmstream preprocess`.
+        split: "train", "validation" or "test".
+        conditions: under which it does; the whole records among them.
+
     Returns:
-        named outputs as numpy [N, …]; and {field: {tensor: [N, …], "text": N texts where the field is one}} with
-        "_id": N ids.
+        for each condition, named outputs as numpy [N, …]; and {field: {tensor: [N, …], "text": N texts where the field
+        is one}} with "_id": N ids.
     """
     import tensorflow as tf
 
@@ -80,7 +172,7 @@ def predict_split(model: TrainedModel, examples_path: str, split: str) -> tuple[
         raise MmstreamError(f"there is no split {split!r}; there is {', '.join(SPLITS)}")
     serialised = examples.read_examples(examples.shards_of(examples_path, split)).batch(model.batch)
     names = ["_id", *(f"_text/{field}" for field in specs)]
-    outputs: list[Any] = []
+    outputs: dict[Condition, list[Any]] = {condition: [] for condition in conditions}
     targets: list[Any] = []
     for batch in serialised:
         tensors = tf.nest.map_structure(lambda t: t.numpy(), examples.parse(batch, specs))
@@ -88,11 +180,15 @@ def predict_split(model: TrainedModel, examples_path: str, split: str) -> tuple[
         padded = {
             name: {k: _pad(v, model.batch) for k, v in tensors[name].items()} for name in model.preprocessor.fields
         }
-        outputs.append(tf.nest.map_structure(lambda value, n=count: value[:n], model.predict(padded)))
+        for condition, collected in outputs.items():
+            found = model.predict(condition(padded, count))
+            kept = found if condition == WHOLE else {key: found[key] for key in ("heads", PRESENT)}
+            collected.append(tf.nest.map_structure(lambda value, n=count: value[:n], kept))
         texts = {key: value.numpy() for key, value in examples.parse_texts(batch, names).items()}
         targets.append({**tensors, "_texts": texts})
     if not targets:
-        return _empty(model, specs)
+        whole, none = _empty(model, specs)
+        return dict.fromkeys(conditions, whole), none
     joined = tf.nest.map_structure(lambda *values: np.concatenate(values), *targets)
     texts = joined.pop("_texts")
     joined["_id"] = np.array([value.decode() for value in texts["_id"]])
@@ -100,7 +196,8 @@ def predict_split(model: TrainedModel, examples_path: str, split: str) -> tuple[
         values = texts[f"_text/{field}"]
         if any(values):
             joined[field]["text"] = [value.decode() for value in values]
-    return tf.nest.map_structure(lambda *values: np.concatenate(values), *outputs), joined
+    join = lambda *values: np.concatenate(values)  # noqa: E731
+    return {condition: tf.nest.map_structure(join, *found) for condition, found in outputs.items()}, joined
 
 
 def retrieval(

@@ -17,6 +17,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict
 
+import numpy as np
+
 RESERVED_IDS = 4
 """Ids 0 to 3 of every vocabulary: padding, unknown, start, end. The fitted values follow."""
 PADDING, UNKNOWN, START, END = range(RESERVED_IDS)
@@ -247,6 +249,63 @@ class Reading(TypedDict):
     present: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """What a head gave that chooses among V classes, over the N rows whose target is known.
+
+    Attributes:
+        rows: int[N], the rows' numbers in the batch.
+        names: of the classes.
+        wanted: bool[N, V].
+        found: bool[N, V], what the labels say.
+        scores: float[N, V], probabilities.
+        exclusive: a row has just one class.
+    """
+
+    rows: np.ndarray
+    names: Sequence[str]
+    wanted: np.ndarray
+    found: np.ndarray
+    scores: np.ndarray
+    exclusive: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """What a head gave that writes texts, over the N rows whose target is known.
+
+    Attributes:
+        rows: int[N], the rows' numbers in the batch.
+        wanted: N texts.
+        found: N texts.
+        quality: float[N], how near each is to what was wanted, 0 to 1.
+    """
+
+    rows: np.ndarray
+    wanted: Sequence[str]
+    found: Sequence[str]
+    quality: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """What a head gave that predicts K numbers, over the N rows of which all are known.
+
+    Attributes:
+        rows: int[N], the rows' numbers in the batch.
+        wanted: float[N, K].
+        found: float[N, K].
+    """
+
+    rows: np.ndarray
+    wanted: np.ndarray
+    found: np.ndarray
+
+
+Outcome = Classes | Texts | Numbers
+"""What a head gave beside what was wanted, for the report."""
+
+
 class Encoder(Protocol):
     """A Keras layer: one field's tensors → tokens. `__init__(width, <sizes>, *, <parameters>, **kwargs)`."""
 
@@ -278,6 +337,8 @@ class Head(Protocol):
     """Type of the label in the output rows."""
     score_type: ClassVar[LabelType]
     """Type of the score: "number", or "numbers" for one score a label."""
+    metric: ClassVar[str]
+    """The metric that counts most; more is better."""
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
@@ -319,6 +380,15 @@ class Head(Protocol):
         calibration: Mapping[str, Any],
     ) -> dict[str, float]:
         """Metrics over the rows whose target is known: numpy in. `target["text"]` is there for text fields."""
+
+    def outcome(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> Outcome:
+        """What was wanted and what was given, row by row, for the report: numpy in."""
 
 
 class Objective(Protocol):

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from mmstream import books, evaluation, examples, files, golden, lock, parts, terminal
+from mmstream.conditions import WHOLE
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
@@ -283,7 +284,8 @@ def save_model(
 
 def calibrate(model: TrainedModel, examples_path: str) -> dict[str, Any]:
     """What each head's `decode` needs beyond the predictions, fitted on the validation split."""
-    outputs, targets = evaluation.predict_split(model, examples_path, "validation")
+    by_condition, targets = evaluation.predict_split(model, examples_path, "validation")
+    outputs = by_condition[WHOLE]
     return {
         name: model.head(name).calibrate(outputs["heads"][name], targets[head["target"]])
         for name, head in model.heads.items()

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmstream.interfaces import RESERVED_IDS
+from mmstream.interfaces import RESERVED_IDS, Classes
 from mmstream.models.layers import Generation
 from mmstream.testing.network import (
     WIDTH,
@@ -157,10 +157,25 @@ class HeadContract(FieldPartContract):
         predictions, targets = predict(network, self.inputs()), self._with_text()
         calibration = head.calibrate(predictions, targets)
         metrics = head.evaluate(predictions, targets, self.fitted(), calibration)
-        assert metrics
+        assert head.metric in metrics
         assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values()), metrics
         absent = {name: np.zeros_like(array) for name, array in targets.items()}
         assert head.evaluate(predictions, absent, self.fitted(), head.calibrate(predictions, absent)) == {}
+
+    def test_tells_what_was_wanted_and_what_was_given(self, head: Any, network: keras.Model) -> None:
+        predictions, targets = predict(network, self.inputs()), self._with_text()
+        calibration = head.calibrate(predictions, targets)
+        outcome = head.outcome(predictions, targets, self.fitted(), calibration)
+        assert 0 < len(outcome.rows) <= int((targets["present"] > 0).sum())
+        assert (targets["present"][outcome.rows] > 0).all()
+        assert len(outcome.wanted) == len(outcome.found) == len(outcome.rows)
+        if isinstance(outcome, Classes):
+            assert outcome.scores.shape == outcome.wanted.shape == outcome.found.shape
+            assert outcome.scores.shape[1] == len(outcome.names)
+            assert ((outcome.scores >= 0) & (outcome.scores <= 1)).all()
+            assert not outcome.exclusive or (outcome.wanted.sum(1) == 1).all()
+        absent = {**targets, "present": np.zeros_like(targets["present"])}
+        assert len(head.outcome(predictions, absent, self.fitted(), calibration).rows) == 0
 
     def test_generates_ids_of_the_vocabulary_and_probabilities(self, head: Any) -> None:
         import tensorflow as tf

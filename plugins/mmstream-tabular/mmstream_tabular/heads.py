@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from sklearn import metrics
 
-from mmstream.interfaces import RESERVED_IDS, Fitted, LabelType, Reading, Spec
+from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Outcome, Reading, Spec
 
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 FEWEST_POSITIVES = 5
@@ -53,6 +53,7 @@ class Classification(_LogitsHead):
 
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
+    metric: ClassVar[str] = "accuracy"
 
     def __init__(self, classes: int, *, dropout: Share = 0.3, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
         super().__init__(classes, 0.0, dropout, **kwargs)
@@ -85,9 +86,7 @@ class Classification(_LogitsHead):
         self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
     ) -> list[tuple[Any, Any]]:
         """The likeliest class and its probability."""
-        logits = predictions["logits"].astype(np.float64)
-        weights = np.exp(logits - logits.max(1, keepdims=True))
-        probabilities = weights / weights.sum(1, keepdims=True)
+        probabilities = _softmax(predictions["logits"])
         best = probabilities.argmax(1)
         return [(fitted.vocabulary[place], float(row[place])) for place, row in zip(best, probabilities, strict=True)]
 
@@ -116,6 +115,19 @@ class Classification(_LogitsHead):
             "macro_f1": metrics.f1_score(wanted, found, average="macro", zero_division=0),
         }
 
+    def outcome(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> Outcome:
+        """The probabilities of the classes."""
+        rows = np.flatnonzero((target["id"] >= RESERVED_IDS) & (target["present"] > 0))
+        scores, each = _softmax(predictions["logits"][rows]), np.eye(self.classes, dtype=bool)
+        wanted = each[target["id"][rows] - RESERVED_IDS]
+        return Classes(rows, fitted.vocabulary, wanted, each[scores.argmax(1)], scores, exclusive=True)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"classes": self.classes, "dropout": self.dropout, "label_smoothing": self.label_smoothing}
@@ -140,6 +152,7 @@ class Tagging(_LogitsHead):
 
     label_type: ClassVar[LabelType] = "strings"
     score_type: ClassVar[LabelType] = "numbers"
+    metric: ClassVar[str] = "map"
 
     def __init__(self, tags: int, *, dropout: Share = 0.3, **kwargs: Any) -> None:
         # A record has about one tag in V: begin there rather than at one half.
@@ -217,9 +230,27 @@ class Tagging(_LogitsHead):
             "macro_f1": float((2 * right[occurs] / either[occurs]).mean()),
         }
 
+    def outcome(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> Outcome:
+        """The probabilities of the tags."""
+        rows = np.flatnonzero(target["present"] > 0)
+        scores = _sigmoid(predictions["logits"][rows])
+        given = scores >= np.array(calibration["thresholds"])
+        return Classes(rows, fitted.vocabulary, target["hot"][rows] > 0, given, scores, exclusive=False)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "tags": self.tags, "dropout": self.dropout}
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

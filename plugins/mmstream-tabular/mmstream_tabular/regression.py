@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from sklearn import metrics
 
-from mmstream.interfaces import Fitted, LabelType, Reading, Spec
+from mmstream.interfaces import Fitted, LabelType, Numbers, Outcome, Reading, Spec
 
 _LEAST, _MOST = -7.0, 7.0
 """Bounds of the logarithm of a deviation, in the scale of the field."""
@@ -35,6 +35,7 @@ class Regression(keras.layers.Layer):
     """
 
     forced: ClassVar[bool] = False
+    metric: ClassVar[str] = "r2"
 
     def __init__(
         self,
@@ -132,6 +133,19 @@ class Regression(keras.layers.Layer):
             if known.sum() > 1:
                 found["r2"].append(metrics.r2_score(wanted, values))
         return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+    def outcome(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> Outcome:
+        """The numbers in their own unit."""
+        rows = np.flatnonzero((target["known"] > 0).all(1) & (target["present"] > 0))
+        offset, factor = (np.array(fitted.statistics[name]) for name in ("offset", "factor"))
+        wanted, found = (offset + factor * values[rows] for values in (target["values"], predictions["values"]))
+        return Numbers(rows, wanted, found)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

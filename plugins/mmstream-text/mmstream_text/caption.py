@@ -11,7 +11,7 @@ import numpy as np
 import sacrebleu
 from keras import ops
 
-from mmstream.interfaces import END, RESERVED_IDS, START, Fitted, LabelType, Reading, Spec
+from mmstream.interfaces import END, RESERVED_IDS, START, Fitted, LabelType, Outcome, Reading, Spec, Texts
 from mmstream_text import decoding
 from mmstream_text.tokens import detokenise, tokenise
 
@@ -41,6 +41,7 @@ class Caption(keras.layers.Layer):
     forced: ClassVar[bool] = True
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
+    metric: ClassVar[str] = "chrf"
 
     def __init__(
         self,
@@ -179,6 +180,24 @@ class Caption(keras.layers.Layer):
             "chrf": sacrebleu.CHRF().corpus_score(found, [wanted]).score / 100,
             "exact": float(np.mean([one == other for one, other in zip(found, wanted, strict=True)])),
         }
+
+    def outcome(
+        self,
+        predictions: Mapping[str, Any],
+        target: Mapping[str, Any],
+        fitted: Fitted,
+        calibration: Mapping[str, Any],
+    ) -> Outcome:
+        """The texts, and the chrF of each."""
+        rows = np.flatnonzero(target["present"] > 0)
+        chosen = {name: value[rows] for name, value in predictions.items()}
+        wanted = [str(target["text"][row]) for row in rows]
+        found = [str(text) for text, _ in self.decode(chosen, fitted, calibration)]
+        chrf = sacrebleu.CHRF()
+        pairs = zip(found, wanted, strict=True)
+        return Texts(
+            rows, wanted, found, np.array([chrf.sentence_score(one, [other]).score / 100 for one, other in pairs])
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

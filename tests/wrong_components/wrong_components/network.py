@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmstream.interfaces import Numbers
+
 serialisable = keras.saving.register_keras_serializable(package="wrong_components")
 
 
@@ -146,6 +148,7 @@ class SoundHead(keras.layers.Layer):
 
     forced = False
     label_type = score_type = "number"
+    metric = "near"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -177,7 +180,12 @@ class SoundHead(keras.layers.Layer):
         known = target["present"] > 0
         if not known.any():
             return {}
-        return {"mae": float(np.abs(predictions["logits"][known, 0] - target["series"][known].sum(1)).mean())}
+        errors = np.abs(predictions["logits"][known, 0] - target["series"][known].sum(1))
+        return {"mae": float(errors.mean()), "near": float((errors < 1).mean())}
+
+    def outcome(self, predictions: Any, target: Any, fitted: Any, calibration: Any) -> Numbers:
+        rows = np.flatnonzero(target["present"] > 0)
+        return Numbers(rows, target["series"][rows].sum(1, keepdims=True), predictions["logits"][rows])
 
 
 @serialisable

@@ -1,0 +1,132 @@
+"""The plots of a report, as data URIs of SVG images."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn import metrics
+
+from mmstream.interfaces import Classes
+from mmstream.reliability import bins_of, confidences
+
+_STYLE = {
+    "svg.fonttype": "none",  # texts stay texts, in whatever fonts the reader has for their script
+    "svg.hashsalt": "mmstream",  # equal figures give equal bytes
+    "text.parse_math": False,  # a class may be called "$5"
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_BLUE, _GREY, _RED = "#2b6cb0", "#a0aec0", "#c05621"
+_MOST_CLASSES = 40
+_CURVES = 6
+
+
+def contributions(fields: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """Bars: a head's metric with each field alone, that of other records, and absent; a line for all fields."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(4.8, 0.6 + 0.75 * len(fields))
+        for place, found in enumerate(fields.values()):
+            for step, (kind, colour) in enumerate((("alone", _BLUE), ("shuffled", _RED), ("absent", _GREY))):
+                label = None if kind in axes.get_legend_handles_labels()[1] else kind
+                if kind in found:
+                    axes.barh(place + 0.26 * (step - 1), found[kind], 0.24, color=colour, label=label)
+        whole = [found["whole"] for found in fields.values()]
+        places = np.arange(len(fields))
+        axes.vlines(whole, places - 0.42, places + 0.42, color="black", linewidth=1.5, label="all fields")
+        axes.set_yticks(range(len(fields)), list(fields))
+        axes.invert_yaxis()
+        axes.set_xlabel(metric)
+        figure.legend(loc="outside upper center", ncols=4, frameon=False)
+        return _uri(figure)
+
+
+def reliability(outcome: Classes) -> str:
+    """How often those are right that the head gives a probability, by the probability."""
+    confidence, right = confidences(outcome)
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(3.6, 3.2)
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
+        bins = bins_of(confidence)
+        for number in np.unique(bins):
+            inside = bins == number
+            size = 15 + 150 * inside.mean()
+            axes.scatter(confidence[inside].mean(), right[inside].mean(), s=size, color=_BLUE, zorder=3)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability that it gives", ylabel="share that is right")
+        return _uri(figure)
+
+
+def confusion(outcome: Classes) -> str:
+    """Which class was given for which; of many classes, the most frequent ones."""
+    wanted, found = outcome.wanted.argmax(1), outcome.found.argmax(1)
+    shown = np.sort(np.argsort(-outcome.wanted.sum(0), kind="stable")[:_MOST_CLASSES])
+    counts = metrics.confusion_matrix(wanted, found, labels=shown)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    with matplotlib.rc_context(_STYLE):
+        side = 1.6 + 0.27 * len(shown)
+        figure, axes = _axes(side + 0.6, side)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        names = [_short(outcome.names[place]) for place in shown]
+        axes.set_xticks(range(len(shown)), names, rotation=90)
+        axes.set_yticks(range(len(shown)), names)
+        axes.set(xlabel="given", ylabel="true")
+        if len(shown) <= _MOST_CLASSES // 2:
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    colour = "white" if shares[row, column] > 0.5 else "black"
+                    axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=7)
+        return _uri(figure)
+
+
+def precision_recall(outcome: Classes) -> str:
+    """Precision by recall: over all classes together, and of the most frequent ones."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(4.6, 3.2)
+        precision, recall, _ = metrics.precision_recall_curve(outcome.wanted.ravel(), outcome.scores.ravel())
+        axes.plot(recall, precision, color="black", linewidth=2, label="all together")
+        support = outcome.wanted.sum(0)
+        for place in np.argsort(-support, kind="stable")[:_CURVES]:
+            if support[place]:
+                precision, recall, _ = metrics.precision_recall_curve(
+                    outcome.wanted[:, place], outcome.scores[:, place]
+                )
+                axes.plot(recall, precision, linewidth=1, label=_short(outcome.names[place]))
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        figure.legend(loc="outside right center", frameon=False)
+        return _uri(figure)
+
+
+def scatter(wanted: np.ndarray, found: np.ndarray) -> str:
+    """Numbers that were given by those that are true."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(3.6, 3.2)
+        low, high = min(wanted.min(), found.min()), max(wanted.max(), found.max())
+        axes.plot([low, high], [low, high], color=_GREY, linewidth=1, linestyle="--")
+        axes.scatter(wanted, found, s=8, color=_BLUE, alpha=0.6, linewidths=0)
+        axes.set(xlabel="true", ylabel="given")
+        return _uri(figure)
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the reader's fonts have it
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
