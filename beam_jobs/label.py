@@ -72,7 +72,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     worker.propose(LabelTrial(shared, media))
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        before = parts.read_about(flags.output) if parts.check_output(flags.output, "label") else {}
+        before = parts.read_about(flags.output)  # again: another job may just have ended
         check_sink(before, flags.sink, flags.output)
         check_model(before, model, flags.output, relabel=flags.relabel)
         inputs = before.get("inputs", [])
@@ -106,11 +106,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
     more = {"pruned": settled.pruned} if flags.prune else {}
     terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
-    warn(
-        settled,
-        [each["path"] for each in others],
-        [line for _, each in books.notes(flags.output, run_name) for line in each.get("damaged", ())],
-    )
+    warn(settled, [each["path"] for each in others])
     hint_at_size(flags.output, settled.held.total(), plan)
     if settled.committed == 0:
         terminal.fail("nothing was labelled; see dead_letters/")
@@ -142,11 +138,11 @@ def write_books(output: str, settled: books.Books, model: TrainedModel, seconds:
         pruned: whether it was to prune.
     """
     path = files.join(output, "label.json")
-    smaller = [settled.smaller_batch, parts.read_json(path).get("smaller_batch", 0) if settled.skipped else 0]
+    before = parts.read_json(path).get("smaller_batch", 0) if settled.skipped else 0  # of rows that are still there
     unusual = {
         "of_another_model": settled.of_another_model,
         "lost": settled.lost,
-        "smaller_batch": min(filter(None, smaller), default=0),  # of rows that an earlier run has made, too
+        "smaller_batch": books.least(settled.smaller_batch, before),
     }
     parts.write_json(
         path,
@@ -164,16 +160,15 @@ def write_books(output: str, settled: books.Books, model: TrainedModel, seconds:
     )
 
 
-def warn(settled: books.Books, other_inputs: Sequence[str], damaged: Sequence[str]) -> None:
+def warn(settled: books.Books, other_inputs: Sequence[str]) -> None:
     """Say what a user should know of a run beyond its counts.
 
     Args:
         settled: its books.
         other_inputs: that the output was fed from.
-        damaged: files that were not as an earlier run had committed them, and what was wrong with each.
     """
     others = ", ".join(other_inputs) or "the records that this input no longer has"
-    for line in damaged:
+    for line in settled.damaged:
         terminal.say(f"warning: {line}; it was made anew")
     if settled.lost:
         terminal.say(

@@ -139,7 +139,7 @@ def update_books(output: str, plan: parts.Plan, smaller_batch: int) -> None:
     about["labelled"] += of_last_run + of_earlier_ones
     about["dead_lettered"] -= of_last_run
     about["skipped"] -= of_earlier_ones
-    smaller = min(filter(None, (smaller_batch, about.get("smaller_batch", 0))), default=0)
+    smaller = books.least(smaller_batch, about.get("smaller_batch", 0))
     about |= {"smaller_batch": smaller} if smaller else {}
     parts.write_json(path, {**about, "rows": held["labelled"], "dead_letters": held["dead_lettered"]})
 

@@ -11,7 +11,7 @@ from typing import Any
 from mmstream import components, files, golden, parts
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError
-from mmstream.examples import parse, parse_texts, read_examples, shards_of
+from mmstream.examples import parse, read_examples, shards_of, told
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, hash_fraction
@@ -201,10 +201,7 @@ class _Examples:
                 yield from _letters(output, path)
                 continue
             for batch in read_examples([files.join(output, path)]).batch(256):
-                told = parse_texts(batch, ["_id", "_origin", "_digest"])
-                texts = (told[name].numpy() for name in ("_id", "_origin", "_digest"))
-                columns = [[value.decode("utf-8", "surrogateescape") for value in column] for column in texts]
-                for key, origin, digest in zip(*columns, strict=True):
+                for key, origin, digest in zip(*told(batch, ["_id", "_origin", "_digest"]), strict=True):
                     yield Held(key, origin, digest, commit.fingerprint, kind)
 
     def differing(self, output: str, records: Sequence[Record], media: Media) -> Iterator[str]:
@@ -216,7 +213,7 @@ class _Examples:
         shards = [path for split in SPLITS for path in shards_of(output, split)]
         in_parts = {parts.part_of(key, len(shards) // len(SPLITS)) for key in wanted}
         for batch in read_examples([path for path in shards if parts.part_in(path) in in_parts]).batch(256):
-            ids = [value.decode("utf-8", "surrogateescape") for value in parse_texts(batch, ["_id"])["_id"].numpy()]
+            (ids,) = told(batch, ["_id"])
             rows = [row for row, key in enumerate(ids) if key in wanted]
             if not rows:
                 continue

@@ -31,6 +31,7 @@ class Books:
         of_another_model: rows and letters among the kept ones that another model made.
         lost: rows and letters of other inputs, at least, that were in files that turned out to be damaged.
         smaller_batch: rows that the network was given at a time after memory had run out; 0 where it never has.
+        damaged: files that were not as an earlier run had committed them, and what was wrong with each.
         held: what the output holds now, by the names of its parts' counts, as "labelled" or "train"; dead letters too.
     """
 
@@ -44,6 +45,7 @@ class Books:
     of_another_model: int
     lost: int
     smaller_batch: int
+    damaged: list[str]
     held: Counter[str]
 
     @property
@@ -72,12 +74,21 @@ def read_run(output: str, run: str) -> dict[str, int]:
     Returns:
         totals by name: "parts" done, and whatever `note` was given; of "smaller_batch" the least.
     """
+    return _totals(notes(output, run))
+
+
+def least(*batches: int) -> int:
+    """The smallest of some batch sizes, of which 0 means that memory has not run out."""
+    return min(filter(None, batches), default=0)
+
+
+def _totals(noted: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, int]:
     totals: dict[str, int] = {"parts": 0}
-    for name, values in notes(output, run):
+    for name, values in noted:
         totals["parts"] += name.startswith("part-")
         for key, value in values.items():
             if key == "smaller_batch":
-                totals[key] = min(totals.get(key, value), value)
+                totals[key] = least(totals.get(key, 0), value)
             elif isinstance(value, int):
                 totals[key] = totals.get(key, 0) + value
     return totals
@@ -117,7 +128,8 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     Raises:
         MmstreamError: they do not balance.
     """
-    totals = read_run(output, run)
+    noted = list(notes(output, run))
+    totals = _totals(noted)
     commits = [parts.recorded(output, part) for part in range(plan.parts)]
     missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
     held = held_by(commits)
@@ -132,6 +144,7 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         totals.get("of_another_model", 0),
         totals.get("lost", 0),
         totals.get("smaller_batch", 0),
+        [line for _, values in noted for line in values.get("damaged", ())],
         held,
     )
     accounted = books.done + books.dead_lettered + books.skipped

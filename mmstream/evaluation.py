@@ -90,7 +90,7 @@ def _evaluate_head(
 
     def given(condition: Condition, rows: np.ndarray | slice = slice(None)) -> tuple[Any, ...]:
         predictions = {key: value[rows] for key, value in outputs[condition]["heads"][name].items()}
-        target = {key: _rows(value, rows) for key, value in targets[target_field].items()}
+        target = {key: value[rows] for key, value in targets[target_field].items()}
         target["present"] = target["present"] * (outputs[condition]["present"][name][rows] > 0)
         return predictions, target, model.fitted(name), model.calibration[name]
 
@@ -126,10 +126,6 @@ def _warnings(fields: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
             yield f"{field} alone gives {found['alone']:.3f}, more than all fields together, {whole:.3f}"
         if len(fields) > 1 and found["shuffled"] > whole - _MARGIN:
             yield f"{field} hardly counts: that of other records gives {found['shuffled']:.3f}, its own {whole:.3f}"
-
-
-def _rows(values: Any, rows: np.ndarray | slice) -> Any:
-    return np.asarray(values, object)[rows].tolist() if isinstance(values, list) else values[rows]
 
 
 def check_examples(model: TrainedModel, examples_path: str) -> None:
@@ -189,15 +185,14 @@ def predict_split(
     if not targets:
         whole, none = _empty(model, specs)
         return dict.fromkeys(conditions, whole), none
-    joined = tf.nest.map_structure(lambda *values: np.concatenate(values), *targets)
+    joined = tf.nest.map_structure(_concatenated, *targets)
     texts = joined.pop("_texts")
     joined["_id"] = np.array([value.decode() for value in texts["_id"]])
     for field in specs:
         values = texts[f"_text/{field}"]
         if any(values):
-            joined[field]["text"] = [value.decode() for value in values]
-    join = lambda *values: np.concatenate(values)  # noqa: E731
-    return {condition: tf.nest.map_structure(join, *found) for condition, found in outputs.items()}, joined
+            joined[field]["text"] = np.array([value.decode() for value in values], object)
+    return {condition: tf.nest.map_structure(_concatenated, *found) for condition, found in outputs.items()}, joined
 
 
 def retrieval(
@@ -265,6 +260,10 @@ def _empty(model: TrainedModel, specs: Mapping[str, Any]) -> tuple[dict[str, Any
         for name, spec in specs.items()
     }
     return outputs, {**targets, "_id": np.array([], str)}
+
+
+def _concatenated(*arrays: np.ndarray) -> np.ndarray:
+    return np.concatenate(arrays)
 
 
 def _pad(array: np.ndarray, size: int) -> np.ndarray:

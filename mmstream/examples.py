@@ -108,6 +108,12 @@ def parse_texts(serialised: Any, names: Iterable[str]) -> dict[str, Any]:
     return tf.io.parse_example(serialised, {name: tf.io.FixedLenFeature([], tf.string, "") for name in names})
 
 
+def told(serialised: Any, names: Sequence[str]) -> list[list[str]]:
+    """Texts that go along with a batch of examples, a list for each name."""
+    found = parse_texts(serialised, names)
+    return [[value.decode("utf-8", "surrogateescape") for value in found[name].numpy()] for name in names]
+
+
 def shards_of(examples: str, split: str) -> list[str]:
     """The shards of one split below an output of `mmstream preprocess`, sorted.
 

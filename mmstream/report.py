@@ -30,18 +30,16 @@ class Card:
     Attributes:
         id: of the record.
         picture: as a data URI; "" where the record has none.
-        texts: of its text fields, by field.
+        texts: of its text fields.
         wanted: what is true.
         found: what the head gave.
-        quality: 0 to 1.
     """
 
     id: str
     picture: str
-    texts: Mapping[str, str]
+    texts: Sequence[str]
     wanted: str
     found: str
-    quality: float
 
 
 def write_report(
@@ -123,11 +121,10 @@ def _classes(outcome: Outcome) -> Sequence[dict[str, Any]]:
 
 def _galleries(outcome: Outcome, targets: Mapping[str, Any], specs: Mapping[str, Any]) -> dict[str, list[Card]]:
     """The records that came out best and worst."""
-    quality = _quality(outcome)
-    order = np.argsort(-quality, kind="stable")
+    order = np.argsort(-_quality(outcome), kind="stable")
     return {
-        "Best": [_card(outcome, place, quality, targets, specs) for place in order[:_SHOWN]],
-        "Worst": [_card(outcome, place, quality, targets, specs) for place in order[::-1][:_SHOWN]],
+        "Best": [_card(outcome, place, targets, specs) for place in order[:_SHOWN]],
+        "Worst": [_card(outcome, place, targets, specs) for place in order[::-1][:_SHOWN]],
     }
 
 
@@ -144,17 +141,15 @@ def _quality(outcome: Outcome) -> np.ndarray:
     return np.where(either > 0, 2 * right / np.maximum(either, 1), 1.0)
 
 
-def _card(
-    outcome: Outcome, place: int, quality: np.ndarray, targets: Mapping[str, Any], specs: Mapping[str, Any]
-) -> Card:
+def _card(outcome: Outcome, place: int, targets: Mapping[str, Any], specs: Mapping[str, Any]) -> Card:
     row = int(outcome.rows[place])
-    texts = {
-        name: str(found["text"][row])
-        for name, found in targets.items()
+    texts = [
+        str(found["text"][row])
+        for found in targets.values()
         if isinstance(found, Mapping) and "text" in found and found["present"][row] > 0
-    }
+    ]
     wanted, found = (_told(outcome, values, place) for values in (outcome.wanted, outcome.found))
-    return Card(str(targets["_id"][row]), _picture(targets, specs, row), texts, wanted, found, float(quality[place]))
+    return Card(str(targets["_id"][row]), _picture(targets, specs, row), texts, wanted, found)
 
 
 def _told(outcome: Outcome, values: Any, place: int) -> str:

@@ -92,7 +92,10 @@ def test_a_shuffled_field_comes_from_another_record_that_has_it(there):
 
 def test_an_interval_is_the_same_each_time_and_none_where_there_is_nothing():
     values = np.arange(100.0)
-    mean = lambda rows: {"mean": float(values[rows].mean())}  # noqa: E731
+
+    def mean(rows):
+        return {"mean": float(values[rows].mean())}
+
     assert bootstrap(mean, 100) == bootstrap(mean, 100)
     assert bootstrap(mean, 0) == {}
     assert bootstrap(lambda rows: {}, 100) == {}

@@ -77,17 +77,6 @@ def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, p
     assert snapshot(tmp_path / "out", *COMMITTED) == before
 
 
-@pytest.mark.slow
-def test_a_library_that_ends_the_process_as_if_all_were_done_is_not_believed(road, poisoned, tmp_path):
-    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
-    done = supervised("label", road.model, "--input", poisoned("leave"), "--output", tmp_path / "out", env=env)
-    assert done.returncode == 0, done.stderr
-    (letter,) = read_lines(tmp_path / "out" / "dead_letters")
-    assert (letter["stage"], letter["row"]["image"]) == ("quarantine", "leave.poison")
-    assert "exit(0)" in letter["message"]
-    assert len(read_rows(tmp_path / "out")) == 99
-
-
 READER = """
 def plant(module):
     import time
@@ -116,12 +105,19 @@ def test_a_file_that_cannot_be_read_to_its_end_goes_to_quarantine(road, poisoned
 
 
 @pytest.mark.slow
-def test_a_record_that_fills_the_memory_ends_in_quarantine_alone(road, poisoned, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [("fill", "OutOfMemory", "memory"), ("leave", "Killed", "exit(0)")],  # a library that calls exit is not believed
+)
+def test_a_record_that_ends_the_process_in_another_way_ends_in_quarantine_alone(
+    road, poisoned, tmp_path, kind, error, message
+):
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
-    done = supervised("label", road.model, "--input", poisoned("fill"), "--output", tmp_path / "out", env=env)
+    done = supervised("label", road.model, "--input", poisoned(kind), "--output", tmp_path / "out", env=env)
     assert done.returncode == 0, done.stderr
     (letter,) = read_lines(tmp_path / "out" / "dead_letters")
-    assert (letter["stage"], letter["error"], letter["row"]["image"]) == ("quarantine", "OutOfMemory", "fill.poison")
+    assert (letter["stage"], letter["error"], letter["row"]["image"]) == ("quarantine", error, f"{kind}.poison")
+    assert message in letter["message"]
     assert len(read_rows(tmp_path / "out")) == 99
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from sklearn import metrics
 
-from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Outcome, Reading, Spec
+from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Reading, Spec
 
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 FEWEST_POSITIVES = 5
@@ -106,10 +106,10 @@ class Classification(_LogitsHead):
         calibration: Mapping[str, Any],
     ) -> dict[str, float]:
         """Accuracy, and F1 averaged over the classes; {} where no target is known."""
-        known = (target["id"] >= RESERVED_IDS) & (target["present"] > 0)
-        if not known.any():
+        outcome = self.outcome(predictions, target, fitted, calibration)
+        if not len(outcome.rows):
             return {}
-        wanted, found = target["id"][known] - RESERVED_IDS, predictions["logits"][known].argmax(1)
+        wanted, found = outcome.wanted.argmax(1), outcome.found.argmax(1)
         return {
             "accuracy": metrics.accuracy_score(wanted, found),
             "macro_f1": metrics.f1_score(wanted, found, average="macro", zero_division=0),
@@ -121,7 +121,7 @@ class Classification(_LogitsHead):
         target: Mapping[str, Any],
         fitted: Fitted,
         calibration: Mapping[str, Any],
-    ) -> Outcome:
+    ) -> Classes:
         """The probabilities of the classes."""
         rows = np.flatnonzero((target["id"] >= RESERVED_IDS) & (target["present"] > 0))
         scores, each = _softmax(predictions["logits"][rows]), np.eye(self.classes, dtype=bool)
@@ -216,12 +216,11 @@ class Tagging(_LogitsHead):
         calibration: Mapping[str, Any],
     ) -> dict[str, float]:
         """Mean average precision and mean F1 over the tags that occur, and F1 over all pairs; {} where none occurs."""
-        known = target["present"] > 0
-        wanted, found = target["hot"][known] > 0, _sigmoid(predictions["logits"][known])
+        outcome = self.outcome(predictions, target, fitted, calibration)
+        wanted, found, given = outcome.wanted, outcome.scores, outcome.found
         occurs = wanted.any(0)
         if not occurs.any():
             return {}
-        given = found >= np.array(calibration["thresholds"])
         # Not by sklearn, which takes a single column for two classes.
         right, either = (wanted & given).sum(0), wanted.sum(0) + given.sum(0)
         return {
@@ -236,7 +235,7 @@ class Tagging(_LogitsHead):
         target: Mapping[str, Any],
         fitted: Fitted,
         calibration: Mapping[str, Any],
-    ) -> Outcome:
+    ) -> Classes:
         """The probabilities of the tags."""
         rows = np.flatnonzero(target["present"] > 0)
         scores = _sigmoid(predictions["logits"][rows])

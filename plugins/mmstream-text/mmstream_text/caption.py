@@ -166,12 +166,9 @@ class Caption(keras.layers.Layer):
         calibration: Mapping[str, Any],
     ) -> dict[str, float]:
         """BLEU-4 over this field's own tokens (so in any script), chrF, and the share of texts met exactly, 0 to 1."""
-        present = target["present"] > 0
-        if not present.any():
+        _, wanted, found = self._pairs(predictions, target, fitted, calibration)
+        if not wanted:
             return {}
-        wanted = [str(text) for text, there in zip(target["text"], present, strict=True) if there]
-        decoded = self.decode(predictions, fitted, calibration)
-        found = [text for (text, _), there in zip(decoded, present, strict=True) if there]
         # Effective order: without it, texts of fewer than four tokens are worth nothing even where met exactly.
         bleu = sacrebleu.BLEU(tokenize="none", force=True, effective_order=True)
         spaced = [[" ".join(token.strip() for token in tokenise(text)) for text in texts] for texts in (found, wanted)]
@@ -189,15 +186,21 @@ class Caption(keras.layers.Layer):
         calibration: Mapping[str, Any],
     ) -> Outcome:
         """The texts, and the chrF of each."""
-        rows = np.flatnonzero(target["present"] > 0)
-        chosen = {name: value[rows] for name, value in predictions.items()}
-        wanted = [str(target["text"][row]) for row in rows]
-        found = [str(text) for text, _ in self.decode(chosen, fitted, calibration)]
+        rows, wanted, found = self._pairs(predictions, target, fitted, calibration)
         chrf = sacrebleu.CHRF()
         pairs = zip(found, wanted, strict=True)
         return Texts(
             rows, wanted, found, np.array([chrf.sentence_score(one, [other]).score / 100 for one, other in pairs])
         )
+
+    def _pairs(
+        self, predictions: Mapping[str, Any], target: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
+    ) -> tuple[np.ndarray, list[str], list[str]]:
+        """The rows whose target is known, their texts, and those that were written."""
+        rows = np.flatnonzero(target["present"] > 0)
+        chosen = {name: value[rows] for name, value in predictions.items()}
+        found = [text for text, _ in self.decode(chosen, fitted, calibration)]
+        return rows, [str(target["text"][row]) for row in rows], found
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
