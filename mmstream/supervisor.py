@@ -2,7 +2,8 @@
 
 The worker notes which records it has in hand (`mmstream.worker`). When it dies, each of these is tried alone in a child
 process (`mmstream.probe`), and only a record that kills that child, too, or that hangs in it, is passed over from then
-on and becomes a dead letter. A worker that was killed from outside leaves only innocent records, and is started again.
+on and becomes a dead letter. A worker that was killed from outside leaves only innocent records, and is started again;
+one that was merely slow gets twice the time.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ class _Supervisor:
                     return 1
                 for key, verdict in found.items():
                     terminal.say(f"quarantined {json.loads(key)[0]!r}: {verdict.message}")
+                if stalled and not found:
+                    self._stall *= 2
+                    terminal.say(
+                        f"no record hangs; this machine is slow, and a worker may take {self._stall:g} s from now on"
+                    )
                 self._verdicts |= found
                 (self._folder / "verdicts.json").write_text(json.dumps(self._verdicts))
                 terminal.say("starting a new worker process, which goes on where the last one was")

@@ -61,7 +61,7 @@ def supervised(
 def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, poisoned, tmp_path):
     manifest = poisoned("abort", "sleep")
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
-    label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 6)
+    label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 20)
     (tmp_path / "base64.py").write_text("raise ImportError('the data were imported')")
     done = supervised(*label, env=env, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, p
     assert sorted(letters) == ["abort.poison", "sleep.poison"]
     assert {letter["stage"] for letter in letters.values()} == {"quarantine"}
     assert "SIGABRT" in letters["abort.poison"]["message"]
-    assert "6 s" in letters["sleep.poison"]["message"]
+    assert "20 s" in letters["sleep.poison"]["message"]
     assert len(read_rows(tmp_path / "out")) == 98
     before = snapshot(tmp_path / "out", *COMMITTED)
     again = supervised(*label, env=env)  # they are known now, and not tried again
@@ -94,7 +94,7 @@ def plant(module):
 @pytest.mark.slow
 def test_a_file_that_cannot_be_read_to_its_end_goes_to_quarantine(road, poisoned, tmp_path):
     env = plant(tmp_path / "planted", "mmstream.media", READER)
-    label = ("label", road.model, "--input", poisoned("sleep"), "--output", tmp_path / "out", "--stall-timeout", 5)
+    label = ("label", road.model, "--input", poisoned("sleep"), "--output", tmp_path / "out", "--stall-timeout", 20)
     done = supervised(*label, env=env)
     assert done.returncode == 0, done.stderr
     before = snapshot(tmp_path / "out", *COMMITTED)
@@ -102,6 +102,32 @@ def test_a_file_that_cannot_be_read_to_its_end_goes_to_quarantine(road, poisoned
     assert (letter["stage"], letter["error"], letter["row"]["image"]) == ("quarantine", "Stalled", "sleep.poison")
     assert supervised(*label, env=env).returncode == 0
     assert snapshot(tmp_path / "out", *COMMITTED) == before
+
+
+SLOW = """
+def plant(module):
+    import sys, time
+    read = module.Media.read
+
+    def planted(self, reference, max_bytes):
+        if sys.modules["__main__"].__spec__.name != "mmstream.probe":
+            time.sleep(15)
+        return read(self, reference, max_bytes)
+
+    module.Media.read = planted
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_merely_slow_gets_more_time_and_nobody_is_blamed(road, pictures, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream.media", SLOW)
+    manifest = write_manifest(road.folder / "data" / "one.jsonl", pictures(1))
+    label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 10)
+    done = supervised(*label, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "no record hangs; this machine is slow, and a worker may take 20 s" in done.stderr
+    assert "quarantined" not in done.stderr
+    assert len(read_rows(tmp_path / "out")) == 1
 
 
 @pytest.mark.slow
