@@ -24,8 +24,14 @@ _WHERE = {
     "field": "Named by `use` below `fields` in a config.",
     "encoder": "Named by `use` below `model.encoders` in a config, under the name of the field that it reads.",
     "fusion": "Named by `model.fusion` in a config.",
-    "head": "Named by `use` below `model.heads` in a config. `target`, `reads` and `weight` are keys of every head.",
-    "objective": "Named by `use` below `model.objectives` in a config. `weight` is a key of every objective.",
+    "head": (
+        "Named by `use` below `model.heads` in a config. `target`, `reads`, `weight`, `from_epoch` and `warm_up` are "
+        "keys of every head."
+    ),
+    "objective": (
+        "Named by `use` below `model.objectives` in a config. `weight`, `from_epoch` and `warm_up` are keys of every "
+        "objective."
+    ),
 }
 
 

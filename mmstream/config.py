@@ -107,12 +107,40 @@ class PartConfig(_Use):
     """An encoder or a fusion."""
 
 
-class HeadConfig(_Use):
-    """A head: predicts the field `target` from what it `reads`, with `weight` in the total loss."""
+class _WeightedConfig(_Use):
+    """A part with a loss.
+
+    Attributes:
+        weight: of its loss in the total, α.
+        from_epoch: the first epoch, from 1, in which its loss counts.
+        warm_up: over so many epochs its weight rises in even steps before it is whole.
+    """
+
+    weight: Weight = 1.0
+    from_epoch: Positive = 1
+    warm_up: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
+
+    def weight_in(self, epoch: int) -> float:
+        """Its weight in an epoch, the first being 1.
+
+        >>> part = ObjectiveConfig(use="contrastive", weight=2.0, from_epoch=3, warm_up=1)
+        >>> [part.weight_in(epoch) for epoch in (1, 2, 3, 4, 5)]
+        [0.0, 0.0, 1.0, 2.0, 2.0]
+        """
+        steps = max(epoch - self.from_epoch + 1, 0)
+        return self.weight * min(steps / (self.warm_up + 1), 1.0)
+
+    @property
+    def whole_from(self) -> int:
+        """The first epoch in which its weight is whole."""
+        return self.from_epoch + self.warm_up
+
+
+class HeadConfig(_WeightedConfig):
+    """A head: predicts the field `target` from what it `reads`."""
 
     target: Text = ""
     reads: str | list[str] = FUSED
-    weight: Weight = 1.0
 
     @pydantic.field_validator("reads", mode="before")
     @classmethod
@@ -127,10 +155,8 @@ class HeadConfig(_Use):
         return reads
 
 
-class ObjectiveConfig(_Use):
-    """A loss between named tensors, with `weight` in the total loss."""
-
-    weight: Weight = 1.0
+class ObjectiveConfig(_WeightedConfig):
+    """A loss between named tensors."""
 
 
 class ModelConfig(_Section):
@@ -160,6 +186,7 @@ class TrainingConfig(_Section):
     """How the network is trained.
 
     Attributes:
+        weighting: how heads are weighed against one another beside their `weight`; see `mmstream.models.loss_weights`.
         schedule: "cosine" lets the learning rate fall to zero over all epochs, "constant" keeps it.
         precision: dtype policy of Keras.
         modality_dropout: probability with which a field is hidden from fusions during training.
@@ -173,6 +200,7 @@ class TrainingConfig(_Section):
     batch_size: Positive = 64
     optimizer: OptimizerConfig = OptimizerConfig(use="adamw", learning_rate=0.001)  # type: ignore[call-arg]
     schedule: Literal["cosine", "constant"] = "cosine"
+    weighting: Literal["fixed", "uncertainty", "dynamic"] = "fixed"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 1
     modality_dropout: Share = 0.0
@@ -213,6 +241,11 @@ class Config(_Section):
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "model", self.model.model_copy(update={"heads": heads}))
         return self
+
+    @property
+    def losses(self) -> dict[str, HeadConfig | ObjectiveConfig]:
+        """All parts that have a loss, heads first."""
+        return {**self.model.heads, **self.model.objectives}
 
     def reads(self, head: HeadConfig) -> tuple[str, ...]:
         """The fields that a head reads, directly or through a fusion."""

@@ -339,6 +339,8 @@ class Head(Protocol):
     """Type of the score: "number", or "numbers" for one score a label."""
     metric: ClassVar[str]
     """The metric that counts most; more is better."""
+    progress_metric: ClassVar[str]
+    """What `progress` measures."""
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
@@ -358,6 +360,9 @@ class Head(Protocol):
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: each example's loss; finite where the target is unknown."""
+
+    def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: a cheap figure of each example for the progress line; finite where the target is unknown."""
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """What `decode` needs beyond the predictions, fitted on the validation split: numpy in, JSON out."""

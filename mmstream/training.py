@@ -20,6 +20,7 @@ from mmstream.conditions import WHOLE
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
+from mmstream.models.loss_weights import WeighLosses
 from mmstream.models.multimodal_model import MultimodalModel
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import digest_of, strong_digest_of
@@ -72,7 +73,9 @@ def _train(
         composition = compose(config, preprocessor.specs, preprocessor.fitted)
         model = MultimodalModel(composition, config, replicas=replicas)
         model.build()
-        model.compile(optimizer=make_optimizer(config, steps), jit_compile=config.training.jit_compile)
+        optimizer = make_optimizer(config, steps)
+        optimizer.exclude_from_weight_decay(var_list=model.loss_weights.trainable_variables)
+        model.compile(optimizer=optimizer, jit_compile=config.training.jit_compile)
 
     checkpoint = Checkpoint(Path(output) / "training", config)
     training_data = _training_data(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
@@ -87,7 +90,11 @@ def _train(
             steps_per_epoch=steps,
             epochs=config.training.epochs,
             initial_epoch=checkpoint.epoch,
-            callbacks=[checkpoint, keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False)],
+            callbacks=[
+                WeighLosses(model.loss_weights, checkpoint.history),
+                checkpoint,
+                keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False),
+            ],
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     checkpoint.restore_best(model)
@@ -189,6 +196,7 @@ class Checkpoint(keras.callbacks.Callback):
         stopping = config.training.early_stopping
         self._monitor = stopping.monitor if stopping else "val_loss"
         self._patience = stopping.patience if stopping else None
+        self._whole_from = max((part.whole_from for part in config.losses.values()), default=1)
         self._state = folder / "state.json"
         state = json.loads(self._state.read_text()) if self._state.exists() else {}
         self.epoch: int = state.get("epoch", 0)
@@ -198,7 +206,8 @@ class Checkpoint(keras.callbacks.Callback):
     @property
     def stopped(self) -> bool:
         """Whether training has ended early."""
-        return self._patience is not None and self.epoch - self.best_epoch >= self._patience
+        begun = max(self.best_epoch, self._whole_from)
+        return self._patience is not None and self.epoch - begun >= self._patience
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Load what an interrupted run left."""
@@ -207,7 +216,10 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.load_weights(self._folder / f"epoch-{self.epoch}.weights.h5")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Save the state; the best weights are those with the lowest monitored value (the loss, without validation)."""
+        """Save the state; the best weights are those with the lowest monitored value (the loss, without validation).
+
+        Of the epochs in which every loss has its whole weight, once there is one.
+        """
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         monitor = self._monitor if self._monitor in values else "loss"
@@ -215,7 +227,8 @@ class Checkpoint(keras.callbacks.Callback):
             raise MmstreamError(
                 f"training.early_stopping.monitor: there is no {self._monitor!r}; there is {', '.join(sorted(values))}"
             )
-        better = min(self.history, key=lambda row: _comparable(row.get(monitor)))
+        whole = [row for row in self.history if row["epoch"] >= self._whole_from] or self.history
+        better = min(whole, key=lambda row: _comparable(row.get(monitor)))
         previous, self.epoch, self.best_epoch = self.epoch, epoch + 1, int(better["epoch"])
         temporary, current = self._folder / "new.weights.h5", self._folder / f"epoch-{self.epoch}.weights.h5"
         self.model.save_weights(temporary)

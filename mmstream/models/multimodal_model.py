@@ -10,6 +10,7 @@ from keras import ops
 
 from mmstream.config import Config
 from mmstream.models.compose import Composition
+from mmstream.models.loss_weights import LossWeights
 
 
 class MultimodalModel(keras.Model):
@@ -31,10 +32,13 @@ class MultimodalModel(keras.Model):
         self.training_network = composition.training
         self.head_layers = composition.heads
         self.objective_layers = composition.objectives
-        self.head_configs = config.model.heads
-        self.objective_weights = {name: part.weight for name, part in config.model.objectives.items()}
+        self.targets = {name: part.target for name, part in config.model.heads.items()}
+        self.loss_weights = LossWeights(config)
         self.trackers = {
             name: keras.metrics.Mean(name=f"{name}_loss") for name in (*self.head_layers, *self.objective_layers)
+        }
+        self.progress_trackers = {
+            name: keras.metrics.Mean(name=f"{name}_{head.progress_metric}") for name, head in self.head_layers.items()
         }
 
     def build(self, input_shape: Any = None) -> None:
@@ -42,6 +46,7 @@ class MultimodalModel(keras.Model):
         for layer in self.objective_layers.values():
             if not layer.built:
                 layer.build({})
+        self.loss_weights.build()
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
@@ -58,21 +63,20 @@ class MultimodalModel(keras.Model):
         sample_weight: Any = None,
         training: bool | None = True,
     ) -> Any:
-        """Σ α_i L_i, float32 scalar; each L_i is tracked as the metric "<name>_loss"."""
-        total = ops.zeros((), "float32")
+        """Σ α_i L_i as `LossWeights` says, float32 scalar; each L_i is tracked as the metric "<name>_loss"."""
+        losses, counts = {}, {}
         for name, head in self.head_layers.items():
-            part = self.head_configs[name]
-            target = x["targets"][part.target]
+            target, predictions = x["targets"][self.targets[name]], y_pred["heads"][name]
             weight = head.known(target) * ops.cast(y_pred["present"][name], "float32")
-            each = head.loss(y_pred["heads"][name], target)
-            count = ops.sum(weight)
-            loss = ops.sum(each * weight) / ops.maximum(count, 1.0)
-            self.trackers[name].update_state(loss, sample_weight=count)
-            total += part.weight * loss
+            counts[name] = ops.sum(weight)
+            losses[name] = ops.sum(head.loss(predictions, target) * weight) / ops.maximum(counts[name], 1.0)
+            self.trackers[name].update_state(losses[name], sample_weight=counts[name])
+            self.progress_trackers[name].update_state(head.progress(predictions, target), sample_weight=weight)
         for name, objective in self.objective_layers.items():
-            loss = objective({key: named_tensor(key, x, y_pred) for key in objective.needs()}, training=training)
-            self.trackers[name].update_state(loss)
-            total += self.objective_weights[name] * loss
+            tensors = {key: named_tensor(key, x, y_pred) for key in objective.needs()}
+            losses[name] = objective(tensors, training=training)
+            self.trackers[name].update_state(losses[name])
+        total = self.loss_weights(losses, counts, training=training)
         for extra in self.losses:
             total += ops.cast(extra, "float32")
         return total / self.replicas

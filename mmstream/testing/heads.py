@@ -103,6 +103,15 @@ class HeadContract(FieldPartContract):
         assert keras.backend.standardize_dtype(head.known(self.targets()).dtype) == "float32"
         assert tuple(loss.shape) == (len(self.known),)
 
+    def test_progress_is_a_finite_float32_of_each_record_whatever_is_known(self, head: Any) -> None:
+        assert head.progress_metric.isidentifier()
+        absent = {name: np.zeros_like(array) for name, array in self.targets().items()}
+        for targets in (self.targets(), absent):
+            progress = head.progress(self._train(head), targets)
+            assert keras.backend.standardize_dtype(progress.dtype) == "float32"
+            assert tuple(progress.shape) == (len(self.known),)
+            assert_finite(to_numpy(progress))
+
     def test_losses_and_gradients_are_finite_where_the_target_is_unknown(self, head: Any) -> None:
         absent = {name: np.zeros_like(array) for name, array in self.targets().items()}
         for targets in (self.targets(), absent):

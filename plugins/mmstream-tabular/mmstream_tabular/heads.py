@@ -54,6 +54,7 @@ class Classification(_LogitsHead):
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
     metric: ClassVar[str] = "accuracy"
+    progress_metric: ClassVar[str] = "accuracy"
 
     def __init__(self, classes: int, *, dropout: Share = 0.3, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
         super().__init__(classes, 0.0, dropout, **kwargs)
@@ -77,6 +78,11 @@ class Classification(_LogitsHead):
         wanted = ops.one_hot(place, self.classes, dtype="float32")
         wanted = wanted * (1 - self.label_smoothing) + self.label_smoothing / self.classes
         return ops.categorical_crossentropy(wanted, predictions["logits"], from_logits=True)
+
+    def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: 1 where the likeliest class is the right one."""
+        best = ops.cast(ops.argmax(predictions["logits"], axis=-1), "int64")
+        return ops.cast(best == ops.cast(target["id"], "int64") - RESERVED_IDS, "float32")
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """Nothing is needed beyond the logits."""
@@ -153,6 +159,7 @@ class Tagging(_LogitsHead):
     label_type: ClassVar[LabelType] = "strings"
     score_type: ClassVar[LabelType] = "numbers"
     metric: ClassVar[str] = "map"
+    progress_metric: ClassVar[str] = "precision_at_1"
 
     def __init__(self, tags: int, *, dropout: Share = 0.3, **kwargs: Any) -> None:
         # A record has about one tag in V: begin there rather than at one half.
@@ -173,6 +180,11 @@ class Tagging(_LogitsHead):
         logits, wanted = predictions["logits"], ops.cast(target["hot"], "float32")
         each = ops.sum(ops.softplus(logits) - wanted * logits, axis=-1)
         return each / ops.maximum(ops.sum(wanted, axis=-1), 1.0)
+
+    def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: 1 where the likeliest tag is among the right ones."""
+        best = ops.argmax(predictions["logits"], axis=-1, keepdims=True)
+        return ops.take_along_axis(ops.cast(target["hot"], "float32"), best, axis=-1)[:, 0]
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """{"thresholds": V probabilities}."""

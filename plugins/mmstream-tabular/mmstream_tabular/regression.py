@@ -36,6 +36,7 @@ class Regression(keras.layers.Layer):
 
     forced: ClassVar[bool] = False
     metric: ClassVar[str] = "r2"
+    progress_metric: ClassVar[str] = "absolute_error"
 
     def __init__(
         self,
@@ -85,8 +86,11 @@ class Regression(keras.layers.Layer):
         huber = ops.where(size <= self.huber, 0.5 * size * size, self.huber * (size - 0.5 * self.huber))
         deviation = predictions["deviations"]
         likelihood = deviation + 0.5 * ops.square(ops.stop_gradient(residual)) * ops.exp(-2 * deviation)
-        each = (huber + likelihood) * target["known"]
-        return ops.sum(each, axis=-1) / ops.maximum(ops.sum(target["known"], axis=-1), 1.0)
+        return _mean_of_known(huber + likelihood, target)
+
+    def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: the mean absolute error of a record's known numbers, in the scale of the field."""
+        return _mean_of_known(ops.abs(predictions["values"] - target["values"]), target)
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """{"stretch": N factors that make the expected errors right on average}."""
@@ -150,3 +154,8 @@ class Regression(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "outputs": self.outputs, "dropout": self.dropout, "huber": self.huber}
+
+
+def _mean_of_known(each: Any, target: Mapping[str, Any]) -> Any:
+    """float32[B, N] → float32[B]; 0 where no number is known."""
+    return ops.sum(each * target["known"], axis=-1) / ops.maximum(ops.sum(target["known"], axis=-1), 1.0)

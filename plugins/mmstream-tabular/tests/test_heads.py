@@ -51,6 +51,13 @@ def test_a_category_is_the_likeliest_with_its_probability():
     assert [score for _, score in found] == pytest.approx([0.7, 0.6], abs=1e-6)
 
 
+def test_progress_tells_whether_the_likeliest_is_right():
+    logits = {"logits": np.array([[2, 1, 0], [2, 1, 0], [2, 1, 0]], np.float32)}
+    assert numbers(Classification(3).progress(logits, ids(0, 1, None))).tolist() == [1, 0, 0]
+    tags = hot([1, 0, 1], [0, 1, 1], None)
+    assert numbers(Tagging(3).progress(logits, tags)).tolist() == [1, 0, 0]
+
+
 def test_very_large_logits_give_a_probability_all_the_same():
     logits = np.array([[1e30, 0, 0], [-1e30, -1e30, 0], [0, 0, 0]], np.float32)
     assert Classification(3).decode({"logits": logits}, ANIMALS, {}) == [

@@ -42,6 +42,7 @@ class Caption(keras.layers.Layer):
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
     metric: ClassVar[str] = "chrf"
+    progress_metric: ClassVar[str] = "token_accuracy"
 
     def __init__(
         self,
@@ -134,9 +135,13 @@ class Caption(keras.layers.Layer):
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: mean negative log-likelihood of the tokens that are known, and of the end."""
         ids = ops.cast(target["ids"], "int32")
-        counted = ops.cast(ids >= END, "float32")
-        each = ops.sparse_categorical_crossentropy(ids, predictions["logits"], from_logits=True)
-        return ops.sum(each * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
+        return _mean_of_counted(ops.sparse_categorical_crossentropy(ids, predictions["logits"], from_logits=True), ids)
+
+    def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+        """float32[B]: the share of a text's known tokens, and its end, that are the likeliest after the true ones."""
+        ids = ops.cast(target["ids"], "int32")
+        best = ops.cast(ops.argmax(predictions["logits"], axis=-1), "int32")
+        return _mean_of_counted(ops.cast(best == ids, "float32"), ids)
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """Nothing is needed beyond the tokens."""
@@ -223,3 +228,9 @@ class Caption(keras.layers.Layer):
         context = ops.matmul(weights, reading["tokens"])
         mixed = self.mix(ops.concatenate([states, context], axis=-1))
         return self.logits(self.drop(mixed, training=training))
+
+
+def _mean_of_counted(each: Any, ids: Any) -> Any:
+    """float32[B, L] → float32[B], over known tokens and the end; 0 where there are none."""
+    counted = ops.cast(ids >= END, "float32")
+    return ops.sum(each * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)

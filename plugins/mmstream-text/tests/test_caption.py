@@ -143,6 +143,17 @@ def test_only_known_tokens_and_the_end_are_learnt():
     assert ops.convert_to_numpy(head.known(target)).tolist() == [1, 1, 1, 1, 0, 0]
 
 
+def test_progress_is_the_share_of_known_tokens_and_ends_that_are_the_likeliest():
+    target = target_of(" a cat", " a zebra", None)
+    likeliest = np.array([[RESERVED_IDS, RESERVED_IDS + 2, END], [RESERVED_IDS, UNKNOWN, PADDING], [END] * 3])
+    logits = {"logits": np.eye(RESERVED_IDS + len(VOCABULARY.vocabulary), dtype=np.float32)[likeliest]}
+    target["ids"] = target["ids"][:, :3]
+    assert target["ids"][0].tolist() == [RESERVED_IDS, RESERVED_IDS + 1, END], "one of three is wrong"
+    assert target["ids"][1].tolist() == [RESERVED_IDS, UNKNOWN, END], "one of two is wrong"
+    found = ops.convert_to_numpy(head_of().progress(logits, target))
+    np.testing.assert_allclose(found, [2 / 3, 1 / 2, 0], rtol=1e-6)
+
+
 def test_each_token_is_predicted_from_those_before_it_alone():
     head, reading = head_of(), {name: array[:1] for name, array in reading_of().items()}
     first, second = (

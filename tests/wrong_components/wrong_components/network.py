@@ -149,6 +149,7 @@ class SoundHead(keras.layers.Layer):
     forced = False
     label_type = score_type = "number"
     metric = "near"
+    progress_metric = "error"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -168,7 +169,10 @@ class SoundHead(keras.layers.Layer):
         return target["present"]
 
     def loss(self, predictions: Any, target: Any) -> Any:
-        return ops.square(predictions["logits"][:, 0] - ops.sum(target["series"], axis=1))
+        return ops.square(self.progress(predictions, target))
+
+    def progress(self, predictions: Any, target: Any) -> Any:
+        return ops.abs(predictions["logits"][:, 0] - ops.sum(target["series"], axis=1))
 
     def calibrate(self, predictions: Any, target: Any) -> dict[str, Any]:
         return {}
