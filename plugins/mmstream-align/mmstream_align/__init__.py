@@ -10,4 +10,6 @@ def register_objectives() -> dict[str, str]:
     """Objectives by the name that a config uses."""
     return {
         "contrastive": "mmstream_align.contrastive:Contrastive",
+        "matching": "mmstream_align.matching:Matching",
+        "sigmoid_contrastive": "mmstream_align.sigmoid_contrastive:SigmoidContrastive",
     }

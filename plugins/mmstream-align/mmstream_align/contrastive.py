@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import annotated_types
 import keras
-import numpy as np
 from keras import ops
 
+from mmstream_align.pairs import PairwiseObjective, add_log_scale, mean, scale_of
+
 _NEVER = -1e9
-_LARGEST_SCALE = 100.0
 
 
 @keras.saving.register_keras_serializable(package="mmstream_align")
-class Contrastive(keras.layers.Layer):
+class Contrastive(PairwiseObjective):
     """Symmetric InfoNCE: in a batch, each embedding of one field must find its own record's among the other field's.
 
     L = mean over records of (CE(s · u vᵀ) + CE(s · v uᵀ)) / 2 with unit vectors u and v; the scale s is learnt from
@@ -37,39 +36,25 @@ class Contrastive(keras.layers.Layer):
         temperature: Annotated[float, annotated_types.Gt(0)] = 0.07,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
-        if len(set(fields)) < len(fields):
-            raise ValueError(f"fields: a field is aligned with others, not with itself; found {', '.join(fields)}")
-        self.fields = list(fields)
+        super().__init__(fields, **kwargs)
         self.temperature = temperature
-
-    def needs(self) -> list[str]:
-        """Embeddings, and which are present."""
-        return [f"{kind}.{field}" for field in self.fields for kind in ("embeddings", "present")]
 
     def build(self, tensors_shape: Any) -> None:
         """Make the scale, as its logarithm."""
-        initial = keras.initializers.Constant(-float(np.log(self.temperature)))
-        self.log_scale = self.add_weight(
-            shape=(), initializer=initial, name="log_scale", dtype="float32", autocast=False
-        )
+        self.log_scale = add_log_scale(self, self.temperature)
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
         """{"embeddings.<field>": float[B, D], "present.<field>": float32[B], …} → float32 scalar."""
-        scale = ops.minimum(ops.exp(self.log_scale), _LARGEST_SCALE)
+        scale = scale_of(self.log_scale)
         losses = []
-        for one, other in itertools.combinations(self.fields, 2):
-            u, v = (ops.normalize(ops.cast(tensors[f"embeddings.{name}"], "float32"), axis=-1) for name in (one, other))
-            both = tensors[f"present.{one}"] * tensors[f"present.{other}"]
+        for u, v, both in self.pairs(tensors):
             logits = scale * ops.matmul(u, ops.transpose(v))
             losses.append((_own(logits, both) + _own(ops.transpose(logits), both)) / 2)
-        return ops.mean(ops.stack(losses))
+        return mean(losses)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "fields": self.fields, "temperature": self.temperature}
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 def _own(logits: Any, both: Any) -> Any:
