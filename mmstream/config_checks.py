@@ -147,6 +147,7 @@ def _check_needs(config: Config, part: _Use, lines: Mapping[str, int]) -> Iterat
         "fields": ("no encoder reads a field", encoders),
         "targets": ("no head predicts a field", targets | (heads - set(config.model.heads))),
         "heads": ("there is no head", heads),
+        "drawn": ("there is no head", heads),
     }
     for tensor in needs if encoders else ():
         kind, *names = tensor.split(".")

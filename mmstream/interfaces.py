@@ -355,6 +355,17 @@ class Head(Protocol):
     def generate(self, reading: Reading) -> dict[str, Any]:
         """Forced heads only: reading → {"ids": int32[B, L], "score": float32[B]}, without seeing a target."""
 
+    def draw(self, reading: Reading, seed: Any = None) -> Any:
+        """Forced heads only, and optional: what objectives that read `drawn.<head>` are given.
+
+        Args:
+            reading: that the text is about.
+            seed: a `keras.random.SeedGenerator`; None for the likeliest text.
+
+        Returns:
+            float32[B, L, R], one-hot over all R ids, through which gradients pass.
+        """
+
     def known(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 1 where the target is known, 0 where it is missing."""
 
@@ -397,14 +408,22 @@ class Head(Protocol):
 
 
 class Objective(Protocol):
-    """A Keras layer: a loss between named tensors. `__init__(*, <parameters>, **kwargs)`."""
+    """A Keras layer: a loss between named tensors. `__init__(*, <parameters>, **kwargs)`.
+
+    One that has figures for the progress line names them in `progress_metrics: ClassVar[tuple[str, ...]]`, and gives
+    them in `progress(tensors) → {figure: float32 scalar}`.
+    """
 
     def needs(self) -> list[str]:
         """Names of the tensors it reads.
 
         `embeddings.<field>` float[B, D], `present.<field>` float32[B], `fields.<field>.<tensor>`,
-        `targets.<field>.<tensor>`, `heads.<head>.logits`, `fused` float[B, D].
+        `targets.<field>.<tensor>`, `heads.<head>.logits`, `fused` float[B, D],
+        `drawn.<head>` float32[B, L, R], see `Head.draw`.
         """
+
+    def build(self, tensors_shape: Mapping[str, tuple[int | None, ...]]) -> None:
+        """Make its weights for tensors of these shapes, by name."""
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
         """{name: tensor} → float32 scalar; mmstream multiplies it by the objective's weight."""

@@ -13,7 +13,7 @@ from mmstream import components, plugins
 from mmstream.config import FUSED, Config, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.layers import Generation, JoinReadings, ModalityDropout, PoolTokens, ZeroAbsent
+from mmstream.models.layers import Drawing, Generation, JoinReadings, ModalityDropout, PoolTokens, ZeroAbsent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Composition:
         training: {"fields": {field: {tensor}}, "targets": {field: {tensor}}} → named outputs.
         inference: {field: {tensor}} → named outputs; forced heads generate.
         heads: the layer of each head.
-        objectives: the layer of each objective.
+        objectives: the layer of each objective, built.
     """
 
     training: keras.Model
@@ -44,7 +44,8 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
     Returns:
         networks whose outputs are {"embeddings": {field: [B, D]}, "fused": [B, D] (where something reads it),
         "heads": {head: predictions}, "present": {head: [B]}}; the inference network also gives "readings", what each
-        forced head reads, so that its logits can be checked.
+        forced head reads, so that its logits can be checked, and the training network "drawn", texts that forced heads
+        draw for the objectives that need them.
 
     Raises:
         MmstreamError: a part does not fit the field that it reads or predicts, or an objective needs a tensor that is
@@ -83,6 +84,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
     predictions: dict[str, Any] = {}
     generated: dict[str, Any] = {}
     forced: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     present: dict[str, Any] = {}
     for name, head_part in sorted(model.heads.items()):
         target, does_not = head_part.target, f"{head_part.use!r} cannot predict the field"
@@ -97,6 +99,8 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
                 predictions[name] = head(reading, targets[target])
                 generated[name] = Generation(head)(reading)
                 forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
+                if f"drawn.{name}" in needed and hasattr(head, "draw"):
+                    drawn[name] = Drawing(head, config.training.seed, name=f"drawing_{name}")(reading)
             else:
                 predictions[name] = generated[name] = head(reading)
         present[name] = reading["present"]
@@ -106,9 +110,9 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
     outputs: dict[str, Any] = {"embeddings": embeddings, "heads": predictions, "present": present}
     if everything in joined:
         outputs["fused"] = joined[everything]["vector"]
-    training = keras.Model({"fields": inputs, "targets": targets}, outputs, name="training")
+    training = keras.Model({"fields": inputs, "targets": targets}, {**outputs, "drawn": drawn}, name="training")
     inference = keras.Model(inputs, {**outputs, "heads": generated, "readings": forced}, name="inference")
-    _check_needs(objectives, config, specs, outputs)
+    _build_objectives(objectives, _shapes(config, specs, {**outputs, "drawn": drawn}))
     return Composition(training, inference, heads, objectives)
 
 
@@ -196,18 +200,30 @@ def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: b
     return {**JoinReadings(name=f"joined{suffix}")(tokens), "vector": fusion(seen)}
 
 
-def _check_needs(
-    objectives: Mapping[str, Any], config: Config, specs: Mapping[str, Spec], outputs: Mapping[str, Any]
-) -> None:
-    known = {f"embeddings.{name}" for name in outputs["embeddings"]}
-    known |= {f"present.{name}" for name in outputs["embeddings"]}
-    known |= {f"fields.{name}.{tensor}" for name in outputs["embeddings"] for tensor in specs[name]}
-    known |= {f"targets.{h.target}.{tensor}" for h in config.model.heads.values() for tensor in specs[h.target]}
-    known |= {f"heads.{name}.{tensor}" for name, tensors in outputs["heads"].items() for tensor in tensors}
-    known |= {FUSED} & set(outputs)
+def _shapes(config: Config, specs: Mapping[str, Spec], outputs: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    """The shapes, B being None, of all tensors that an objective may need, by name."""
+    fields, targets = outputs["embeddings"], {head.target for head in config.model.heads.values()}
+    found: dict[str, tuple[int | None, ...]] = {
+        f"{kind}.{name}.{tensor}": (None, *spec.shape)
+        for kind, names in (("fields", fields), ("targets", targets))
+        for name in names
+        for tensor, spec in specs[name].items()
+    }
+    found |= {f"embeddings.{name}": tensor.shape for name, tensor in fields.items()}
+    found |= {f"present.{name}": (None,) for name in fields}
+    found |= {
+        f"heads.{n}.{tensor}": value.shape for n, each in outputs["heads"].items() for tensor, value in each.items()
+    }
+    found |= {f"drawn.{name}": tensor.shape for name, tensor in outputs["drawn"].items()}
+    return found | ({FUSED: outputs[FUSED].shape} if FUSED in outputs else {})
+
+
+def _build_objectives(objectives: Mapping[str, Any], shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     for name, objective in objectives.items():
         for tensor in objective.needs():
-            if tensor not in known:
+            if tensor not in shapes:
                 raise MmstreamError(
-                    f"model.objectives.{name} needs the tensor {tensor!r}, which is not there. {choices(tensor, known)}"
+                    f"model.objectives.{name} needs the tensor {tensor!r}, which is not there. "
+                    f"{choices(tensor, shapes)}"
                 )
+        objective.build({tensor: shapes[tensor] for tensor in objective.needs()})

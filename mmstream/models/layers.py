@@ -134,3 +134,26 @@ class Generation(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Generation:
         """The inverse of `get_config`."""
         return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
+
+
+class Drawing(keras.layers.Layer):
+    """A text that a forced head draws, through which gradients pass; the likeliest one outside training.
+
+    Only the network that is trained holds it.
+
+    Args:
+        head: whose text it is.
+        seed: of the random numbers.
+    """
+
+    def __init__(self, head: Any, seed: int, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": head.dtype_policy, **kwargs})
+        self.head = head
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, reading_shape: Mapping[str, Any]) -> None:
+        """The head was built before."""
+
+    def call(self, reading: Mapping[str, Any], training: bool | None = None) -> Any:
+        """A reading → float32[B, L, R], one-hot over all R ids."""
+        return self.head.draw(reading, self.seed_generator if training else None)

@@ -40,12 +40,14 @@ class MultimodalModel(keras.Model):
         self.progress_trackers = {
             name: keras.metrics.Mean(name=f"{name}_{head.progress_metric}") for name, head in self.head_layers.items()
         }
+        self.figure_trackers = {
+            name: {figure: keras.metrics.Mean(name=f"{name}_{figure}") for figure in objective.progress_metrics}
+            for name, objective in self.objective_layers.items()
+            if hasattr(objective, "progress_metrics")
+        }
 
     def build(self, input_shape: Any = None) -> None:
-        """Build the objectives; the network was built when it was composed."""
-        for layer in self.objective_layers.values():
-            if not layer.built:
-                layer.build({})
+        """Make the weights of losses; the network and the objectives were built when they were composed."""
         self.loss_weights.build()
         self.built = True
 
@@ -76,6 +78,9 @@ class MultimodalModel(keras.Model):
             tensors = {key: named_tensor(key, x, y_pred) for key in objective.needs()}
             losses[name] = objective(tensors, training=training)
             self.trackers[name].update_state(losses[name])
+            if name in self.figure_trackers:
+                for figure, value in objective.progress(tensors).items():
+                    self.figure_trackers[name][figure].update_state(value)
         total = self.loss_weights(losses, counts, training=training)
         for extra in self.losses:
             total += ops.cast(extra, "float32")

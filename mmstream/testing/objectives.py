@@ -14,7 +14,7 @@ from mmstream import plugins
 from mmstream.testing import fresh
 from mmstream.testing.network import ROWS, WIDTH, LayerContract, assert_finite, paths, to_numpy
 
-_KINDS = ("embeddings", "present", "fields", "targets", "heads", "fused")
+_KINDS = ("embeddings", "present", "fields", "targets", "heads", "drawn", "fused")
 
 
 class ObjectiveContract(LayerContract):
@@ -36,7 +36,7 @@ class ObjectiveContract(LayerContract):
     @classmethod
     def connect(cls, layer: Any) -> None:
         """Training builds the objectives before it has seen a batch."""
-        layer.build({})
+        layer.build(_shapes(cls.needed(layer.needs())))
 
     @classmethod
     def needed(cls, needs: Sequence[str]) -> dict[str, np.ndarray]:
@@ -79,6 +79,15 @@ class ObjectiveContract(LayerContract):
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
         assert_finite(to_numpy(loss))
 
+    def test_its_figures_are_finite_float32_numbers(self, objective: Any) -> None:
+        tensors = self.needed(objective.needs())
+        named = getattr(objective, "progress_metrics", ())
+        for batch in (tensors, {name: np.zeros_like(value) for name, value in tensors.items()}) if named else ():
+            found = objective.progress(batch)
+            assert set(found) == set(named)
+            assert {keras.backend.standardize_dtype(value.dtype) for value in found.values()} == {"float32"}
+            assert_finite(to_numpy(found))
+
     def test_loss_and_gradients_are_finite_where_no_record_is_present(self, objective: Any) -> None:
         tensors = {name: np.zeros_like(value) for name, value in self.needed(objective.needs()).items()}
         assert_finite(_loss_and_gradients(objective, tensors))
@@ -104,9 +113,13 @@ def resume(kind: str, name: str, config: Any, path: str, tensors: Any) -> tuple[
     plugins.find(kind, name)
     objective = keras.saving.deserialize_keras_object(config, safe_mode=True)
     if not objective.built:
-        objective.build({})
+        objective.build(_shapes(tensors))
     _Training(objective).load_weights(path)
     return to_numpy(objective(tensors, training=False)), paths(objective)
+
+
+def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int | None, ...]]:
+    return {name: (None, *value.shape[1:]) for name, value in tensors.items()}
 
 
 class _Training(keras.Model):

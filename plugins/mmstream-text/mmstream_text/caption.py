@@ -11,7 +11,7 @@ import numpy as np
 import sacrebleu
 from keras import ops
 
-from mmstream.interfaces import END, RESERVED_IDS, START, Fitted, LabelType, Outcome, Reading, Spec, Texts
+from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, Fitted, LabelType, Outcome, Reading, Spec, Texts
 from mmstream_text import decoding
 from mmstream_text.tokens import detokenise, tokenise
 
@@ -127,6 +127,40 @@ class Caption(keras.layers.Layer):
             key = ops.sum(ops.cast(state, "float32") * np.cos(np.arange(self.units, dtype=np.float32)), axis=-1)
             noise = decoding.gumbel_noise(ops.cast(ops.round(key * 100), "int32"), rows, self.temperature, self.seed)
         return decoding.likeliest(step, state, self.length, rows, noise=noise)
+
+    def draw(self, reading: Reading, seed: Any = None) -> Any:
+        """A text, each token drawn as likely as the head says, or the likeliest where there is no seed.
+
+        Forwards a token is one of the ids; backwards it counts as its softmax, so that gradients reach the head.
+
+        Source: the straight-through estimator of Jang et al., "Categorical reparameterization with Gumbel-softmax"
+        (2017).
+
+        Args:
+            reading: that the text is about.
+            seed: a `keras.random.SeedGenerator`.
+
+        Returns:
+            float32[B, L, V + 4]: one-hot, padding after the end.
+        """
+        state, keys = self.start(reading["vector"]), self.keys(reading["tokens"])
+        rows = self.vocabulary_size + RESERVED_IDS
+        places = ops.arange(rows, dtype="int32")
+        token = ops.cast(places == START, "float32") + ops.zeros_like(ops.cast(state[:, :1], "float32"))
+        alive, tokens = ops.ones_like(token[:, :1]), []
+        for _ in range(self.length):  # unrolled: gradients pass through no other loop on every backend
+            embedded = ops.matmul(ops.cast(token, self.compute_dtype), self.embedding.embeddings)
+            output, (state,) = self.gru.cell(embedded, [state])
+            logits = self._logits(ops.expand_dims(output, 1), reading, keys, False)[:, 0] + decoding.never(rows)
+            if seed is not None:
+                logits += -ops.log(-ops.log(keras.random.uniform(ops.shape(logits), 1e-7, 1 - 1e-7, seed=seed)))
+            soft = ops.softmax(logits)
+            best = ops.cast(ops.argmax(soft, axis=-1, keepdims=True), "int32")
+            token = ops.cast(places == best, "float32") + soft - ops.stop_gradient(soft)
+            token = ops.where(alive > 0, token, ops.cast(places == PADDING, "float32"))
+            tokens.append(token)
+            alive *= ops.cast(best != END, "float32")
+        return ops.stack(tokens, axis=1)
 
     def known(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 0 where there is no text, or none of known tokens."""

@@ -33,7 +33,7 @@ def likeliest(step: Step, state: Any, length: int, rows: int, *, noise: Callable
     Returns:
         {"ids": int32[B, L], "score": float32[B]}, the geometric mean of the chosen tokens' probabilities.
     """
-    never = _never(rows)
+    unwritten = never(rows)
     places = ops.arange(length, dtype="int32")
     zeros = ops.zeros_like(ops.cast(state[:, 0], "float32"))
 
@@ -42,7 +42,7 @@ def likeliest(step: Step, state: Any, length: int, rows: int, *, noise: Callable
 
     def body(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
         logits, state = step(token, state)
-        logits = logits + never
+        logits = logits + unwritten
         best = ops.cast(ops.argmax(logits if noise is None else logits + noise(place), axis=-1), "int32")
         chosen = ops.take_along_axis(ops.log_softmax(logits), ops.expand_dims(best, 1), axis=1)[:, 0]
         token = ops.where(ended, PADDING, best)
@@ -73,7 +73,7 @@ def beam_search(step: Step, state: Any, length: int, rows: int, beams: int) -> A
 
     Source: Wu et al., "Google's neural machine translation system" (2016), its length penalty being 1.
     """
-    never = _never(rows)
+    unwritten = never(rows)
     places = ops.arange(length, dtype="int32")
     zeros = ops.zeros_like(ops.cast(state[:, :1], "float32")) + ops.zeros((1, beams), "float32")  # [B, K]
     stays = np.full(rows, NEVER, np.float32)
@@ -84,7 +84,7 @@ def beam_search(step: Step, state: Any, length: int, rows: int, beams: int) -> A
 
     def body(place: Any, state: Any, ids: Any, token: Any, ended: Any, total: Any, count: Any) -> Any:
         logits, state = step(ops.reshape(token, (-1,)), state)
-        each = ops.reshape(ops.log_softmax(logits + never), (-1, beams, rows))
+        each = ops.reshape(ops.log_softmax(logits + unwritten), (-1, beams, rows))
         each = ops.where(ops.expand_dims(ended, -1), stays, each)
         totals = ops.expand_dims(total, -1) + each
         counts = ops.expand_dims(count + ops.cast(ops.logical_not(ended), "float32"), -1)
@@ -154,7 +154,8 @@ def _shifted(number: Any, bits: int) -> Any:
     return ops.bitwise_and(ops.right_shift(number, bits), 2 ** (32 - bits) - 1)
 
 
-def _never(rows: int) -> np.ndarray:
-    never = np.zeros(rows, np.float32)
-    never[[PADDING, UNKNOWN, START]] = NEVER
-    return never
+def never(rows: int) -> np.ndarray:
+    """float32[R], to be added to logits: ids that no text holds get probability zero."""
+    added = np.zeros(rows, np.float32)
+    added[[PADDING, UNKNOWN, START]] = NEVER
+    return added

@@ -55,6 +55,10 @@ def target_of(*texts: str | None) -> dict[str, np.ndarray]:
     }
 
 
+def tensors_of(reading):
+    return {key: ops.convert_to_tensor(value) for key, value in reading.items()}
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
@@ -310,3 +314,33 @@ def test_samples_come_as_often_as_the_network_says():
 def test_beams_and_temperature_do_not_go_together():
     with pytest.raises(ValueError, match="beams and temperature do not go together"):
         head_of(beams=2, temperature=1.0)
+
+
+def test_the_likeliest_text_is_drawn_without_a_seed_and_padding_follows_its_end():
+    head, reading = head_of(3), tensors_of(reading_of())
+    drawn = ops.convert_to_numpy(head.draw(reading))
+    np.testing.assert_allclose(drawn.sum(-1), 1, atol=1e-6)
+    assert (drawn.argmax(-1) == ops.convert_to_numpy(head.generate(reading)["ids"])).all()
+    assert (drawn.max(-1) > 0.999).all(), "forwards, a token is one of the ids"
+
+
+def test_texts_are_drawn_as_often_as_the_network_says():
+    head = head_of(5, scale=1.0)
+    reading = {key: ops.repeat(value[:1], 4000, axis=0) for key, value in tensors_of(reading_of()).items()}
+    drawn = ops.convert_to_numpy(head.draw(reading, keras.random.SeedGenerator(1)))
+    logits = ops.convert_to_numpy(head({k: v[:1] for k, v in reading.items()}, {"ids": ids_of(" a")})["logits"])[0, 0]
+    logits[[PADDING, UNKNOWN, START]] = -np.inf
+    np.testing.assert_allclose(drawn[:, 0].mean(0), softmax(logits), atol=0.03)
+
+
+def test_gradients_of_what_reads_a_drawn_text_reach_all_of_the_head_and_its_reading():
+    import tensorflow as tf
+
+    head, reading = head_of(3), tensors_of(reading_of())
+    sources = [reading["tokens"], reading["vector"]]
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        drawn = head.draw(reading, keras.random.SeedGenerator(1))
+        wanted = tf.reduce_sum(drawn * np.random.default_rng(0).normal(size=drawn.shape).astype(np.float32))
+    found = tape.gradient(wanted, [*sources, *(weight.value for weight in head.trainable_weights)])
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in map(ops.convert_to_numpy, found))
