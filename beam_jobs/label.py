@@ -279,7 +279,7 @@ def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], medi
     for result in results:
         if isinstance(result, DeadLetter):
             terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
-    shown = ["id", *(column for head in model.heads for column in (head, f"{head}_score"))]
+    shown = [column for column in model.schema if not column.startswith(("_", "embedding"))]
     good = [result for result in results if not isinstance(result, DeadLetter)]
     terminal.show_table(shown, [[row[column] for column in shown] for row in good])
 

@@ -137,10 +137,18 @@ class _WeightedConfig(_Use):
 
 
 class HeadConfig(_WeightedConfig):
-    """A head: predicts the field `target` from what it `reads`."""
+    """A head: predicts the field `target` from what it `reads`.
+
+    Attributes:
+        match: a field that it reads; of several `candidates` that it writes, labelling takes the one whose embedding is
+            nearest to this field's.
+        candidates: how many.
+    """
 
     target: Text = ""
     reads: str | list[str] = FUSED
+    match: Text | None = None
+    candidates: Positive = 8
 
     @pydantic.field_validator("reads", mode="before")
     @classmethod

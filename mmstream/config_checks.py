@@ -66,8 +66,9 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
         ("model.objectives", model.objectives),
     ):
         for key in keys:
-            if not _NAME.fullmatch(key) or key == "id" or key == FUSED or key.endswith("_score"):
-                wrong(f"{section}.{key}", f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused' or …_score")
+            if not _NAME.fullmatch(key) or key in ("id", FUSED) or key.endswith(("_score", "_match")):
+                message = f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused', …_score or …_match"
+                wrong(f"{section}.{key}", message)
     for key in {"embedding", *(f"embedding_{name}" for name in encoders)} & set(model.heads):
         wrong(f"model.heads.{key}", f"{key!r} is the column of an embedding in the labels; choose another name")
     for name in model.encoders:
@@ -89,6 +90,14 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
                 shared = set(config.fields[field].reads) & set(config.fields[head.target].reads)
                 for column in sorted(shared):
                     wrong(f"{path}.reads", f"it reads {column!r}, the column that it predicts; name other fields")
+        if head.match is not None:
+            reads = config.reads(head)
+            if head.match not in reads:
+                wrong(f"{path}.match", f"it does not read a field {head.match!r}. {choices(head.match, reads)}")
+            if head.target not in encoders:
+                wrong(f"{path}.match", f"what it writes cannot be compared: no encoder reads {head.target!r}")
+        elif "candidates" in head.model_fields_set:
+            wrong(f"{path}.candidates", "has no effect without `match`")
         if needs_fusion(head) and not _has_fusion(config, lines):
             wrong(f"{path}.reads", "it reads a fusion, but there is no model.fusion")
     return problems

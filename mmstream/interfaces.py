@@ -355,6 +355,13 @@ class Head(Protocol):
     def generate(self, reading: Reading) -> dict[str, Any]:
         """Forced heads only: reading → {"ids": int32[B, L], "score": float32[B]}, without seeing a target."""
 
+    def candidates(self, reading: Reading, count: int) -> dict[str, Any]:
+        """Forced heads only, and optional: what `match` chooses from, the likeliest first.
+
+        Returns:
+            {"ids": int32[B, count, L], "score": float32[B, count]}.
+        """
+
     def draw(self, reading: Reading, seed: Any = None) -> Any:
         """Forced heads only, and optional: what objectives that read `drawn.<head>` are given.
 

@@ -161,7 +161,7 @@ def _look_at(name: str, values: Sequence[Any], media: Media) -> _Column | None:
     keys = [str(value) for value in values]
     field = _NOT_A_NAME.sub("_", name.lower()).strip("_") or "column"
     field = field if field[0].isalpha() else f"column_{field}"
-    reserved = field in ("id", "fused") or field.endswith("_score")
+    reserved = field in ("id", "fused") or field.endswith(("_score", "_match"))
     return _Column(name, f"{field}_" if reserved else field, use, suggestion, 1 - len(set(keys)) / len(keys))
 
 

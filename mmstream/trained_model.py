@@ -100,6 +100,7 @@ class TrainedModel:
         for name, head in self.heads.items():
             columns[name] = head["label"]
             columns[f"{name}_score"] = head["score"]
+            columns |= {f"{name}_match": "number"} if head["match"] else {}
         if self.embeddings:
             columns |= {f"embedding_{field}": "numbers" for field in sorted(self.config.model.encoders)}
             columns |= {"embedding": "numbers"} if self.about["fused"] else {}
@@ -143,6 +144,8 @@ class TrainedModel:
             present = outputs[PRESENT][name]
             for row, (label, score), there in zip(rows, decoded, present, strict=False):
                 row[name], row[f"{name}_score"] = (label, score) if there else (None, None)
+            for row, match, there in zip(rows, predictions.get("match", ()), present, strict=False):
+                row[f"{name}_match"] = float(match) if there else None
         for field, vectors in outputs.get("embeddings", {}).items():
             for row, vector in zip(rows, vectors, strict=False):
                 row[f"embedding_{field}"] = vector.tolist()
@@ -324,7 +327,8 @@ def expected_arrays(
         arrays |= {f"outputs/{name}": value for name, value in golden.flatten(step(tensors))}
         for name, reading in (readings(tensors) if readings else {}).items():
             ids = arrays.pop(f"outputs/heads/{name}/ids")
-            arrays.pop(f"outputs/heads/{name}/score")
+            for key in ("score", "match"):
+                arrays.pop(f"outputs/heads/{name}/{key}", None)
             key = f"outputs/heads/{name}/generated"
             if kept is not None:
                 ids = np.zeros_like(ids)
@@ -377,8 +381,8 @@ def digest_of_transform(checksums: Mapping[str, str]) -> str:
 
 
 def digest_of_config(config: Config) -> str:
-    """A digest of the sections of a config that decide what a model says."""
-    return strong_digest_of(config.model_dump(mode="json", include={"fields", "model"}))
+    """A digest of the sections of a config that decide what a model says; keys left at their defaults do not count."""
+    return strong_digest_of(config.model_dump(mode="json", include={"fields", "model"}, exclude_defaults=True))
 
 
 def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

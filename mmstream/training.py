@@ -268,6 +268,7 @@ def save_model(
                 "reads": list(config.reads(part)),
                 "label": composition.heads[name].label_type,
                 "score": composition.heads[name].score_type,
+                "match": part.match,
             }
             for name, part in config.model.heads.items()
         },

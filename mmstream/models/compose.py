@@ -10,10 +10,19 @@ from typing import Any
 import keras
 
 from mmstream import components, plugins
-from mmstream.config import FUSED, Config, needs_fusion
+from mmstream.config import FUSED, Config, HeadConfig, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.layers import Drawing, Generation, JoinReadings, ModalityDropout, PoolTokens, ZeroAbsent
+from mmstream.models.layers import (
+    Candidates,
+    Drawing,
+    Generation,
+    JoinReadings,
+    ModalityDropout,
+    Nearest,
+    PoolTokens,
+    ZeroAbsent,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +63,21 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
     model = config.model
     keras.config.set_dtype_policy(config.training.precision)
     inputs = {name: _inputs("fields", name, specs[name]) for name in sorted(model.encoders)}
+    encoders: dict[str, Any] = {}
     readings: dict[str, dict[str, Any]] = {}
     for name, part in sorted(model.encoders.items()):
         with _fitting(f"model.encoders.{name}", f"{part.use!r} cannot read the field", name, specs[name]):
             sizes = plugins.find("encoder", part.use).sizes(specs[name], fitted[name])  # type: ignore[attr-defined]
-            encoder = components.build(
+            encoders[name] = components.build(
                 "encoder", part.use, part.parameters, width=model.width, name=f"encoders_{name}", **sizes
             )
-            encoded = encoder({key: value for key, value in inputs[name].items() if key != "present"})
+            encoded = encoders[name]({key: value for key, value in inputs[name].items() if key != "present"})
         readings[name] = {**encoded, "present": inputs[name]["present"]}
-    embeddings = _share(readings, model.width)
+    space = _SharedSpace(readings, model.width)
     for name, reading in readings.items():
-        reading["vector"] = embeddings[name]
+        vector = space.place(name, reading)
+        reading["vector"] = ZeroAbsent(name=f"embedding_{name}")(vector, reading["present"])
+    embeddings = {name: reading["vector"] for name, reading in readings.items()}
 
     objectives = {
         name: components.build("objective", part.use, part.parameters, name=f"objectives_{name}")
@@ -97,7 +109,13 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         with _fitting(f"model.heads.{name}", does_not, target, specs[target]):
             if head.forced:
                 predictions[name] = head(reading, targets[target])
-                generated[name] = Generation(head)(reading)
+                if head_part.match is None:
+                    generated[name] = Generation(head)(reading)
+                else:
+                    texts = _candidates(name, head_part, head, specs[target])(reading)
+                    places = space.place(target, encoders[target]({"ids": texts["ids"]}))
+                    chosen = Nearest(head_part.candidates, name=f"nearest_{name}")
+                    generated[name] = chosen(texts, places, embeddings[head_part.match])
                 forced[name] = {key: reading[key] for key in ("tokens", "mask", "vector", "present")}
                 if f"drawn.{name}" in needed and hasattr(head, "draw"):
                     drawn[name] = Drawing(head, config.training.seed, name=f"drawing_{name}")(reading)
@@ -170,17 +188,34 @@ def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _share(readings: Mapping[str, Mapping[str, Any]], width: int) -> dict[str, Any]:
-    """Each field's place in the shared space, f_shared(f_field(mean of its tokens)), both affine; zero where absent.
+class _SharedSpace:
+    """Each field's place in the shared space, f_shared(f_field(mean of its tokens)), both affine.
 
     Source: the joint embedding of Wang et al., "Learning two-branch neural networks" (2017), in its affine form.
+
+    Args:
+        fields: that have a place in it.
+        width: D.
     """
-    shared = keras.layers.Dense(width, name="shared_map")
-    embeddings = {}
-    for name, reading in sorted(readings.items()):
-        vector = shared(PoolTokens(width, name=f"field_map_{name}")(reading["tokens"], reading["mask"]))
-        embeddings[name] = ZeroAbsent(name=f"embedding_{name}")(vector, reading["present"])
-    return embeddings
+
+    def __init__(self, fields: Collection[str], width: int) -> None:
+        self._shared = keras.layers.Dense(width, name="shared_map")
+        self._of_field = {name: PoolTokens(width, name=f"field_map_{name}") for name in sorted(fields)}
+
+    def place(self, field: str, encoded: Mapping[str, Any]) -> Any:
+        """{"tokens", "mask"} → float[B, D]."""
+        return self._shared(self._of_field[field](encoded["tokens"], encoded["mask"]))
+
+
+def _candidates(name: str, part: HeadConfig, head: Any, spec: Spec) -> Candidates:
+    """What writes the texts of which the nearest is taken.
+
+    Raises:
+        MmstreamError: the head writes one text only, or its target is more than a text.
+    """
+    if not hasattr(head, "candidates") or set(spec) != {"ids", "present"}:
+        raise MmstreamError(f"model.heads.{name}.match: {part.use!r} writes no texts that can be compared")
+    return Candidates(head, part.candidates)
 
 
 def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:

@@ -200,6 +200,38 @@ class HeadContract(FieldPartContract):
         assert ((found["score"] > 0) & (found["score"] <= 1)).all()
         assert_close(compiled, found)
 
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_candidates_are_as_many_texts_as_are_asked_for(self, head: Any, count: int) -> None:
+        if not hasattr(head, "candidates"):
+            pytest.skip("the head writes one text only")
+        reading = keras.tree.map_structure(keras.ops.convert_to_tensor, self.inputs())
+        found = to_numpy(head.candidates(reading, count))
+        assert set(found) == {"ids", "score"}
+        assert found["ids"].shape == (len(self.known), count, *self.spec()["ids"].shape)
+        assert found["ids"].dtype == np.int32
+        assert ((found["ids"] >= 0) & (found["ids"] < RESERVED_IDS + len(self.vocabulary))).all()
+        assert ((found["score"] > 0) & (found["score"] <= 1)).all()
+        alone = to_numpy(head.candidates({name: value[1:2] for name, value in reading.items()}, count))
+        assert (alone["ids"] == found["ids"][1:2]).all(), "they depend on the record alone"
+
+    def test_drawn_texts_are_one_hot_and_gradients_pass_through_them(self, head: Any) -> None:
+        import tensorflow as tf
+
+        if not hasattr(head, "draw"):
+            pytest.skip("no objective can read what it writes")
+        reading = keras.tree.map_structure(keras.ops.convert_to_tensor, self.inputs())
+        for seed in (None, keras.random.SeedGenerator(1)):
+            with tf.GradientTape() as tape:
+                tape.watch(reading["vector"])
+                drawn = head.draw(reading, seed)
+                total = tf.reduce_sum(tf.square(drawn - 0.5) * np.arange(drawn.shape[-1], dtype=np.float32))
+            assert drawn.shape == (len(self.known), *self.spec()["ids"].shape, RESERVED_IDS + len(self.vocabulary))
+            np.testing.assert_allclose(to_numpy(drawn).max(-1), 1, atol=1e-5)
+            np.testing.assert_allclose(to_numpy(drawn).sum(-1), 1, atol=1e-5)
+            gradient = to_numpy(tape.gradient(total, reading["vector"]))
+            assert np.isfinite(gradient).all()
+            assert gradient.any()
+
     def _train(self, head: Any) -> dict[str, Any]:
         if head.forced:
             return head(self.inputs(), self.targets(), training=True)

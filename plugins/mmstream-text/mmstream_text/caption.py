@@ -15,6 +15,9 @@ from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, Fitted, Label
 from mmstream_text import decoding
 from mmstream_text.tokens import detokenise, tokenise
 
+_NEXT_SAMPLE = 1_000_003
+"""Between the keys of a record's samples: any number that hashes apart."""
+
 
 @keras.saving.register_keras_serializable(package="mmstream_text")
 class Caption(keras.layers.Layer):
@@ -109,24 +112,52 @@ class Caption(keras.layers.Layer):
 
     def generate(self, reading: Reading) -> dict[str, Any]:
         """A reading → its likeliest text, {"ids": int32[B, L], "score": float32[B]}."""
-        rows = self.vocabulary_size + RESERVED_IDS
-        state = self.start(reading["vector"])
-        seen: Mapping[str, Any] = reading
         if self.beams > 1:
-            seen = {key: ops.repeat(seen[key], self.beams, axis=0) for key in ("tokens", "mask")}
+            return {key: value[:, 0] for key, value in self._search(reading, self.beams).items()}
+        if self.temperature:
+            return {key: value[:, 0] for key, value in self._sample(reading, 1, self.temperature).items()}
+        step, state = self._begin(reading, 1)
+        return decoding.likeliest(step, state, self.length, self.vocabulary_size + RESERVED_IDS)
+
+    def candidates(self, reading: Reading, count: int) -> dict[str, Any]:
+        """A reading → several texts, {"ids": int32[B, count, L], "score": float32[B, count]}.
+
+        One half and the odd one are found by a search with as many beams, the likeliest first; the others are samples,
+        at `temperature`, or at 1.
+        """
+        found = self._search(reading, count - count // 2)
+        if count == 1:
+            return found
+        more = self._sample(reading, count // 2, self.temperature or 1.0)
+        return {key: ops.concatenate([found[key], more[key]], axis=1) for key in found}
+
+    def _search(self, reading: Reading, beams: int) -> dict[str, Any]:
+        step, state = self._begin(reading, beams)
+        return decoding.beam_search(step, state, self.length, self.vocabulary_size + RESERVED_IDS, beams)
+
+    def _sample(self, reading: Reading, count: int, temperature: float) -> dict[str, Any]:
+        """{"ids": int32[B, count, L], "score": float32[B, count]}; the same for equal readings, in any batch."""
+        rows = self.vocabulary_size + RESERVED_IDS
+        step, state = self._begin(reading, count)
+        key = ops.sum(ops.cast(state, "float32") * np.cos(np.arange(self.units, dtype=np.float32)), axis=-1)
+        key = ops.reshape(ops.cast(ops.round(key * 100), "int32"), (-1, count))
+        key = ops.reshape(key + np.arange(count, dtype=np.int32) * _NEXT_SAMPLE, (-1,))
+        noise = decoding.gumbel_noise(key, rows, temperature, self.seed)
+        found = decoding.likeliest(step, state, self.length, rows, noise=noise)
+        return {name: ops.reshape(value, (-1, count, *value.shape[1:])) for name, value in found.items()}
+
+    def _begin(self, reading: Reading, times: int) -> tuple[decoding.Step, Any]:
+        """The step of as many texts for each record, those of a record side by side, and the state to begin with."""
+        seen: Mapping[str, Any] = reading
+        if times > 1:
+            seen = {key: ops.repeat(seen[key], times, axis=0) for key in ("tokens", "mask", "vector")}
         keys = self.keys(seen["tokens"])
 
         def step(token: Any, state: Any) -> tuple[Any, Any]:
             output, (state,) = self.gru.cell(self.embedding(token), [state])
             return self._logits(ops.expand_dims(output, 1), seen, keys, False)[:, 0], state
 
-        if self.beams > 1:
-            return decoding.beam_search(step, state, self.length, rows, self.beams)
-        noise = None
-        if self.temperature:
-            key = ops.sum(ops.cast(state, "float32") * np.cos(np.arange(self.units, dtype=np.float32)), axis=-1)
-            noise = decoding.gumbel_noise(ops.cast(ops.round(key * 100), "int32"), rows, self.temperature, self.seed)
-        return decoding.likeliest(step, state, self.length, rows, noise=noise)
+        return step, self.start(seen["vector"])
 
     def draw(self, reading: Reading, seed: Any = None) -> Any:
         """A text, each token drawn as likely as the head says, or the likeliest where there is no seed.

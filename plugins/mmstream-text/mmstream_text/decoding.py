@@ -59,23 +59,24 @@ def likeliest(step: Step, state: Any, length: int, rows: int, *, noise: Callable
 
 
 def beam_search(step: Step, state: Any, length: int, rows: int, beams: int) -> Any:
-    """Of several texts that are followed side by side, the one whose tokens are likeliest in the mean.
+    """Several texts that are followed side by side, those whose tokens are likeliest in the mean first.
 
     Args:
         step: of the language model, for B · `beams` texts, those of a record side by side.
-        state: at the start, float[B, U].
+        state: at the start, float[B · K, U], those of a record being equal.
         length: L.
         rows: R.
         beams: K, how many are followed.
 
     Returns:
-        {"ids": int32[B, L], "score": float32[B]}, the geometric mean of its tokens' probabilities.
+        {"ids": int32[B, K, L], "score": float32[B, K]}, the geometric mean of each one's tokens' probabilities.
 
     Source: Wu et al., "Google's neural machine translation system" (2016), its length penalty being 1.
     """
     unwritten = never(rows)
     places = ops.arange(length, dtype="int32")
-    zeros = ops.zeros_like(ops.cast(state[:, :1], "float32")) + ops.zeros((1, beams), "float32")  # [B, K]
+    units = state.shape[-1]
+    zeros = ops.zeros_like(ops.cast(ops.reshape(state, (-1, beams, units))[:, :, 0], "float32"))  # [B, K]
     stays = np.full(rows, NEVER, np.float32)
     stays[PADDING] = 0.0  # all that may follow an end
 
@@ -96,7 +97,6 @@ def beam_search(step: Step, state: Any, length: int, rows: int, beams: int) -> A
         ended = ops.logical_or(ops.take_along_axis(ended, parent, axis=1), token == END)
         ids = ops.take_along_axis(ids, ops.expand_dims(parent, -1), axis=1)
         ids = ops.where(places == place, ops.expand_dims(token, -1), ids)
-        units = state.shape[-1]
         state = ops.take_along_axis(ops.reshape(state, (-1, beams, units)), ops.expand_dims(parent, -1), axis=1)
         return place + 1, ops.reshape(state, (-1, units)), ids, token, ended, total, count
 
@@ -104,13 +104,9 @@ def beam_search(step: Step, state: Any, length: int, rows: int, beams: int) -> A
     first = np.full((1, beams), NEVER, np.float32)
     first[0, 0] = 0.0  # all beams are equal before the first token: only one of them counts
     ids = ops.expand_dims(ops.cast(zeros, "int32"), -1) + ops.zeros_like(places)
-    many = ops.repeat(state, beams, axis=0)
-    carry = (ops.zeros((), "int32"), many, ids, token, token != START, zeros + first, zeros)
+    carry = (ops.zeros((), "int32"), state, ids, token, token != START, zeros + first, zeros)
     _, _, ids, _, _, total, count = ops.while_loop(go_on, body, carry, maximum_iterations=length)
-    score = total / ops.maximum(count, 1.0)
-    best = ops.expand_dims(ops.argmax(score, axis=1), 1)
-    chosen = ops.take_along_axis(ids, ops.expand_dims(best, -1), axis=1)[:, 0]
-    return {"ids": chosen, "score": ops.exp(ops.take_along_axis(score, best, axis=1)[:, 0])}
+    return {"ids": ids, "score": ops.exp(total / ops.maximum(count, 1.0))}
 
 
 def gumbel_noise(key: Any, rows: int, temperature: float, seed: int) -> Callable[[Any], Any]:
