@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         ("preprocess", _preprocess, flags.add_preprocess_flags, "Turn a dataset into examples."),
         ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
         ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
+        ("compare", _compare, flags.add_compare_flags, "Measure models on the same examples, side by side."),
         ("label", _label, flags.add_label_flags, "Label records with a trained model."),
         ("audit", _audit, flags.add_audit_flags, "Check that an output is whole: each record once, of one model."),
         ("replay", _replay, flags.add_replay_flags, "Try dead letters again."),
@@ -186,11 +187,33 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     folder, metrics = found.write(), found.metrics
     _print_json(metrics)
     rows = {f"{name} from {', '.join(head['reads'])}": _scores(head) for name, head in metrics["heads"].items()}
+    rows |= {
+        f"{name}, as texts": _scores(head["written"]) for name, head in metrics["heads"].items() if "written" in head
+    }
     rows |= {f"retrieval {name}": _scores(found) for name, found in metrics["retrieval"].items()}
     terminal.summary("evaluate", {"records": metrics["records"], **rows, "metrics and report": folder})
     for name, head in metrics["heads"].items():
         for warning in head["warnings"]:
             terminal.say(f"warning: {name}: {warning}")
+    return 0
+
+
+def _compare(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream import comparison
+
+    found = comparison.compare(args.models, args.examples, args.split)
+    if args.json:
+        _print_json(found)
+    else:
+        terminal.show_table(comparison.COLUMNS, list(comparison.table(found)))
+        if refused := found["not_comparable"]:
+            terminal.show_table(("not comparable", "model", "why"), [tuple(each.values()) for each in refused])
+    for name, about in found["models"].items():
+        if about["left_out"]:
+            terminal.say(
+                f"warning: {about['left_out']:,} of {about['left_out'] + found['records']:,} records of {name} are not "
+                "among those of every other model; they are left out"
+            )
     return 0
 
 

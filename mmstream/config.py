@@ -168,13 +168,24 @@ class ObjectiveConfig(_WeightedConfig):
 
 
 class ModelConfig(_Section):
-    """The network's parts. `width` is D, the one number that they share."""
+    """The network's parts.
+
+    Attributes:
+        width: D, the one number that they share.
+        impute: the objective whose generator makes what fusions read of fields that are absent.
+    """
 
     width: Positive = 128
     encoders: dict[str, PartConfig]
     fusion: PartConfig | None = None
     heads: dict[str, HeadConfig] = {}
     objectives: dict[str, ObjectiveConfig] = {}
+    impute: Text | None = None
+
+    @property
+    def imputation(self) -> ObjectiveConfig | None:
+        """The objective that `impute` names."""
+        return self.objectives[self.impute] if self.impute else None
 
 
 class OptimizerConfig(_Use):

@@ -78,6 +78,9 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
         wrong("model.encoders", "name at least one encoder")
     if not (model.heads or model.objectives or _known({}, "model.heads", lines)):
         wrong("model", "without heads or objectives there is nothing to train")
+    objectives = _known(model.objectives, "model.objectives", lines)
+    if model.impute is not None and model.impute not in objectives:
+        wrong("model.impute", f"there is no objective {model.impute!r}. {choices(model.impute, objectives)}")
     for name, head in model.heads.items():
         path = f"model.heads.{name}"
         if head.target not in fields:
@@ -112,6 +115,8 @@ def warnings(config: Config) -> list[str]:
         fusions.add(tuple(config.model.encoders))
     if config.training.modality_dropout and not any(len(fields) > 1 for fields in fusions):
         found.append("training.modality_dropout has no effect: nothing reads a fusion of two or more fields")
+    if config.model.impute and not any(len(fields) > 1 for fields in fusions):
+        found.append("model.impute has no effect: nothing reads a fusion of two or more fields")
     read = {field for head in config.model.heads.values() for field in config.reads(head)}
     read |= {tensor.split(".")[1] for tensor in needs if "." in tensor}
     read |= {field for fields in fusions for field in fields}

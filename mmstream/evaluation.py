@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mmstream import components, examples, files, parts
+from mmstream import examples, files, parts
 from mmstream.conditions import WHOLE, Condition, conditions_for
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Classes, Outcome
+from mmstream.interfaces import Classes, Outcome, Texts
 from mmstream.intervals import bootstrap
 from mmstream.preprocessing import PRESENT
 from mmstream.records import SPLITS
 from mmstream.reliability import expected_calibration_error
+from mmstream.retrieval import retrievals, written_first
 from mmstream.trained_model import TrainedModel
+from mmstream.written import diversity
 
-_RANKS = (1, 5, 10)
+Rows = np.ndarray | slice
+ALL_ROWS = slice(None)
 _MARGIN = 0.02
 """Differences of a metric that nobody is warned of."""
 
@@ -72,8 +74,14 @@ def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
     heads, outcomes = {}, {}
     for name in model.heads:
         heads[name], outcomes[name] = _evaluate_head(model, name, outputs, targets, tried)
-    retrievals = _retrievals(model, outputs[WHOLE], targets)
-    metrics = {"split": split, "records": count, "heads": heads, "retrieval": retrievals}
+        if isinstance(outcome := outcomes[name], Texts) and len(outcome.rows):
+            target = model.heads[name]["target"]
+            heads[name]["written"] = {
+                **diversity(outcome, examples.texts(examples.shards_of(examples_path, "train"), target)),
+                **written_first(model, name, outputs[WHOLE], targets),
+            }
+    found = retrievals(model, outputs[WHOLE], targets)
+    metrics = {"split": split, "records": count, "heads": heads, "retrieval": found}
     return Evaluation(model, metrics, outcomes, targets)
 
 
@@ -86,16 +94,9 @@ def _evaluate_head(
 ) -> tuple[dict[str, Any], Outcome]:
     """Metrics of a head, their intervals, what its main one comes to when its fields are tampered with; and rows."""
     reads, layer = model.heads[name]["reads"], model.head(name)
-    target_field = model.heads[name]["target"]
 
-    def given(condition: Condition, rows: np.ndarray | slice = slice(None)) -> tuple[Any, ...]:
-        predictions = {key: value[rows] for key, value in outputs[condition]["heads"][name].items()}
-        target = {key: value[rows] for key, value in targets[target_field].items()}
-        target["present"] = target["present"] * (outputs[condition]["present"][name][rows] > 0)
-        return predictions, target, model.fitted(name), model.calibration[name]
-
-    def metrics(condition: Condition, rows: np.ndarray | slice = slice(None)) -> dict[str, float]:
-        return {key: float(value) for key, value in layer.evaluate(*given(condition, rows)).items()}
+    def metrics(condition: Condition, rows: Rows = ALL_ROWS) -> dict[str, float]:
+        return head_metrics(model, name, outputs[condition], targets, rows)
 
     whole = metrics(WHOLE)
     fields: dict[str, dict[str, float]] = {}
@@ -105,17 +106,49 @@ def _evaluate_head(
         if layer.metric in found["whole"]:
             chosen = {kind: each[layer.metric] for kind, each in found.items() if layer.metric in each}
             fields[field] = {"records": len(has_it), **chosen}
-    outcome = layer.outcome(*given(WHOLE))
-    calibrated = isinstance(outcome, Classes) and len(outcome.rows) > 0
+    outcome = head_outcome(model, name, outputs[WHOLE], targets)
+    if isinstance(outcome, Classes) and len(outcome.rows):
+        whole["ece"] = expected_calibration_error(outcome)
     return {
         **whole,
-        **({"ece": expected_calibration_error(outcome)} if calibrated else {}),
         "reads": reads,
         "metric": layer.metric,
         "intervals": bootstrap(lambda rows: metrics(WHOLE, rows), len(targets["_id"])),
         "fields": fields,
         "warnings": list(_warnings(fields)),
     }, outcome
+
+
+def head_metrics(
+    model: TrainedModel, name: str, outputs: Mapping[str, Any], targets: Mapping[str, Any], rows: Rows = ALL_ROWS
+) -> dict[str, float]:
+    """Metrics of a head over some rows of a split; those that it could not read, or whose target is missing, are out.
+
+    Args:
+        model: the model.
+        name: of the head.
+        outputs: as `predict_split` gives them, under one condition.
+        targets: as `predict_split` gives them.
+        rows: which of them count; all by default.
+    """
+    found = model.head(name).evaluate(*_given(model, name, outputs, targets, rows))
+    return {key: float(value) for key, value in found.items()}
+
+
+def head_outcome(model: TrainedModel, name: str, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Outcome:
+    """What a head gave beside what was wanted, of the same rows as `head_metrics`."""
+    outcome: Outcome = model.head(name).outcome(*_given(model, name, outputs, targets, ALL_ROWS))
+    return outcome
+
+
+def _given(
+    model: TrainedModel, name: str, outputs: Mapping[str, Any], targets: Mapping[str, Any], rows: Rows
+) -> tuple[Any, ...]:
+    """What a head's `evaluate` and `outcome` take."""
+    predictions = {key: value[rows] for key, value in outputs["heads"][name].items()}
+    target = {key: value[rows] for key, value in targets[model.heads[name]["target"]].items()}
+    target["present"] = target["present"] * (outputs["present"][name][rows] > 0)
+    return predictions, target, model.fitted(name), model.calibration[name]
 
 
 def _warnings(fields: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
@@ -195,57 +228,6 @@ def predict_split(
     return {condition: tf.nest.map_structure(_concatenated, *found) for condition, found in outputs.items()}, joined
 
 
-def retrieval(
-    queries: np.ndarray, candidates: np.ndarray, query_keys: list[str], candidate_keys: list[str]
-) -> dict[str, float]:
-    """Recall at 1, 5 and 10: how often a query's own item stands among the nearest candidates by cosine.
-
-    A wrong candidate that is just as near stands before it, so that equal embeddings are worth nothing.
-
-    Args:
-        queries: float[N, D].
-        candidates: float[M, D].
-        query_keys: what each query stands for; every candidate with an equal key is right.
-        candidate_keys: of the candidates.
-
-    Returns:
-        {"r@1", "r@5", "r@10", "candidates"}.
-    """
-    similarity = _unit(queries) @ _unit(candidates).T
-    right = np.array(query_keys)[:, None] == np.array(candidate_keys)[None, :]
-    best = np.where(right, similarity, -np.inf).max(1)
-    rank = (np.where(right, -np.inf, similarity) >= best[:, None]).sum(1)
-    found = np.isfinite(best)  # false where no candidate is right, or the network gave no number
-    return {**{f"r@{k}": float((found & (rank < k)).mean()) for k in _RANKS}, "candidates": len(candidate_keys)}
-
-
-def _retrievals(model: TrainedModel, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
-    """Retrieval both ways between fields that an objective aligns; equal texts are one candidate."""
-    found = {}
-    for one, other in _aligned(model):
-        for a, b in ((one, other), (other, one)):
-            both = (targets[a]["present"] > 0) & (targets[b]["present"] > 0)
-            texts = next((targets[f]["text"] for f in (b, a) if "text" in targets[f]), targets["_id"])
-            keys = [str(text) for text, there in zip(texts, both, strict=True) if there]
-            if not keys:
-                continue
-            queries, candidates = outputs["embeddings"][a][both], outputs["embeddings"][b][both]
-            chosen = list({key: n for n, key in reversed(list(enumerate(keys)))}.values())
-            chosen = sorted(chosen) if "text" in targets[b] else list(range(len(keys)))
-            found[f"{a}->{b}"] = retrieval(queries, candidates[chosen], keys, [keys[n] for n in chosen])
-    return found
-
-
-def _aligned(model: TrainedModel) -> list[tuple[str, str]]:
-    """Pairs of fields whose embeddings an objective reads together."""
-    pairs = set()
-    for part in model.config.model.objectives.values():
-        needs = components.build("objective", part.use, part.parameters).needs()
-        fields = sorted({name.split(".")[1] for name in needs if name.startswith("embeddings.")})
-        pairs |= set(itertools.combinations(fields, 2))
-    return sorted(pairs)
-
-
 def _empty(model: TrainedModel, specs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Outputs and targets of no records."""
     zeros = {
@@ -268,7 +250,3 @@ def _concatenated(*arrays: np.ndarray) -> np.ndarray:
 
 def _pad(array: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

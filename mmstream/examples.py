@@ -114,6 +114,14 @@ def told(serialised: Any, names: Sequence[str]) -> list[list[str]]:
     return [[value.decode("utf-8", "surrogateescape") for value in found[name].numpy()] for name in names]
 
 
+def texts(shards: Sequence[str], field: str) -> set[str]:
+    """All different texts that a text field has in some shards."""
+    found: set[str] = set()
+    for batch in read_examples(shards).batch(_PARSED_AT_ONCE):
+        found.update(*told(batch, [f"_text/{field}"]))
+    return found - {""}
+
+
 def shards_of(examples: str, split: str) -> list[str]:
     """The shards of one split below an output of `mmstream preprocess`, sorted.
 

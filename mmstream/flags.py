@@ -87,6 +87,19 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--examples", required=True, metavar="DIR", help="the output of `mmstream preprocess` it came from"
     )
+    _add_split(parser)
+
+
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream compare`."""
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="directories that `mmstream train` made")
+    summary = "output of `mmstream preprocess` that fits all models, or one for each, in their order (repeatable)"
+    parser.add_argument("--examples", action="append", required=True, metavar="DIR", help=summary)
+    _add_split(parser)
+    add_json_flag(parser)
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
 
 

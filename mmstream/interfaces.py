@@ -279,12 +279,14 @@ class Texts:
         wanted: N texts.
         found: N texts.
         quality: float[N], how near each is to what was wanted, 0 to 1.
+        tokens: of each text that was found.
     """
 
     rows: np.ndarray
     wanted: Sequence[str]
     found: Sequence[str]
     quality: np.ndarray
+    tokens: Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -419,6 +421,9 @@ class Objective(Protocol):
 
     One that has figures for the progress line names them in `progress_metrics: ClassVar[tuple[str, ...]]`, and gives
     them in `progress(tensors) → {figure: float32 scalar}`.
+
+    One that `model.impute` may name has a layer `generator`, {field: float[B, D]}, {field: float32[B]} (which are
+    present) → {field: float[B, D]}, each made from the others; its `fields` say of which it makes them.
     """
 
     def needs(self) -> list[str]:

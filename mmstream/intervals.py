@@ -9,29 +9,58 @@ import numpy as np
 RESAMPLES = 200
 CONFIDENCE = 0.95
 
+Metrics = Callable[[np.ndarray], Mapping[str, float]]
+"""Metrics of the records of these numbers, int[N], of which some occur several times; {} where none can be told."""
 
-def bootstrap(
-    metrics: Callable[[np.ndarray], Mapping[str, float]], count: int, *, resamples: int = RESAMPLES
-) -> dict[str, list[float]]:
-    """Percentile intervals of some metrics: what they come to on as many records, drawn again and again.
 
-    Source: Efron & Tibshirani, "An introduction to the bootstrap" (1993), chapter 13.
+def bootstrap(metrics: Metrics, count: int, *, resamples: int = RESAMPLES) -> dict[str, list[float]]:
+    """Intervals of some metrics: what they come to on as many records, drawn again and again; see `intervals`.
 
     Args:
-        metrics: of the records of these numbers, int[N], of which some occur several times; {} where none can be told.
+        metrics: of the records.
         count: N, how many records there are.
         resamples: how often they are drawn.
 
     Returns:
         {metric: [low, high]}, between which it lies with 95 % confidence; the same ones for equal arguments.
     """
+    return intervals(draws(metrics, count, resamples=resamples), metrics(np.arange(count)))
+
+
+def draws(metrics: Metrics, count: int, *, resamples: int = RESAMPLES) -> dict[str, np.ndarray]:
+    """What some metrics come to on R draws of as many records, with replacement.
+
+    The draws depend on their number and on that of the records alone: those of two models are of the same records, and
+    the intervals of their differences are paired.
+
+    Returns:
+        {metric: float[R]}, NaN where a draw cannot tell it.
+    """
     random = np.random.default_rng(0)
     drawn = [metrics(random.integers(0, count, count)) for _ in range(resamples)] if count else []
-    found: dict[str, list[float]] = {}
-    for each in drawn:
-        for name, value in each.items():
-            found.setdefault(name, []).append(value)
+    names = dict.fromkeys(name for each in drawn for name in each)
+    return {name: np.array([each.get(name, np.nan) for each in drawn], float) for name in names}
+
+
+def intervals(drawn: Mapping[str, np.ndarray], found: Mapping[str, float]) -> dict[str, list[float]]:
+    """Percentile intervals, their middle moved to where the metric of all records is.
+
+    A draw holds some records twice and lacks others, which as such makes a metric like mean average precision larger or
+    smaller: by how much in the mean is known, and is taken off.
+
+    Source: Efron & Tibshirani, "An introduction to the bootstrap" (1993), chapters 10 (bias) and 13 (percentiles).
+
+    Args:
+        drawn: what `draws` gave, or differences of it.
+        found: the metrics, or their differences, of all records.
+
+    Returns:
+        {metric: [low, high]}, without those that no draw, or not all records, can tell.
+    """
     outside = (1 - CONFIDENCE) / 2
+    told = {name: values[~np.isnan(values)] for name, values in drawn.items() if name in found}
     return {
-        name: [float(np.quantile(values, share)) for share in (outside, 1 - outside)] for name, values in found.items()
+        name: (np.quantile(values, [outside, 1 - outside]) - values.mean() + found[name]).tolist()
+        for name, values in told.items()
+        if len(values)
     }

@@ -282,7 +282,7 @@ def load_network(path: str, config: Config) -> Any:
     """
     import keras
 
-    from mmstream.models import layers  # noqa: F401 - registers the core's layers with Keras
+    from mmstream.models import layers, writing  # noqa: F401 - registers the core's layers with Keras
 
     for encoder in config.model.encoders.values():
         plugins.find("encoder", encoder.use)
@@ -290,6 +290,8 @@ def load_network(path: str, config: Config) -> Any:
         plugins.find("head", head.use)
     if config.model.fusion:
         plugins.find("fusion", config.model.fusion.use)
+    if config.model.imputation:
+        plugins.find("objective", config.model.imputation.use)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -355,6 +357,8 @@ def versions_of(config: Config) -> dict[str, str]:
     used |= {plugins.component("head", head.use) for head in config.model.heads.values()}
     if config.model.fusion:
         used.add(plugins.component("fusion", config.model.fusion.use))
+    if config.model.imputation:
+        used.add(plugins.component("objective", config.model.imputation.use))
     versions = {component.distribution: component.version for component in used}
     for name in _CORE_DISTRIBUTIONS:
         try:

@@ -13,7 +13,10 @@ import pytest
 from mmstream import catalogue, cli, plugins
 
 EMOJI = str(Path(__file__).parent.parent / "examples" / "emoji" / "config.yaml")
-COMMANDS = ("init", "check", "describe", "preprocess", "train", "evaluate", "label", "export", "verify", "plugins")
+COMMANDS = (
+    *("init", "check", "describe", "preprocess", "train", "evaluate", "compare"),
+    *("label", "export", "verify", "plugins"),
+)
 
 
 def run(code):

@@ -885,5 +885,5 @@ def sound_or_config_error(path, **options):
         return
     lines = [int(n) for n in re.findall(r"^  line (\d+), ", message, re.M)]
     assert lines == sorted(lines)
-    assert all(1 <= line <= path.read_bytes().count(b"\n") + 1 for line in lines)
+    assert all(1 <= line <= len(re.split(rb"\r\n|\r|\n", path.read_bytes())) for line in lines)
     assert "\n" in message or "is not a config" in message

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_road import read_rows, run, write_manifest
 
-from mmstream.models.layers import Nearest
+from mmstream.models.writing import Nearest
 
 MATCH = ("--set", "model.heads.caption.match=image", "--set", "model.heads.caption.candidates=4")
 
@@ -76,10 +76,13 @@ def test_the_nearest_text_is_taken_and_the_first_where_nothing_is_to_be_fitted()
         ("model.heads.group.match=image", "no encoder reads 'group'"),
         ("model.heads.caption.candidates=3", "has no effect without `match`"),
         (
-            "model.objectives.align={use: adversarial, head: captoin, target: text, field: image}",
+            "model.objectives.align={use: adversarial_caption, head: captoin, target: text, field: image}",
             "Did you mean 'caption'",
         ),
-        ("model.objectives.align={use: adversarial, head: group, target: group, field: image}", "targets.group.ids"),
+        (
+            "model.objectives.align={use: adversarial_caption, head: group, target: group, field: image}",
+            "targets.group.ids",
+        ),
     ],
 )
 def test_what_cannot_be_matched_is_told(road, capsys, change, message):

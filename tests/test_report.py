@@ -45,9 +45,9 @@ def write(path):
     outcomes = {
         "kind": Classes(rows, names, hot, given, scores, exclusive=True),
         "tags": Classes(rows, names, hot, scores > 0.3, scores, exclusive=False),
-        "caption": Texts(rows, [f"{ATTACK} {n}" for n in rows], ["a cat"] * 8, random.random(8)),
+        "caption": Texts(rows, [f"{ATTACK} {n}" for n in rows], ["a cat"] * 8, random.random(8), [["a", "cat"]] * 8),
         "price": Numbers(rows, random.random((8, 2)), random.random((8, 2))),
-        "empty": Texts(rows[:0], [], [], np.array([])),
+        "empty": Texts(rows[:0], [], [], np.array([]), []),
     }
     targets = {
         "_id": np.array([f"{ATTACK}{n}" for n in rows]),
@@ -67,7 +67,7 @@ def write(path):
         "split": "test",
         "records": 8,
         "heads": heads,
-        "retrieval": {"image->text": {"r@1": 0.1, "r@5": 0.5, "r@10": 0.9, "candidates": 8}},
+        "retrieval": {"image->text": {"r@1": 0.1, "candidates": 8, "intervals": {"r@1": [0.0123, 0.2]}}},
     }
     write_report(str(path), about, outcomes, targets, specs)
     return path
@@ -100,6 +100,7 @@ def test_a_browser_shows_all_its_parts_and_has_nothing_to_complain_of(page, widt
     assert shown.stdout.count('class="card"') == 4 * 2 * 8
     assert shown.stdout.count('class="classes"') == 2
     assert "Retrieval in the shared space" in shown.stdout
+    assert "<td>0.0123 – 0.2</td>" in shown.stdout
     assert "no record of this split has a known target" in shown.stdout
     assert "<title>Evaluation of model &lt;script&gt;" in shown.stdout
 

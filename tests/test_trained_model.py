@@ -234,7 +234,7 @@ def test_metrics_are_written_where_the_design_says(road):
     assert set(metrics["heads"]["caption"]) - beside == {"bleu4", "chrf", "exact"}
     assert metrics["heads"]["caption"]["reads"] == ["image"]
     assert set(metrics["retrieval"]) == {"image->text", "text->image"}
-    assert set(metrics["retrieval"]["image->text"]) == {"r@1", "r@5", "r@10", "candidates"}
+    assert set(metrics["retrieval"]["image->text"]) == {"r@1", "r@5", "r@10", "candidates", "intervals"}
 
 
 def test_examples_of_other_preprocessing_are_refused(copy, road, capsys):

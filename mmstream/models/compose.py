@@ -13,16 +13,8 @@ from mmstream import components, plugins
 from mmstream.config import FUSED, Config, HeadConfig, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models.layers import (
-    Candidates,
-    Drawing,
-    Generation,
-    JoinReadings,
-    ModalityDropout,
-    Nearest,
-    PoolTokens,
-    ZeroAbsent,
-)
+from mmstream.models.layers import FillIn, JoinReadings, ModalityDropout, PoolTokens, ZeroAbsent
+from mmstream.models.writing import Candidates, Drawing, Generation, Nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +75,20 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         name: components.build("objective", part.use, part.parameters, name=f"objectives_{name}")
         for name, part in model.objectives.items()
     }
+    generator = None
+    if model.impute:
+        generator = getattr(objectives[model.impute], "generator", None)
+        if generator is None:
+            use = model.objectives[model.impute].use
+            raise MmstreamError(f"model.impute: the objective {use!r} makes no embeddings of what is absent")
+        generator.build(dict.fromkeys(generator.fields, (None, model.width)))
     needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
     joined: dict[tuple[str, ...], dict[str, Any]] = {}
     wanted = {config.reads(head) for head in model.heads.values() if needs_fusion(head)}
     if FUSED in needed:
         wanted.add(tuple(sorted(model.encoders)))
     for names in sorted(wanted):
-        joined[names] = _fuse(config, {name: readings[name] for name in names}, whole=len(names) == len(readings))
+        joined[names] = _fuse(config, {name: readings[name] for name in names}, readings, generator)
 
     heads: dict[str, Any] = {}
     targets: dict[str, Any] = {}
@@ -218,10 +217,19 @@ def _candidates(name: str, part: HeadConfig, head: Any, spec: Spec) -> Candidate
     return Candidates(head, part.candidates)
 
 
-def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
-    """Several fields as one reading: {"tokens", "mask", "vector", "present"}."""
+def _fuse(
+    config: Config, readings: Mapping[str, Mapping[str, Any]], known: Collection[str], generator: Any
+) -> dict[str, Any]:
+    """Several fields as one reading: {"tokens", "mask", "vector", "present"}.
+
+    Args:
+        config: its fusion, and by how much fields are hidden from it in training.
+        readings: of these fields.
+        known: all that are encoded.
+        generator: makes embeddings of absent fields; None to leave them out.
+    """
     assert config.model.fusion is not None
-    suffix = "" if whole else "_" + "_".join(sorted(readings))
+    suffix = "" if len(readings) == len(known) else "_" + "_".join(sorted(readings))
     present = {name: reading["present"] for name, reading in readings.items()}
     if config.training.modality_dropout and len(readings) > 1:
         dropout = ModalityDropout(
@@ -229,6 +237,8 @@ def _fuse(config: Config, readings: Mapping[str, Mapping[str, Any]], *, whole: b
         )
         present = dropout(present)
     seen = {name: {**reading, "present": present[name]} for name, reading in readings.items()}
+    if generator is not None:
+        seen = FillIn(generator, name=f"filled_in{suffix}")(seen)
     part = config.model.fusion
     fusion = components.build("fusion", part.use, part.parameters, width=config.model.width, name=f"fusion{suffix}")
     tokens = {name: {key: r[key] for key in ("tokens", "mask", "present")} for name, r in seen.items()}

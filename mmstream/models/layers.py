@@ -107,119 +107,50 @@ class JoinReadings(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class Generation(keras.layers.Layer):
-    """What a forced head generates, as a layer of its own on the head's weights.
-
-    Keras 3.15 does not compose a layer that is called twice with different sets of outputs.
-    """
-
-    def __init__(self, head: Any, **kwargs: Any) -> None:
-        super().__init__(**{"name": head.name, "dtype": head.dtype_policy, **kwargs})
-        self.head = head
-
-    def build(self, reading_shape: Mapping[str, Any]) -> None:
-        """Build the head, unless training has."""
-        if not self.head.built:
-            self.head.build(reading_shape)
-
-    def call(self, reading: Mapping[str, Any]) -> dict[str, Any]:
-        """A reading → {"ids": int32[B, L], "score": float32[B]}."""
-        return self.head.generate(reading)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Generation:
-        """The inverse of `get_config`."""
-        return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
-
-
-@keras.saving.register_keras_serializable(package="mmstream")
-class Candidates(Generation):
-    """Several texts that a forced head writes about each record, side by side as if they were records.
+class FillIn(keras.layers.Layer):
+    """In place of each absent field what a generator makes of the others, as one token and as its vector.
 
     Args:
-        head: that writes.
-        count: N, how many.
+        generator: see `interfaces.Objective`. A field of its own that is not read counts as absent; others stay as they
+            are.
     """
 
-    def __init__(self, head: Any, count: int, **kwargs: Any) -> None:
-        super().__init__(head, **kwargs)
-        self.count = count
+    def __init__(self, generator: Any, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.generator = generator
 
-    def call(self, reading: Mapping[str, Any]) -> dict[str, Any]:
-        """A reading → {"ids": int64[B · N, L], "score": float32[B · N]}."""
-        found = self.head.candidates(reading, self.count)
-        ids = ops.cast(found["ids"], "int64")
-        return {"ids": ops.reshape(ids, (-1, ids.shape[-1])), "score": ops.reshape(found["score"], (-1,))}
+    def build(self, readings_shape: Mapping[str, Mapping[str, Any]]) -> None:
+        """Has no weights but the generator's, which is built before, so that their paths are the same when reloaded."""
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "count": self.count}
-
-
-@keras.saving.register_keras_serializable(package="mmstream")
-class Nearest(keras.layers.Layer):
-    """Of several texts about each record the one that lies nearest, by cosine, to where the record lies.
-
-    Where the record lies nowhere, its field being absent, the first one.
-
-    Args:
-        count: N, how many there are.
-    """
-
-    def __init__(self, count: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
-        self.count = count
-
-    def build(self, texts_shape: Any, vectors_shape: Any, wanted_shape: Any) -> None:
-        """Has no weights."""
-
-    def call(self, texts: Mapping[str, Any], vectors: Any, wanted: Any) -> dict[str, Any]:
-        """The texts as `Candidates` gives them, their vectors float[B · N, D], and float[B, D] that they are to fit.
-
-        Returns:
-            {"ids": int32[B, L], "score": float32[B], "match": float32[B]}, the cosine.
-        """
-        vectors = ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
-        vectors, wanted = (ops.normalize(ops.cast(each, "float32"), axis=-1) for each in (vectors, wanted))
-        similarity = ops.matmul(vectors, ops.expand_dims(wanted, -1))[:, :, 0]
-        best = ops.expand_dims(ops.argmax(similarity, axis=1), 1)
-        ids = ops.reshape(texts["ids"], (-1, self.count, texts["ids"].shape[-1]))
-        score = ops.reshape(texts["score"], (-1, self.count))
-        return {
-            "ids": ops.cast(ops.take_along_axis(ids, ops.expand_dims(best, -1), axis=1)[:, 0], "int32"),
-            "score": ops.take_along_axis(score, best, axis=1)[:, 0],
-            "match": ops.take_along_axis(similarity, best, axis=1)[:, 0],
-        }
+    def call(self, readings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """{field: {"tokens", "mask", "vector", "present"}} → the same, "present" being 1 where anything is."""
+        some = next(iter(readings.values()))
+        nothing = {"vector": ops.zeros_like(some["vector"]), "present": ops.zeros_like(some["present"])}
+        seen = {name: readings.get(name, nothing) for name in self.generator.fields}
+        made = self.generator({n: r["vector"] for n, r in seen.items()}, {n: r["present"] for n, r in seen.items()})
+        others = ops.max(ops.stack([reading["present"] for reading in seen.values()]), axis=0)
+        return {n: _filled(r, made[n], others) if n in made else dict(r) for n, r in readings.items()}
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = super().get_config()
         config.pop("autocast", None)
-        return {**config, "count": self.count}
+        return {**config, "generator": keras.saving.serialize_keras_object(self.generator)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FillIn:
+        """The inverse of `get_config`."""
+        return cls(**{**config, "generator": keras.saving.deserialize_keras_object(config["generator"])})
 
 
-class Drawing(keras.layers.Layer):
-    """A text that a forced head draws, through which gradients pass; the likeliest one outside training.
-
-    Only the network that is trained holds it.
-
-    Args:
-        head: whose text it is.
-        seed: of the random numbers.
-    """
-
-    def __init__(self, head: Any, seed: int, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": head.dtype_policy, **kwargs})
-        self.head = head
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def build(self, reading_shape: Mapping[str, Any]) -> None:
-        """The head was built before."""
-
-    def call(self, reading: Mapping[str, Any], training: bool | None = None) -> Any:
-        """A reading → float32[B, L, R], one-hot over all R ids."""
-        return self.head.draw(reading, self.seed_generator if training else None)
+def _filled(reading: Mapping[str, Any], made: Any, others: Any) -> dict[str, Any]:
+    """A reading, or where it is absent and others are not, what was made in its place."""
+    tokens, mask, there = reading["tokens"], reading["mask"], reading["present"] > 0
+    made = ops.cast(made, tokens.dtype)
+    first = ops.cast(ops.arange(mask.shape[1]) == 0, mask.dtype)
+    return {
+        "tokens": ops.where(there[:, None, None], tokens, ops.expand_dims(made, 1)),
+        "mask": ops.where(there[:, None], mask, first),
+        "vector": ops.where(there[:, None], reading["vector"], made),
+        "present": ops.where(there, reading["present"], others),
+    }

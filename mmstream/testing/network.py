@@ -13,7 +13,7 @@ import pytest
 
 from mmstream import components, plugins
 from mmstream.interfaces import Fitted, Spec
-from mmstream.models import layers
+from mmstream.models import writing
 from mmstream.testing import fresh
 from mmstream.testing.component import ComponentContract
 
@@ -217,7 +217,7 @@ def predict(network: keras.Model, inputs: Any, forced: Any = None) -> Any:
     outputs = network(inputs, training=False)
     if forced is not None:
         layer = network.get_layer(LAYER)
-        head = layer.head if isinstance(layer, layers.Generation) else layer
+        head = layer.head if isinstance(layer, writing.Generation) else layer
         outputs = {**outputs, "forced": head(inputs, forced, training=False)}
     return to_numpy(outputs)
 

@@ -12,6 +12,7 @@ import pytest
 
 from mmstream import plugins
 from mmstream.testing import fresh
+from mmstream.testing.backend import gradients
 from mmstream.testing.network import ROWS, WIDTH, LayerContract, assert_finite, paths, to_numpy
 
 _KINDS = ("embeddings", "present", "fields", "targets", "heads", "drawn", "fused")
@@ -132,17 +133,12 @@ class _Training(keras.Model):
 
 
 def _loss_and_gradients(objective: Any, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    import tensorflow as tf
+    def total(tensors: Mapping[str, Any]) -> tuple[Any, Any]:
+        loss = objective(tensors, training=True)
+        return loss, loss
 
-    sources = {name: tf.constant(value) for name, value in tensors.items()}
-    with tf.GradientTape() as tape:
-        floats = [value for value in sources.values() if value.dtype.is_floating]
-        for value in floats:
-            tape.watch(value)
-        loss = objective(sources, training=True)
-    weights = [weight.value for weight in objective.trainable_weights]
-    gradients = [g for g in tape.gradient(loss, [*floats, *weights]) if g is not None]
-    return to_numpy([loss, *gradients])
+    found = gradients(total, tensors, objective.trainable_weights)
+    return [found.result, *found.sources.values(), *found.weights]
 
 
 def _in_bfloat16(name: str, value: np.ndarray) -> Any:

@@ -10,4 +10,5 @@ def register_objectives() -> dict[str, str]:
     """Objectives by the name that a config uses."""
     return {
         "adversarial": "mmstream_gan.adversarial:Adversarial",
+        "adversarial_caption": "mmstream_gan.adversarial_caption:AdversarialCaption",
     }

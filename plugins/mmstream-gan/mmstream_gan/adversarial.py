@@ -1,4 +1,4 @@
-"""Adversarial training of a head that writes texts."""
+"""Adversarial training of a network that makes embeddings of absent fields."""
 
 from __future__ import annotations
 
@@ -9,120 +9,132 @@ import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import RESERVED_IDS
 from mmstream_gan import losses
-from mmstream_gan.discriminators import TextDiscriminator, frozen
+from mmstream_gan.discriminators import Discriminator, frozen
+from mmstream_gan.generator import Generator
 
 Units = Annotated[int, annotated_types.Gt(0)]
+Weight = Annotated[float, annotated_types.Ge(0)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_gan")
 class Adversarial(keras.layers.Layer):
-    """Trains a `caption` head to write texts that a discriminator takes for true ones of what they are about.
+    """Learns to make each field's embedding from the other fields' so that a discriminator takes it for a real one.
 
-    The discriminator sees pairs of a field's embedding and a text: a record's own and true one, which is real; its own
-    and one that the head draws; and another record's embedding with a true text. L = its loss on these (the two wrong
-    kinds sharing one half) + the head's loss for being found out + λ · feature matching. Texts are drawn by
-    straight-through Gumbel-softmax, so that the gradient of the head's loss reaches it and the encoder that it reads;
-    embeddings are taken as they are. All are trained by one optimizer in one pass: the discriminator's loss does not
-    reach the head, nor the head's the discriminator. Begin with likelihood alone: `from_epoch` and `warm_up`.
+    For each field, G(z) = W_g tanh(W_g' z + b_g), where z are the embeddings of the record's other fields, and a
+    discriminator sees z with the field's own embedding, which is real, or with G(z). L = its loss on the two + the
+    generator's loss for being found out + λ · feature matching + ρ · the mean squared distance of G(z) from the real
+    one, as a mean over fields, each over the records that have it and another one. Embeddings are taken as they are:
+    what is trained is G and the discriminator, by one optimizer in one pass, neither's loss reaching the other.
 
-    It says nothing of quality, and so counts nothing in `val_loss`.
+    With `model.impute` naming it, fusions read G(z) where a field is absent, or hidden by `modality_dropout`.
 
-    Source: Dai et al., "Towards diverse and natural image descriptions via a conditional GAN" (2017), of which pairs
-    are shown; Jang et al., "Categorical reparameterization with Gumbel-softmax" (2017); Zhang et al., "Adversarial
-    feature matching for text generation" (2017).
+    It says nothing of quality but for the distance, which alone counts in `val_loss`.
+
+    Source: Goodfellow et al., "Generative adversarial nets" (2014); feature matching of Salimans et al., "Improved
+    techniques for training GANs" (2016); the distance as in Isola et al., "Image-to-image translation with conditional
+    adversarial networks" (2017); for absent modalities, Cai et al., "Deep adversarial learning for multi-modality
+    missing data completion" (2018).
 
     Args:
-        head: the head that writes.
-        target: the text field that it predicts.
-        field: the field whose embedding its texts are to fit.
+        fields: two or more.
+        hidden: units of the generator's hidden layer.
         form: non_saturating or hinge; see `mmstream_gan.losses`.
         feature_matching: λ.
-        units: of the discriminator's embeddings.
-        hidden: units of its hidden layers; [] for D(x) = sigmoid(W_d x + b_d).
-        spectral: whether its weights are normalised.
+        distance: ρ.
+        discriminator: units of its hidden layers; [] for D(x) = sigmoid(W_d x + b_d).
+        spectral: whether the discriminator's weights are normalised.
     """
 
-    progress_metrics: ClassVar[tuple[str, ...]] = ("discriminator_accuracy", "unique")
+    progress_metrics: ClassVar[tuple[str, ...]] = ("discriminator_accuracy", "distance")
 
     def __init__(
         self,
         *,
-        head: str,
-        target: str,
-        field: str,
+        fields: Annotated[list[str], annotated_types.MinLen(2)],
+        hidden: Units = 128,
         form: losses.Form = "non_saturating",
-        feature_matching: Annotated[float, annotated_types.Ge(0)] = 1.0,
-        units: Units = 64,
-        hidden: list[Units] = [64],  # noqa: B006 - it is copied
+        feature_matching: Weight = 1.0,
+        distance: Weight = 1.0,
+        discriminator: list[Units] = [64],  # noqa: B006 - it is copied
         spectral: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.head, self.target, self.field = head, target, field
-        self.form = form
-        self.feature_matching = feature_matching
-        self.units, self.hidden, self.spectral = units, list(hidden), spectral
-        self.discriminator = TextDiscriminator(units, hidden, spectral=spectral, name="discriminator")
+        if len(set(fields)) < len(fields):
+            raise ValueError(f"fields: a field is made from others, not from itself; found {', '.join(fields)}")
+        self.fields, self.hidden, self.form = list(fields), hidden, form
+        self.feature_matching, self.distance = feature_matching, distance
+        self.discriminator, self.spectral = list(discriminator), spectral
+        self.generator = Generator(fields, hidden, name="generator")
+        self.discriminators = {
+            name: Discriminator(discriminator, spectral=spectral, name=f"discriminator_{name}") for name in fields
+        }
 
     def needs(self) -> list[str]:
-        """An embedding, the true text and the drawn one."""
-        return [f"embeddings.{self.field}", f"present.{self.field}", f"targets.{self.target}.ids", f"drawn.{self.head}"]
+        """Embeddings, and which are present."""
+        return [f"{kind}.{field}" for field in self.fields for kind in ("embeddings", "present")]
 
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
-        """Build the discriminator for embeddings [B, D] and texts [B, L, R]."""
-        self.discriminator.build(tensors_shape[f"embeddings.{self.field}"], tensors_shape[f"drawn.{self.head}"])
+        """Build both for embeddings [B, D]."""
+        shapes = {name: tensors_shape[f"embeddings.{name}"] for name in self.fields}
+        if not self.generator.built:  # by the network that fills in what it makes
+            self.generator.build(shapes)
+        for name, layer in self.discriminators.items():
+            width = shapes[name][-1]
+            layer.build((None, width + (width + 1) * (len(self.fields) - 1)))
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
-        """{name: tensor} as `needs` says → float32 scalar; 0 outside training."""
-        if not training:
-            return ops.zeros((), "float32")
-        vectors, true, drawn, counts, others = self._pairs(tensors)
-        shown = ops.concatenate([vectors, vectors, ops.roll(vectors, 1, axis=0)])
-        texts = ops.concatenate([true, ops.stop_gradient(drawn), true])
-        logits, features = self.discriminator(shown, texts, training=True)
-        real, fake, wrong = ops.split(logits, 3)
-        judged = losses.mean(losses.of_real(self.form, real), counts)
-        judged += 0.5 * losses.mean(losses.of_fake(self.form, fake), counts)
-        judged += 0.5 * losses.mean(losses.of_fake(self.form, wrong), others)
-        verdict, made = frozen(self.discriminator, vectors, drawn)
+        """{"embeddings.<field>": float[B, D], "present.<field>": float32[B], …} → float32 scalar."""
+        total = ops.zeros((), "float32")
+        for name, seen, real, made, counts in self._pairs(tensors):
+            total += self.distance * _distance(real, made, counts)
+            if training:
+                total += self._adversarial(self.discriminators[name], seen, real, made, counts)
+        return total / len(self.fields)
+
+    def _adversarial(self, discriminator: Discriminator, seen: Any, real: Any, made: Any, counts: Any) -> Any:
+        shown = ops.concatenate([ops.concatenate([seen, each], axis=-1) for each in (real, ops.stop_gradient(made))])
+        logits, features = discriminator(shown, training=True)
+        of_real, of_made = ops.split(logits, 2)
+        judged = losses.mean(losses.of_real(self.form, of_real), counts)
+        judged += losses.mean(losses.of_fake(self.form, of_made), counts)
+        verdict, of_what_is_made = frozen(discriminator, ops.concatenate([seen, made], axis=-1))
         found_out = losses.mean(losses.of_generator(self.form, verdict), counts)
-        matched = losses.feature_matching(ops.split(features, 3)[0], made, counts)
+        matched = losses.feature_matching(ops.split(features, 2)[0], of_what_is_made, counts)
         return judged + found_out + self.feature_matching * matched
 
     def progress(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The share of true and drawn texts that the discriminator tells apart, and of drawn ones that are different.
+        """The share of real and made embeddings that the discriminators tell apart, and the mean squared distance."""
+        accuracy, distance = [], []
+        for name, seen, real, made, counts in self._pairs(tensors):
+            verdicts = [frozen(self.discriminators[name], ops.concatenate([seen, e], axis=-1))[0] for e in (real, made)]
+            right = ops.cast(verdicts[0] > 0, "float32") + ops.cast(verdicts[1] <= 0, "float32")
+            accuracy.append(losses.mean(right / 2, counts))
+            distance.append(_distance(real, made, counts))
+        means = (ops.mean(ops.stack(values)) for values in (accuracy, distance))
+        return dict(zip(self.progress_metrics, means, strict=True))
 
-        At 1 the head no longer fools it, at one half it only guesses; few different texts are a collapse.
-        """
-        vectors, true, drawn, counts, _ = self._pairs(tensors)
-        real, _ = frozen(self.discriminator, vectors, true)
-        fake, _ = frozen(self.discriminator, vectors, drawn)
-        right = (ops.cast(real > 0, "float32") + ops.cast(fake <= 0, "float32")) / 2
-        ids = ops.argmax(drawn, axis=-1)
-        equal = ops.all(ops.expand_dims(ids, 0) == ops.expand_dims(ids, 1), axis=-1)
-        times = ops.maximum(ops.sum(ops.cast(equal, "float32") * ops.expand_dims(counts, 0), axis=1), 1.0)
-        return {"discriminator_accuracy": losses.mean(right, counts), "unique": losses.mean(1.0 / times, counts)}
-
-    def _pairs(self, tensors: Mapping[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
-        """What the discriminator sees.
-
-        Returns:
-            embeddings float32[B, D]; true and drawn texts, one-hot float32[B, L, R]; float32[B], 1 where a record has
-            both an embedding and a text; and 1 where the embedding of the record before it, too, is there and of
-            another text.
-        """
-        ids, drawn = tensors[f"targets.{self.target}.ids"], tensors[f"drawn.{self.head}"]
-        true = ops.one_hot(ops.cast(ids, "int32"), drawn.shape[-1], dtype="float32")
-        vectors = ops.stop_gradient(ops.cast(tensors[f"embeddings.{self.field}"], "float32"))
-        counts = tensors[f"present.{self.field}"] * ops.cast(ops.any(ids >= RESERVED_IDS, axis=1), "float32")
-        differs = ops.cast(ops.any(ids != ops.roll(ids, 1, axis=0), axis=1), "float32")
-        return vectors, true, ops.cast(drawn, "float32"), counts, counts * ops.roll(counts, 1) * differs
+    def _pairs(self, tensors: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any, Any]]:
+        """Of each field: name, z, its embedding and G(z), float32[B, …], and float32[B], 1 for records that count."""
+        vectors = {name: ops.stop_gradient(ops.cast(tensors[f"embeddings.{name}"], "float32")) for name in self.fields}
+        present = {name: tensors[f"present.{name}"] for name in self.fields}
+        made = self.generator(vectors, present)
+        found = []
+        for name in self.fields:
+            others = ops.max(ops.stack([present[other] for other in self.fields if other != name]), axis=0)
+            seen = self.generator.seen(name, vectors, present)
+            found.append((name, seen, vectors[name], made[name], present[name] * others))
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = super().get_config()
         config.pop("autocast", None)
-        names = ("head", "target", "field", "form", "feature_matching", "units", "hidden", "spectral")
+        names = ("fields", "hidden", "form", "feature_matching", "distance", "discriminator", "spectral")
         return {**config, **{name: getattr(self, name) for name in names}}
+
+
+def _distance(real: Any, made: Any, counts: Any) -> Any:
+    """Mean squared distance a coordinate, float32 scalar."""
+    return losses.mean(ops.mean(ops.square(made - real), axis=-1), counts)

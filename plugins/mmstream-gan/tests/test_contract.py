@@ -1,4 +1,4 @@
-"""The objective keeps the contract of an objective."""
+"""The objectives keep the contract of an objective."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import numpy as np
 from mmstream.testing import ObjectiveContract
 
 IDS = [[4, 5, 3], [6, 3, 0], [0, 0, 0], [4, 5, 3], [7, 4, 3]]
-DRAWN = np.eye(8, dtype=np.float32)[[[4, 5, 3], [5, 3, 0], [3, 0, 0], [4, 5, 3], [4, 4, 4]]].tolist()
+DRAWN = np.eye(8, dtype=np.float32)[[[4, 5, 3], [5, 3, 0], [3, 0, 0], [4, 5, 3], [4, 4, 4]]]
+TEXTS = {"targets.text.ids": IDS, "drawn.caption": DRAWN}
 
 
-class TestAdversarial(ObjectiveContract):
-    name = "adversarial"
+class TestAdversarialCaption(ObjectiveContract):
+    name = "adversarial_caption"
     parameters = {"head": "caption", "target": "text", "field": "image", "units": 6, "hidden": [5, 4]}
-    tensors = {"targets.text.ids": IDS, "drawn.caption": np.float32(DRAWN)}
+    tensors = TEXTS
 
 
-class TestAffineHingeAdversarial(ObjectiveContract):
-    name = "adversarial"
+class TestAffineAdversarialCaption(ObjectiveContract):
+    name = "adversarial_caption"
     parameters = {
         "head": "caption",
         "target": "text",
@@ -28,4 +29,14 @@ class TestAffineHingeAdversarial(ObjectiveContract):
         "spectral": False,
         "feature_matching": 0.0,
     }
-    tensors = {"targets.text.ids": IDS, "drawn.caption": np.float32(DRAWN)}
+    tensors = TEXTS
+
+
+class TestAdversarial(ObjectiveContract):
+    name = "adversarial"
+    parameters = {"fields": ["image", "sound", "text"], "hidden": 6, "discriminator": [5, 4]}
+
+
+class TestAffineAdversarial(ObjectiveContract):
+    name = "adversarial"
+    parameters = {"fields": ["image", "text"], "form": "hinge", "discriminator": [], "spectral": False}

@@ -259,9 +259,8 @@ class Caption(keras.layers.Layer):
         rows, wanted, found = self._pairs(predictions, target, fitted, calibration)
         chrf = sacrebleu.CHRF()
         pairs = zip(found, wanted, strict=True)
-        return Texts(
-            rows, wanted, found, np.array([chrf.sentence_score(one, [other]).score / 100 for one, other in pairs])
-        )
+        quality = np.array([chrf.sentence_score(one, [other]).score / 100 for one, other in pairs])
+        return Texts(rows, wanted, found, quality, [tokenise(text) for text in found])
 
     def _pairs(
         self, predictions: Mapping[str, Any], target: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
