@@ -47,7 +47,13 @@ class Evaluation:
         from mmstream.report import write_report
 
         folder = files.join(self.model.path, "evaluation", self.metrics["split"])
-        about = {**self.metrics, "model": files.name(self.model.path), "fingerprint": self.model.fingerprint}
+        about = {
+            **self.metrics,
+            "model": files.name(self.model.path),
+            "fingerprint": self.model.fingerprint,
+            "history": self.model.history(),
+            "best_epoch": self.model.about["best_epoch"],
+        }
         specs = self.model.all_fields.specs
         write_report(files.join(folder, "report.html"), about, self.outcomes, self.targets, specs)
         parts.write_json(files.join(folder, "metrics.json"), self.metrics)

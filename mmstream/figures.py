@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -112,6 +112,32 @@ def scatter(wanted: np.ndarray, found: np.ndarray) -> str:
         axes.plot([low, high], [low, high], color=_GREY, linewidth=1, linestyle="--")
         axes.scatter(wanted, found, s=8, color=_BLUE, alpha=0.6, linewidths=0)
         axes.set(xlabel="true", ylabel="given")
+        return _uri(figure)
+
+
+def training(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
+    """A small plot for each value of a training's history, by epoch: in training, and on the validation split.
+
+    Args:
+        history: a row for each epoch, as history.csv holds them.
+        best_epoch: whose weights were kept.
+    """
+    names = sorted({name.removeprefix("val_") for row in history for name in row if name != "epoch"})
+    columns = min(len(names), 4)
+    lines = -(-len(names) // columns)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(2.6 * columns, 1.8 * lines), layout="constrained")
+        for place, name in enumerate(names, 1):
+            axes = figure.add_subplot(lines, columns, place)
+            for key, colour, label in ((name, _BLUE, "training"), (f"val_{name}", _RED, "validation")):
+                points = [(row["epoch"], row[key]) for row in history if key in row]
+                if points:
+                    marker = "." if len(points) == 1 else None
+                    axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=label, marker=marker)
+            axes.axvline(best_epoch, color=_GREY, linewidth=0.8, linestyle="--", label="kept")
+            axes.set_title(name, fontsize=8)
+        named = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
+        figure.legend(named.values(), named, loc="outside upper left", ncols=3, frameon=False)
         return _uri(figure)
 
 

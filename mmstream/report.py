@@ -53,7 +53,7 @@ def write_report(
 
     Args:
         path: of the page.
-        about: what metrics.json says, with "model" and "fingerprint".
+        about: what metrics.json says, with "model", "fingerprint", "history" (a row for each epoch) and "best_epoch".
         outcomes: by head.
         targets: the records' tensors and texts, as `evaluation.predict_split` gives them.
         specs: of the fields.
@@ -72,7 +72,8 @@ def write_report(
         loader=jinja2.PackageLoader("mmstream", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
-    page = environment.get_template("report.html.j2").render(about=about, heads=heads)
+    curves = figures.training(about["history"], about["best_epoch"])
+    page = environment.get_template("report.html.j2").render(about=about, heads=heads, curves=curves)
     files.write_bytes(path, page.encode("utf-8", "backslashreplace"))
 
 

@@ -5,6 +5,7 @@ MODEL/network.keras  config.yaml  transform/  golden/  model.json  history.csv  
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import json
@@ -152,6 +153,11 @@ class TrainedModel:
         for row, vector in zip(rows, outputs.get("fused", ()), strict=False):
             row["embedding"] = vector.tolist()
         return rows
+
+    def history(self) -> list[dict[str, float]]:
+        """A row for each epoch of the training: "epoch" and all that was measured in it."""
+        lines = files.read_bytes(files.join(self.path, "history.csv")).decode().splitlines()
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
 
     def head(self, name: str) -> Any:
         """The layer of a head."""

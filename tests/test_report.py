@@ -66,6 +66,8 @@ def write(path):
         "fingerprint": "f" * 32,
         "split": "test",
         "records": 8,
+        "history": [{"epoch": 1.0, "loss": 2.0, "val_loss": 3.0}, {"epoch": 2.0, "loss": 1.0, "natural_unique": 0.5}],
+        "best_epoch": 1,
         "heads": heads,
         "retrieval": {"image->text": {"r@1": 0.1, "candidates": 8, "intervals": {"r@1": [0.0123, 0.2]}}},
     }
@@ -100,6 +102,7 @@ def test_a_browser_shows_all_its_parts_and_has_nothing_to_complain_of(page, widt
     assert shown.stdout.count('class="card"') == 4 * 2 * 8
     assert shown.stdout.count('class="classes"') == 2
     assert "Retrieval in the shared space" in shown.stdout
+    assert "What was measured in each epoch of the training" in shown.stdout
     assert "<td>0.0123 – 0.2</td>" in shown.stdout
     assert "no record of this split has a known target" in shown.stdout
     assert "<title>Evaluation of model &lt;script&gt;" in shown.stdout

@@ -15,6 +15,7 @@ from small_road import CONFIG, emoji_rows, run, write_manifest
 from mmstream import training
 from mmstream.config_file import load_config
 from mmstream.errors import MmstreamError
+from mmstream.trained_model import load
 
 
 def history(model):
@@ -196,3 +197,20 @@ def test_what_libraries_say_goes_to_a_file_of_the_model(road, tmp_path):
     )
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["train", "epochs", "best", "seconds", "model"]
     assert "oneDNN" in (tmp_path / "model" / "logs" / "train.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_an_adversary_joins_in_when_its_epoch_has_come(road, tmp_path, precision):
+    adversary = "{use: adversarial_caption, head: caption, target: text, field: image, from_epoch: 2}"
+    changes = (f"model.objectives.natural={adversary}", "training.epochs=3", f"training.precision={precision}")
+    flags = [flag for change in changes for flag in ("--set", change)]
+    assert run("train", road.config, *flags, "--examples", road.examples, "--output", tmp_path / "model") == 0
+    rows = history(tmp_path / "model")
+    assert [float(row["natural_weight"]) for row in rows] == [0, 1, 1]
+    assert all(0 <= float(row[f"natural_{name}"]) <= 1 for row in rows for name in ("discriminator_accuracy", "unique"))
+    assert np.isfinite([float(value) for row in rows for value in row.values()]).all()
+    assert float(rows[2]["natural_loss"]) != float(rows[1]["natural_loss"])
+    assert {float(row["val_natural_loss"]) for row in rows} == {0.0}
+    names = [weight.path for weight in load(tmp_path / "model").network.weights]
+    assert not any("discriminator" in name for name in names), "the model that labels does without"
