@@ -279,7 +279,8 @@ def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], medi
     for result in results:
         if isinstance(result, DeadLetter):
             terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
-    shown = [column for column in model.schema if not column.startswith(("_", "embedding"))]
+    columns = (column for head in model.heads for column in (head, f"{head}_score", f"{head}_match"))
+    shown = ["id", *(column for column in columns if column in model.schema)]
     good = [result for result in results if not isinstance(result, DeadLetter)]
     terminal.show_table(shown, [[row[column] for column in shown] for row in good])
 

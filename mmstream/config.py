@@ -195,10 +195,19 @@ class OptimizerConfig(_Use):
 
 
 class EarlyStoppingConfig(_Section):
-    """Stop when `monitor` has not improved for `patience` epochs."""
+    """Stop when `monitor`, a loss, has not improved for `patience` epochs."""
 
     monitor: Text = "val_loss"
     patience: Positive = 8
+
+    @pydantic.field_validator("monitor")
+    @classmethod
+    def _is_a_loss(cls, monitor: str) -> str:
+        if not re.fullmatch(r"(val_)?(\w+_)?loss", monitor):
+            raise ValueError(
+                f"expected a loss, of which less is better, as val_loss or val_caption_loss; found {monitor!r}"
+            )
+        return monitor
 
 
 class TrainingConfig(_Section):

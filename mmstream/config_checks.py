@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -69,6 +70,12 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
             if not _NAME.fullmatch(key) or key in ("id", FUSED) or key.endswith(("_score", "_match")):
                 message = f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused', …_score or …_match"
                 wrong(f"{section}.{key}", message)
+    for key in set(model.heads) & set(model.objectives):
+        wrong(f"model.objectives.{key}", f"a head is called {key!r}, too; call one of them otherwise")
+    for section, keys in (("model.heads", model.heads), ("model.objectives", model.objectives)):
+        for key in keys:
+            if key.startswith("val_"):
+                wrong(f"{section}.{key}", f"{key!r} cannot be a name here: figures of validation begin with 'val_'")
     for key in {"embedding", *(f"embedding_{name}" for name in encoders)} & set(model.heads):
         wrong(f"model.heads.{key}", f"{key!r} is the column of an embedding in the labels; choose another name")
     for name in model.encoders:
@@ -115,8 +122,21 @@ def warnings(config: Config) -> list[str]:
         fusions.add(tuple(config.model.encoders))
     if config.training.modality_dropout and not any(len(fields) > 1 for fields in fusions):
         found.append("training.modality_dropout has no effect: nothing reads a fusion of two or more fields")
-    if config.model.impute and not any(len(fields) > 1 for fields in fusions):
-        found.append("model.impute has no effect: nothing reads a fusion of two or more fields")
+    if config.model.imputation:
+        made = {tensor.split(".")[1] for tensor in _needs(config.model.imputation) if "." in tensor}
+        if not any(len(made & set(fields)) > 1 for fields in fusions):
+            found.append(
+                f"model.impute has no effect: nothing reads a fusion of two or more of {', '.join(sorted(made))}"
+            )
+    if config.training.weighting != "fixed" and len(config.model.heads) < 2:
+        found.append(f"training.weighting: {config.training.weighting} weighs heads, of which there are not two")
+    for name, part in config.losses.items():
+        if part.weight and part.whole_from > config.training.epochs:
+            what = "counts nothing" if part.from_epoch > config.training.epochs else "is never whole"
+            found.append(f"the loss of {name} {what}: training ends after {config.training.epochs} epochs")
+    for name, head in config.model.heads.items():
+        if head.match and tuple(sorted((head.match, head.target))) not in aligned(config):
+            found.append(f"model.heads.{name}.match: no objective aligns {head.match} and {head.target}")
     read = {field for head in config.model.heads.values() for field in config.reads(head)}
     read |= {tensor.split(".")[1] for tensor in needs if "." in tensor}
     read |= {field for fields in fusions for field in fields}
@@ -124,6 +144,15 @@ def warnings(config: Config) -> list[str]:
         if name not in read:
             found.append(f"model.encoders.{name}: no head and no objective reads it")
     return found
+
+
+def aligned(config: Config) -> set[tuple[str, str]]:
+    """Pairs of fields, in the order of their names, whose embeddings an objective reads together."""
+    pairs: set[tuple[str, str]] = set()
+    for part in config.model.objectives.values():
+        fields = sorted({name.split(".")[1] for name in _needs(part) if name.startswith("embeddings.")})
+        pairs |= set(itertools.combinations(fields, 2))
+    return pairs
 
 
 def _uses(config: Config) -> Iterable[tuple[str, str, _Use]]:
@@ -163,6 +192,10 @@ def _check_needs(config: Config, part: _Use, lines: Mapping[str, int]) -> Iterat
         "heads": ("there is no head", heads),
         "drawn": ("there is no head", heads),
     }
+    drawn = {config.model.heads[name].target for name in _of_kind("drawn", needs) if name in config.model.heads}
+    for field in _of_kind("targets", needs) if drawn else ():
+        if field in targets and field not in drawn:
+            yield _place_of(part.parameters, field), f"the head writes {', '.join(sorted(drawn))}, not {field!r}"
     for tensor in needs if encoders else ():
         kind, *names = tensor.split(".")
         if tensor == FUSED:
@@ -173,6 +206,11 @@ def _check_needs(config: Config, part: _Use, lines: Mapping[str, int]) -> Iterat
         elif names[0] not in known[kind][1]:
             lacking, there = known[kind]
             yield _place_of(part.parameters, names[0]), f"{lacking} {names[0]!r}. {choices(names[0], there)}"
+
+
+def _of_kind(kind: str, needs: Iterable[str]) -> list[str]:
+    """The fields or heads of which tensors of a kind are needed."""
+    return [name.split(".")[1] for name in needs if name.startswith(f"{kind}.")]
 
 
 def _place_of(value: Any, wanted: str) -> str:

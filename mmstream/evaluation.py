@@ -80,12 +80,12 @@ def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
     heads, outcomes = {}, {}
     for name in model.heads:
         heads[name], outcomes[name] = _evaluate_head(model, name, outputs, targets, tried)
-        if isinstance(outcome := outcomes[name], Texts) and len(outcome.rows):
-            target = model.heads[name]["target"]
-            heads[name]["written"] = {
-                **diversity(outcome, examples.texts(examples.shards_of(examples_path, "train"), target)),
-                **written_first(model, name, outputs[WHOLE], targets),
-            }
+    written = {name: each for name, each in outcomes.items() if isinstance(each, Texts) and len(each.rows)}
+    fields = sorted({model.heads[name]["target"] for name in written})
+    learnt = examples.texts(examples.shards_of(examples_path, "train"), fields) if written else {}
+    for name, outcome in written.items():
+        different = diversity(outcome, learnt[model.heads[name]["target"]])
+        heads[name]["written"] = {**different, **written_first(model, name, outputs[WHOLE], targets)}
     found = retrievals(model, outputs[WHOLE], targets)
     metrics = {"split": split, "records": count, "heads": heads, "retrieval": found}
     return Evaluation(model, metrics, outcomes, targets)

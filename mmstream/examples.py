@@ -114,12 +114,13 @@ def told(serialised: Any, names: Sequence[str]) -> list[list[str]]:
     return [[value.decode("utf-8", "surrogateescape") for value in found[name].numpy()] for name in names]
 
 
-def texts(shards: Sequence[str], field: str) -> set[str]:
-    """All different texts that a text field has in some shards."""
-    found: set[str] = set()
+def texts(shards: Sequence[str], fields: Sequence[str]) -> dict[str, set[str]]:
+    """All different texts that some text fields have in some shards."""
+    found: dict[str, set[str]] = {field: set() for field in fields}
     for batch in read_examples(shards).batch(_PARSED_AT_ONCE):
-        found.update(*told(batch, [f"_text/{field}"]))
-    return found - {""}
+        for field, values in zip(fields, told(batch, [f"_text/{field}" for field in fields]), strict=True):
+            found[field].update(values)
+    return {field: values - {""} for field, values in found.items()}
 
 
 def shards_of(examples: str, split: str) -> list[str]:

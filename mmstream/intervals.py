@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,8 +59,10 @@ def intervals(drawn: Mapping[str, np.ndarray], found: Mapping[str, float]) -> di
     """
     outside = (1 - CONFIDENCE) / 2
     told = {name: values[~np.isnan(values)] for name, values in drawn.items() if name in found}
-    return {
-        name: (np.quantile(values, [outside, 1 - outside]) - values.mean() + found[name]).tolist()
-        for name, values in told.items()
-        if len(values)
-    }
+    return {name: _moved(values, found[name], [outside, 1 - outside]) for name, values in told.items() if len(values)}
+
+
+def _moved(values: np.ndarray, found: float, shares: Sequence[float]) -> list[float]:
+    """Quantiles moved to where a figure is, but not beyond what a draw gave: a share stays between 0 and 1."""
+    moved = np.quantile(values, shares) - values.mean() + found
+    return np.clip(moved, min(values.min(), found), max(values.max(), found)).tolist()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmstream import components
+from mmstream.config_checks import aligned
 from mmstream.intervals import bootstrap
 from mmstream.preprocessing import PRESENT
 from mmstream.trained_model import TrainedModel
@@ -64,12 +63,7 @@ class Search:
 
 def ways(model: TrainedModel) -> list[Way]:
     """Both ways between the fields whose embeddings an objective reads together."""
-    pairs = set()
-    for part in model.config.model.objectives.values():
-        needs = components.build("objective", part.use, part.parameters).needs()
-        fields = sorted({name.split(".")[1] for name in needs if name.startswith("embeddings.")})
-        pairs |= set(itertools.combinations(fields, 2))
-    return [way for one, other in sorted(pairs) for way in (Way(one, other), Way(other, one))]
+    return [way for one, other in sorted(aligned(model.config)) for way in (Way(one, other), Way(other, one))]
 
 
 def have_both(way: Way, targets: Mapping[str, Any]) -> np.ndarray:

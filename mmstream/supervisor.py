@@ -57,6 +57,7 @@ class _Supervisor:
     def __init__(self, folder: Path, stall_seconds: float) -> None:
         self._folder = folder
         self._stall = stall_seconds
+        self._most_patience = 2**_MOST_UNEXPLAINED * stall_seconds
         self._verdicts: dict[str, Verdict] = {}
         self._seen: dict[Path, tuple[int, float]] = {}
         self._stop = 0
@@ -85,7 +86,7 @@ class _Supervisor:
                     return 1
                 for key, verdict in found.items():
                     terminal.say(f"quarantined {json.loads(key)[0]!r}: {verdict.message}")
-                if stalled and not found:
+                if stalled and not found and self._stall < self._most_patience:
                     self._stall *= 2
                     terminal.say(
                         f"no record hangs; this machine is slow, and a worker may take {self._stall:g} s from now on"

@@ -28,7 +28,7 @@ from mmstream.media import Media
 from mmstream.preprocessing import PRESENT, Preprocessor, Resume, Tensors
 from mmstream.records import Record, strong_digest_of
 
-_FORMAT = 2
+_FORMAT = 3
 _PIECES = {
     "weights": "the weights",
     "transform": "the fitted preprocessing (vocabularies, scaling)",
@@ -146,7 +146,7 @@ class TrainedModel:
             for row, (label, score), there in zip(rows, decoded, present, strict=False):
                 row[name], row[f"{name}_score"] = (label, score) if there else (None, None)
             for row, match, there in zip(rows, predictions.get("match", ()), present, strict=False):
-                row[f"{name}_match"] = float(match) if there else None
+                row[f"{name}_match"] = float(match) if there and match else None
         for field, vectors in outputs.get("embeddings", {}).items():
             for row, vector in zip(rows, vectors, strict=False):
                 row[f"embedding_{field}"] = vector.tolist()
@@ -429,7 +429,9 @@ def check_files(path: str, about: Mapping[str, Any]) -> None:
 
 def _files_of(path: str) -> Iterator[str]:
     """The files that a model is made of, beside model.json."""
-    yield from (name for name in ("network.keras", "config.yaml") if files.exists(files.join(path, name)))
+    yield from (
+        name for name in ("network.keras", "config.yaml", "history.csv") if files.exists(files.join(path, name))
+    )
     for folder in ("golden", "transform"):
         place = files.join(path, folder)
         yield from (f"{folder}/{name}" for name in files.list_files(place))

@@ -196,7 +196,8 @@ class Checkpoint(keras.callbacks.Callback):
         stopping = config.training.early_stopping
         self._monitor = stopping.monitor if stopping else "val_loss"
         self._patience = stopping.patience if stopping else None
-        self._whole_from = max((part.whole_from for part in config.losses.values()), default=1)
+        whole_from = (part.whole_from for part in config.losses.values() if part.weight)
+        self._whole_from = max((epoch for epoch in whole_from if epoch <= config.training.epochs), default=1)
         self._state = folder / "state.json"
         state = json.loads(self._state.read_text()) if self._state.exists() else {}
         self.epoch: int = state.get("epoch", 0)
@@ -218,7 +219,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Save the state; the best weights are those with the lowest monitored value (the loss, without validation).
 
-        Of the epochs in which every loss has its whole weight, once there is one.
+        Of the epochs in which every loss has its whole weight, once there is one; a loss that never has it is left out.
         """
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
@@ -235,17 +236,21 @@ class Checkpoint(keras.callbacks.Callback):
         temporary.replace(current)
         if self.best_epoch == self.epoch:
             shutil.copyfile(current, temporary)
-            temporary.replace(self._folder / "best.weights.h5")
+            temporary.replace(self._best())
         state = {"epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history}
         parts.write_json(str(self._state), state)
         (self._folder / f"epoch-{previous}.weights.h5").unlink(missing_ok=True)
+        for path in set(self._folder.glob("best-*.weights.h5")) - {self._best()}:
+            path.unlink()
         self.model.stop_training = self.model.stop_training or self.stopped
 
     def restore_best(self, model: keras.Model) -> None:
         """Put the best weights into a model."""
-        best = self._folder / "best.weights.h5"
-        if best.exists():
-            model.load_weights(best)
+        if self._best().exists():
+            model.load_weights(self._best())
+
+    def _best(self) -> Path:
+        return self._folder / f"best-{self.best_epoch}.weights.h5"
 
 
 def save_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 
 import keras
@@ -14,14 +13,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmstream.config import Config
 from mmstream.models.loss_weights import LossWeights
+from mmstream.training import Checkpoint
 
 LOSSES = {"group": 2.0, "tags": 3.0, "align": 5.0}
 COUNTS = {"group": 4.0, "tags": 4.0}
 
 
-def weights_of(weighting="fixed", align=()):
+def config_of(align=(), training=()):
     use = {"use": "x"}
-    config = Config.model_validate(
+    return Config.model_validate(
         {
             "source": {"use": "x", "path": "x"},
             "fields": {"group": use, "tags": use},
@@ -30,10 +30,13 @@ def weights_of(weighting="fixed", align=()):
                 "heads": {"group": {**use, "weight": 0.5}, "tags": use},
                 "objectives": {"align": {**use, "weight": 2.0, **dict(align)}},
             },
-            "training": {"weighting": weighting},
+            "training": dict(training),
         }
     )
-    layer = LossWeights(config)
+
+
+def weights_of(weighting="fixed", align=()):
+    layer = LossWeights(config_of(align, {"weighting": weighting}))
     layer.build()
     return layer
 
@@ -85,7 +88,6 @@ def test_dynamic_gives_more_to_a_head_that_improves_less():
 def trained(request, road, tmp_path_factory):
     model = tmp_path_factory.mktemp("weights") / "model"
     changes = ("training.epochs=3", f"training.weighting={request.param}", "model.objectives.align.from_epoch=2")
-    changes += ("training.early_stopping.monitor=align_weight",)
     flags = [flag for change in changes for flag in ("--set", change)]
     assert run("train", road.config, *flags, "--examples", road.examples, "--output", model) == 0
     return model
@@ -109,6 +111,57 @@ def test_tensorboard_shows_them(trained):
     assert {"epoch_group_loss", "epoch_group_accuracy"} <= found["validation"]
 
 
-def test_the_best_epoch_is_one_in_which_every_loss_counts(trained):
-    """What is watched is least in the first epoch, when one of the losses does not count yet."""
-    assert json.loads((trained / "model.json").read_text())["best_epoch"] == 2
+def small_model():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.build((None, 1))
+    model.stop_training = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ("align", "best"),
+    [({}, 1), ({"from_epoch": 2, "warm_up": 1}, 3), ({"from_epoch": 2, "weight": 0.0}, 1), ({"from_epoch": 9}, 1)],
+)
+def test_the_best_epoch_is_one_in_which_every_loss_counts(tmp_path, align, best):
+    """Of four epochs, each worse than the one before; a loss that never counts is no reason to wait."""
+    checkpoint = Checkpoint(tmp_path, config_of(align=align, training={"epochs": 4}))
+    checkpoint.set_model(small_model())
+    for epoch in range(4):
+        checkpoint.model.layers[0].bias.assign([float(epoch + 1)])
+        checkpoint.on_epoch_end(epoch, {"loss": 1.0, "val_loss": float(epoch)})
+    assert checkpoint.best_epoch == best
+    checkpoint.restore_best(checkpoint.model)
+    assert checkpoint.model.layers[0].bias.numpy().tolist() == [best]
+
+
+def test_stopping_early_waits_until_every_loss_counts(tmp_path):
+    training = {"epochs": 20, "early_stopping": {"patience": 2}}
+    checkpoint = Checkpoint(tmp_path, config_of(align={"from_epoch": 5}, training=training))
+    checkpoint.set_model(small_model())
+    while not checkpoint.stopped:
+        checkpoint.on_epoch_end(checkpoint.epoch, {"loss": 1.0, "val_loss": float(checkpoint.epoch)})
+    assert checkpoint.epoch == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.early_stopping.monitor=val_group_accuracy", "expected a loss, of which less is better"),
+        ("model.objectives.group={use: contrastive, fields: [image, text]}", "a head is called 'group', too"),
+        ("model.heads.val_group={use: classification, target: group, reads: image}", "begin with 'val_'"),
+    ],
+)
+def test_what_would_mislead_is_refused(road, capsys, change, message):
+    assert run("check", road.config, "--set", change) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_what_has_no_effect_is_warned_of(road, capsys):
+    late = ("--set", "model.objectives.align.from_epoch=9", "--set", "model.heads.group.warm_up=2")
+    assert run("check", road.config, *late) == 0
+    said = capsys.readouterr().err
+    assert "the loss of align counts nothing: training ends after 2 epochs" in said
+    assert "the loss of group is never whole: training ends after 2 epochs" in said
+    one = "model.heads={group: {use: classification, reads: image}}"
+    assert run("check", road.config, "--set", one, "--set", "training.weighting=dynamic") == 0
+    assert "weighs heads, of which there are not two" in capsys.readouterr().err

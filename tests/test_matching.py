@@ -74,6 +74,10 @@ def test_the_nearest_text_is_taken_and_the_first_where_nothing_is_to_be_fitted()
     [
         ("model.heads.caption.match=text", "it does not read a field 'text'"),
         ("model.heads.group.match=image", "no encoder reads 'group'"),
+        (
+            "model.objectives.natural={use: adversarial_caption, head: caption, target: group, field: image}",
+            "the head writes text, not 'group'",
+        ),
         ("model.heads.caption.candidates=3", "has no effect without `match`"),
         (
             "model.objectives.align={use: adversarial_caption, head: captoin, target: text, field: image}",
@@ -88,3 +92,9 @@ def test_the_nearest_text_is_taken_and_the_first_where_nothing_is_to_be_fitted()
 def test_what_cannot_be_matched_is_told(road, capsys, change, message):
     assert run("check", road.config, "--set", change) == 1
     assert message in capsys.readouterr().err
+
+
+def test_matching_what_nothing_aligns_is_warned_of(road, capsys):
+    change = ("--set", "model.heads.caption.match=image", "--set", "model.objectives={}")
+    assert run("check", road.config, *change) == 0
+    assert "model.heads.caption.match: no objective aligns image and text" in capsys.readouterr().err

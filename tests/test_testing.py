@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,9 +9,10 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from contracts import contracts_in
+
 import mmstream.testing
 from mmstream import plugins
-from mmstream.testing.component import ComponentContract
 
 HERE = Path(__file__).parent
 WRONG = HERE / "wrong_components"
@@ -85,22 +85,14 @@ def test_wrong_components_fail_where_they_are_wrong_and_sound_ones_pass(tmp_path
     assert failed == {**dict.fromkeys(SOUND, ()), **FAULTS}, done.stdout
 
 
-def held(path: Path) -> set[tuple[str, str]]:
-    """The components whose contracts stand in a test module, as (kind, name)."""
-    spec = importlib.util.spec_from_file_location("contracts", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    tests = [value for name, value in vars(module).items() if name.startswith("Test")]
-    return {(test.kind, test.name) for test in tests if issubclass(test, ComponentContract)}
-
-
 def test_every_first_party_component_is_held_to_its_contract():
     projects = sorted((HERE.parent / "plugins").glob("*/pyproject.toml"))
     names = {tomllib.loads(path.read_text())["project"]["name"] for path in projects}
     _, components = plugins.load()
     registered = {key for key, component in components.items() if component.distribution in names}
     assert registered
-    assert registered - set().union(*(held(path.parent / "tests" / "test_contract.py") for path in projects)) == set()
+    contracts = [contracts_in(path.parent / "tests" / "test_contract.py") for path in projects]
+    assert registered - {(test.kind, test.name) for found in contracts for test in found.values()} == set()
 
 
 def test_there_is_a_contract_for_every_kind():

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 from mmstream import components, plugins
 from mmstream.config import FUSED, Config, HeadConfig, needs_fusion
@@ -237,8 +238,8 @@ def _fuse(
         )
         present = dropout(present)
     seen = {name: {**reading, "present": present[name]} for name, reading in readings.items()}
-    if generator is not None:
-        seen = FillIn(generator, name=f"filled_in{suffix}")(seen)
+    if generator is not None and set(generator.fields) & set(seen):
+        seen = FillIn(name=f"filled_in{suffix}")(seen, _made(generator, seen))
     part = config.model.fusion
     fusion = components.build("fusion", part.use, part.parameters, width=config.model.width, name=f"fusion{suffix}")
     tokens = {name: {key: r[key] for key in ("tokens", "mask", "present")} for name, r in seen.items()}
@@ -261,6 +262,15 @@ def _shapes(config: Config, specs: Mapping[str, Spec], outputs: Mapping[str, Any
     }
     found |= {f"drawn.{name}": tensor.shape for name, tensor in outputs["drawn"].items()}
     return found | ({FUSED: outputs[FUSED].shape} if FUSED in outputs else {})
+
+
+def _made(generator: Any, readings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """{field: float[B, D]}: what a generator makes of those fields that are read; others count as absent."""
+    some = next(iter(readings.values()))
+    nothing = {key: ops.zeros_like(some[key]) for key in ("vector", "present")}
+    seen = {name: readings.get(name, nothing) for name in generator.fields}
+    made = generator({n: r["vector"] for n, r in seen.items()}, {n: r["present"] for n, r in seen.items()})
+    return {name: vector for name, vector in made.items() if name in readings}
 
 
 def _build_objectives(objectives: Mapping[str, Any], shapes: Mapping[str, tuple[int | None, ...]]) -> None:

@@ -108,39 +108,32 @@ class JoinReadings(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class FillIn(keras.layers.Layer):
-    """In place of each absent field what a generator makes of the others, as one token and as its vector.
+    """In place of each absent field what was made of the others, as one token and as its vector."""
 
-    Args:
-        generator: see `interfaces.Objective`. A field of its own that is not read counts as absent; others stay as they
-            are.
-    """
-
-    def __init__(self, generator: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.generator = generator
 
-    def build(self, readings_shape: Mapping[str, Mapping[str, Any]]) -> None:
-        """Has no weights but the generator's, which is built before, so that their paths are the same when reloaded."""
+    def build(self, readings_shape: Any, made_shape: Any) -> None:
+        """Has no weights."""
 
-    def call(self, readings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """{field: {"tokens", "mask", "vector", "present"}} → the same, "present" being 1 where anything is."""
-        some = next(iter(readings.values()))
-        nothing = {"vector": ops.zeros_like(some["vector"]), "present": ops.zeros_like(some["present"])}
-        seen = {name: readings.get(name, nothing) for name in self.generator.fields}
-        made = self.generator({n: r["vector"] for n, r in seen.items()}, {n: r["present"] for n, r in seen.items()})
-        others = ops.max(ops.stack([reading["present"] for reading in seen.values()]), axis=0)
+    def call(self, readings: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Readings, and what was made of some of their fields.
+
+        Args:
+            readings: {field: {"tokens", "mask", "vector", "present"}}.
+            made: {field: float[B, D]}; fields that are not in it stay as they are.
+
+        Returns:
+            readings, "present" being 1 where any of the fields is that was made something of.
+        """
+        others = ops.max(ops.stack([readings[name]["present"] for name in readings if name in made]), axis=0)
         return {n: _filled(r, made[n], others) if n in made else dict(r) for n, r in readings.items()}
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = super().get_config()
         config.pop("autocast", None)
-        return {**config, "generator": keras.saving.serialize_keras_object(self.generator)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FillIn:
-        """The inverse of `get_config`."""
-        return cls(**{**config, "generator": keras.saving.deserialize_keras_object(config["generator"])})
+        return config
 
 
 def _filled(reading: Mapping[str, Any], made: Any, others: Any) -> dict[str, Any]:

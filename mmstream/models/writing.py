@@ -84,7 +84,8 @@ class Nearest(keras.layers.Layer):
         """The texts as `Candidates` gives them, their vectors float[B · N, D], and float[B, D] that they are to fit.
 
         Returns:
-            {"ids": int32[B, L], "score": float32[B], "match": float32[B]}, the cosine.
+            {"ids": int32[B, L], "score": float32[B], "match": float32[B]}, the cosine, just 0 where the record lies
+            nowhere.
         """
         vectors = ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
         vectors, wanted = (ops.normalize(ops.cast(each, "float32"), axis=-1) for each in (vectors, wanted))

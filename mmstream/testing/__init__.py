@@ -17,6 +17,8 @@ tested, too. One contract a kind:
     FieldContract SourceContract SinkContract       light: nothing heavy is imported for them
     EncoderContract FusionContract HeadContract     parts of a network, saved and reloaded in a fresh process
     ObjectiveContract
+
+Those of parts of a network run on whichever backend Keras has, TensorFlow or JAX: KERAS_BACKEND=jax chooses the other.
 """
 
 from __future__ import annotations

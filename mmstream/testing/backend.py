@@ -31,8 +31,8 @@ def gradients(
     """The gradients of a scalar by tensors and by weights.
 
     Args:
-        function: {name: tensor} → (float32 scalar, anything else that is wanted, as nested tensors). Do not rely on what
-            it does to the state of layers: on JAX that is dropped.
+        function: {name: tensor} → (float32 scalar, anything else that is wanted, as nested tensors). What it does to
+            the state of layers is lost on JAX, where it is compiled, as in training.
         sources: the tensors, by name.
         weights: trainable ones.
 
@@ -82,7 +82,7 @@ def _gradients_on_jax(function: Any, tensors: Any, floats: Any, weights: Any) ->
             return function({**tensors, **floats})
 
     values = [weight.value for weight in weights]
-    (by_source, by_weight), result = jax.grad(at, argnums=(0, 1), has_aux=True)(floats, values)
+    (by_source, by_weight), result = jax.jit(jax.grad(at, argnums=(0, 1), has_aux=True))(floats, values)
     return result, by_source, by_weight
 
 

@@ -1,4 +1,7 @@
-"""Work in a process that has not imported the component yet, as a job that only labels has not."""
+"""Work in a process that has not imported the component yet, as a job that only labels has not.
+
+Keras has the same backend there: its choice, KERAS_BACKEND, is inherited.
+"""
 
 from __future__ import annotations
 

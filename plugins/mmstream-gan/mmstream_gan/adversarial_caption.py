@@ -9,7 +9,7 @@ import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import RESERVED_IDS
+from mmstream.interfaces import RESERVED_IDS, UNKNOWN
 from mmstream_gan import losses
 from mmstream_gan.discriminators import TextDiscriminator, frozen
 
@@ -110,13 +110,15 @@ class AdversarialCaption(keras.layers.Layer):
 
         Returns:
             embeddings float32[B, D]; true and drawn texts, one-hot float32[B, L, R]; float32[B], 1 where a record has
-            both an embedding and a text; and 1 where the embedding of the record before it, too, is there and of
+            both an embedding and a text of known tokens (a head writes no unknown ones, which would tell them apart);
+            and 1 where the embedding of the record before it, too, is there and of
             another text.
         """
         ids, drawn = tensors[f"targets.{self.target}.ids"], tensors[f"drawn.{self.head}"]
         true = ops.one_hot(ops.cast(ids, "int32"), drawn.shape[-1], dtype="float32")
         vectors = ops.stop_gradient(ops.cast(tensors[f"embeddings.{self.field}"], "float32"))
-        counts = tensors[f"present.{self.field}"] * ops.cast(ops.any(ids >= RESERVED_IDS, axis=1), "float32")
+        whole = ops.logical_and(ops.any(ids >= RESERVED_IDS, axis=1), ops.all(ids != UNKNOWN, axis=1))
+        counts = tensors[f"present.{self.field}"] * ops.cast(whole, "float32")
         differs = ops.cast(ops.any(ids != ops.roll(ids, 1, axis=0), axis=1), "float32")
         return vectors, true, ops.cast(drawn, "float32"), counts, counts * ops.roll(counts, 1) * differs
 

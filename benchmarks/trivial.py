@@ -1,0 +1,132 @@
+"""What needs no network: logistic regression on colour histograms and TF-IDF, the most frequent value, chance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sacrebleu
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, average_precision_score
+from sklearn.multiclass import OneVsRestClassifier
+
+from mmstream import examples
+from mmstream.config import Config
+from mmstream.interfaces import RESERVED_IDS
+from mmstream.preprocessing import Preprocessor
+
+BINS = 8
+"""Of each colour channel: a histogram has BINS³ shares."""
+_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """All records of a split.
+
+    Attributes:
+        tensors: {field: {tensor: [N, …]}}.
+        texts: {field: N texts}.
+    """
+
+    tensors: Mapping[str, Mapping[str, np.ndarray]]
+    texts: Mapping[str, list[str]]
+
+
+def baselines(config: Config, made: Path) -> dict[str, dict[str, Any]]:
+    """{"<head>.<metric>" or "retrieval.<way>.r@10": {"value", "by"}} on the test split, of the better baseline.
+
+    Args:
+        config: its heads say what is predicted from what.
+        made: output of `mmstream preprocess`.
+    """
+    preprocessor = Preprocessor(config.fields, str(made / "transform"))
+    train, test = (_read(made, name, preprocessor) for name in ("train", "test"))
+    found = {}
+    for name, head in config.model.heads.items():
+        target, (seen, new, by) = train.tensors[head.target], _features(config.reads(head), train, test)
+        if "id" in target:
+            known, asked = (split.tensors[head.target]["id"] >= RESERVED_IDS for split in (train, test))
+            right = test.tensors[head.target]["id"][asked]
+            values = target["id"][known]
+            model = LogisticRegression(max_iter=1000).fit(seen[known], values)
+            most = Counter(values.tolist()).most_common(1)[0][0]
+            tried = {by: model.predict(new[asked]), "most frequent": np.full(len(right), most)}
+            found[f"{name}.accuracy"] = _best({key: accuracy_score(right, each) for key, each in tried.items()})
+        elif "hot" in target:
+            known, asked = (split.tensors[head.target]["present"] > 0 for split in (train, test))
+            right = test.tensors[head.target]["hot"][asked]
+            occurs = right.any(0)
+            model = OneVsRestClassifier(LogisticRegression(max_iter=1000)).fit(seen[known], target["hot"][known])
+            tried = {by: model.predict_proba(new[asked]), "as frequent as it is": np.full(right.shape, 0.5)}
+            score = {k: average_precision_score(right[:, occurs], each[:, occurs]) for k, each in tried.items()}
+            found[f"{name}.map"] = _best(score)
+        elif "ids" in target:
+            found[f"{name}.chrf"] = _nearest(train, test, head.target, seen, new, by)
+    if config.model.objectives:
+        for way in ("image->text", "text->image"):
+            candidates = len(set(test.texts["text"]) if way.endswith("text") else test.texts["text"])
+            found[f"retrieval.{way}.r@10"] = {"value": min(10 / candidates, 1.0), "by": "chance"}
+    return found
+
+
+def _nearest(train: Split, test: Split, target: str, seen: Any, new: Any, by: str) -> dict[str, Any]:
+    """The text of the nearest training record."""
+    similarity = new @ seen.T
+    places = np.asarray(similarity.todense() if sparse.issparse(similarity) else similarity).argmax(1)
+    written = [train.texts[target][place] for place in places]
+    score = sacrebleu.CHRF().corpus_score(written, [test.texts[target]]).score / 100
+    return {"value": float(score), "by": f"nearest by {by.removeprefix('logistic regression on ')}"}
+
+
+def _features(fields: tuple[str, ...], train: Split, test: Split) -> tuple[Any, Any, str]:
+    """float[N, F] of both splits, rows of length 1, and what they are."""
+    found, names = [], []
+    for field in fields:
+        for tensor in train.tensors[field].values():
+            if tensor.dtype == np.uint8 and tensor.ndim == 4:
+                found.append([sparse.csr_matrix(_histograms(split.tensors[field])) for split in (train, test)])
+                names.append("colour histogram")
+        if any(train.texts[field]):
+            vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), min_df=2).fit(train.texts[field])
+            found.append([vectors.transform(split.texts[field]) for split in (train, test)])
+            names.append("TF-IDF")
+    seen, new = (sparse.hstack(parts).tocsr() for parts in zip(*found, strict=True))
+    return seen, new, f"logistic regression on {' and '.join(dict.fromkeys(names))}"
+
+
+def _histograms(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """float[N, BINS³]: how much of a picture has which colour; square roots, so that rows have length 1."""
+    (pixels,) = (tensor for tensor in tensors.values() if tensor.ndim == 4)
+    bins = (pixels.reshape(len(pixels), -1, pixels.shape[-1]).astype(int) * BINS) >> 8
+    places = sum(bins[:, :, channel] * BINS**channel for channel in range(pixels.shape[-1]))
+    counts = np.stack([np.bincount(row, minlength=BINS ** pixels.shape[-1]) for row in places])
+    return np.sqrt(counts / counts.sum(1, keepdims=True))
+
+
+def _read(made: Path, split: str, preprocessor: Preprocessor) -> Split:
+    specs, shards = preprocessor.specs, examples.shards_of(str(made), split)
+    batches = [
+        {field: {key: value.numpy() for key, value in each.items()} for field, each in batch.items()}
+        for batch in examples.batches(shards, specs, _BATCH)
+    ]
+    tensors = {
+        field: {key: np.concatenate([batch[field][key] for batch in batches]) for key in specs[field]}
+        for field in specs
+    }
+    texts: dict[str, list[str]] = {field: [] for field in specs}
+    for serialised in examples.read_examples(shards).batch(_BATCH):
+        for field, found in zip(specs, examples.told(serialised, [f"_text/{name}" for name in specs]), strict=True):
+            texts[field] += found
+    return Split(tensors, texts)
+
+
+def _best(tried: Mapping[str, float]) -> dict[str, Any]:
+    by = max(tried, key=lambda key: tried[key])
+    return {"value": float(tried[by]), "by": by}
