@@ -266,5 +266,5 @@ class BuiltLateObjective(SoundObjective):
 
     def build(self, tensors_shape: Any) -> None:
         super().build(tensors_shape)
-        width = tensors_shape["embeddings.a"][-1]
-        self.map = self.add_weight(shape=(width,), initializer="ones", name="map")
+        rows = tensors_shape["embeddings.a"][0]
+        self.map = self.add_weight(shape=(rows,), initializer="ones", name="map")
