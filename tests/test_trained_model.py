@@ -231,7 +231,7 @@ def test_metrics_are_written_where_the_design_says(road):
     beside = {"metric", "reads", "intervals", "fields", "warnings"}
     assert set(metrics["heads"]["group"]) - beside == {"accuracy", "macro_f1", "ece"}
     assert set(metrics["heads"]["keywords"]) - beside == {"map", "micro_f1", "macro_f1", "ece"}
-    assert set(metrics["heads"]["caption"]) - beside == {"bleu4", "chrf", "exact"}
+    assert set(metrics["heads"]["caption"]) - beside == {"bleu4", "chrf", "exact", "written"}
     assert metrics["heads"]["caption"]["reads"] == ["image"]
     assert set(metrics["retrieval"]) == {"image->text", "text->image"}
     assert set(metrics["retrieval"]["image->text"]) == {"r@1", "r@5", "r@10", "candidates", "intervals"}
