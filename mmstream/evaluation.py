@@ -13,7 +13,7 @@ from mmstream.conditions import WHOLE, Condition, conditions_for
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Classes, Outcome, Texts
 from mmstream.intervals import bootstrap
-from mmstream.preprocessing import PRESENT
+from mmstream.preprocessing import PRESENT, absent
 from mmstream.records import SPLITS
 from mmstream.reliability import expected_calibration_error
 from mmstream.retrieval import retrievals, written_first
@@ -236,18 +236,11 @@ def predict_split(
 
 def _empty(model: TrainedModel, specs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Outputs and targets of no records."""
-    zeros = {
-        name: {key: np.zeros((model.batch, *shape), dtype) for key, (shape, dtype) in specs[name].items()}
-        for name in model.preprocessor.fields
-    }
     import tensorflow as tf
 
-    outputs = tf.nest.map_structure(lambda value: value[:0], model.predict(zeros))
-    targets = {
-        name: {key: np.zeros((0, *shape), dtype) for key, (shape, dtype) in spec.items()}
-        for name, spec in specs.items()
-    }
-    return outputs, {**targets, "_id": np.array([], str)}
+    nothing = absent(model.preprocessor.specs, model.batch)
+    outputs = tf.nest.map_structure(lambda value: value[:0], model.predict(nothing))
+    return outputs, {**absent(specs, 0), "_id": np.array([], str)}
 
 
 def _concatenated(*arrays: np.ndarray) -> np.ndarray:

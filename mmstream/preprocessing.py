@@ -292,3 +292,11 @@ class Preprocessor:
         return RecordError(
             describe(error), stage="decode", field=name, component=self.component[name], error=type(error).__name__
         )
+
+
+def absent(specs: Mapping[str, Spec], size: int) -> Tensors:
+    """{field: {tensor: [size, *spec shape]}} of records that have no field."""
+    return {
+        name: {key: np.zeros((size, *shape), dtype) for key, (shape, dtype) in spec.items()}
+        for name, spec in specs.items()
+    }

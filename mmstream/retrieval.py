@@ -11,7 +11,7 @@ import numpy as np
 
 from mmstream.config_checks import aligned
 from mmstream.intervals import bootstrap
-from mmstream.preprocessing import PRESENT
+from mmstream.preprocessing import PRESENT, absent
 from mmstream.trained_model import TrainedModel
 
 _RANKS = (1, 5, 10)
@@ -100,32 +100,27 @@ def written_first(
         targets: likewise.
     """
     target, ids = model.heads[head]["target"], outputs["heads"][head].get("ids")
-    aligned = [way.of for way in ways(model) if way.among == target and way.of in model.heads[head]["reads"]]
-    if not aligned or ids is None or set(model.all_fields.specs[target]) != {"ids", PRESENT}:
+    fields = [way.of for way in ways(model) if way.among == target and way.of in model.heads[head]["reads"]]
+    if not fields or ids is None or set(model.all_fields.specs[target]) != {"ids", PRESENT}:
         return {}
     found, places = {}, _places_of_texts(model, target, ids)
-    for field in aligned:
+    for field in fields:
         there = targets[field]["present"] > 0
         if there.any():
             keys = [str(key) for key in targets["_id"][there]]
-            found[f"first_for_{field}"] = recall(hits(outputs["embeddings"][field][there], places[there], keys, keys))[
-                "r@1"
-            ]
+            hit = hits(outputs["embeddings"][field][there], places[there], keys, keys)
+            found[f"first_for_{field}"] = recall(hit)["r@1"]
     return found
 
 
 def _places_of_texts(model: TrainedModel, field: str, ids: np.ndarray) -> np.ndarray:
     """Where texts lie in the shared space: int[N, L], as values of a field → float[N, D]."""
-    nothing = {
-        name: {key: np.zeros((model.batch, *shape), dtype) for key, (shape, dtype) in spec.items()}
-        for name, spec in model.preprocessor.specs.items()
-    }
     found = []
     for start in range(0, len(ids), model.batch):
         chunk = ids[start : start + model.batch]
-        text = {key: array.copy() for key, array in nothing[field].items()}
-        text["ids"][: len(chunk)], text[PRESENT][: len(chunk)] = chunk, 1
-        found.append(model.predict({**nothing, field: text})["embeddings"][field][: len(chunk)])
+        tensors = absent(model.preprocessor.specs, model.batch)
+        tensors[field]["ids"][: len(chunk)], tensors[field][PRESENT][: len(chunk)] = chunk, 1
+        found.append(model.predict(tensors)["embeddings"][field][: len(chunk)])
     return np.concatenate(found)
 
 
