@@ -160,6 +160,8 @@ class Field(abc.ABC):
     served: Literal["", "string", "float32"] = ""
     """Dtype of the raw values that `serve` reads; "" where a graph cannot read them, so that an exported model takes
     the field's tensors."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Parameters that `augment` alone reads: examples stay as good when one of them changes."""
     max_bytes: int = 64 * 1024 * 1024
     """The largest media file that is read; a media field's constructor may set it."""
 

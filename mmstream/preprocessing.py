@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mmstream import components, files, worker
+from mmstream import components, files, plugins, worker
 from mmstream.config import FieldConfig
 from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
@@ -292,6 +292,15 @@ class Preprocessor:
         return RecordError(
             describe(error), stage="decode", field=name, component=self.component[name], error=type(error).__name__
         )
+
+
+def settings_of(fields: Mapping[str, FieldConfig]) -> dict[str, dict[str, Any]]:
+    """What of each field's config decides how it is preprocessed: all but what only training reads."""
+    found = {}
+    for name, field in sorted(fields.items()):
+        ignored = plugins.find("field", field.use).training_only  # type: ignore[attr-defined]
+        found[name] = {key: value for key, value in field.model_dump(mode="json").items() if key not in ignored}
+    return found
 
 
 def absent(specs: Mapping[str, Spec], size: int) -> Tensors:

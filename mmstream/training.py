@@ -22,7 +22,7 @@ from mmstream.errors import MmstreamError
 from mmstream.models.compose import Composition, compose
 from mmstream.models.loss_weights import WeighLosses
 from mmstream.models.multimodal_model import MultimodalModel
-from mmstream.preprocessing import Preprocessor
+from mmstream.preprocessing import Preprocessor, settings_of
 from mmstream.records import digest_of, strong_digest_of
 from mmstream.trained_model import (
     TrainedModel,
@@ -111,7 +111,7 @@ def read_about_examples(examples_path: str, config: Config) -> dict[str, Any]:
         about = json.loads(files.read_bytes(files.join(examples_path, "preprocess.json")))
     except (OSError, ValueError) as error:
         raise MmstreamError(f"{examples_path} is not a finished output of `mmstream preprocess`: {error}") from error
-    fields = {name: field.model_dump(mode="json") for name, field in config.fields.items()}
+    fields = settings_of(config.fields)
     changed = sorted(name for name in {*fields, *about["fields"]} if fields.get(name) != about["fields"].get(name))
     if changed:
         raise MmstreamError(

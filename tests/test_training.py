@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -108,6 +109,16 @@ def test_examples_of_other_fields_are_refused(road, tmp_path, capsys):
     assert run("train", road.config, *more) == 1
     assert "other settings of the fields text" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
+
+
+def test_examples_serve_any_augmentation(road, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_train", lambda config, *_: config)
+    more = ["fields.image.augment=[{rotate: 9}]"]
+    assert training.train(load_config(str(road.config), more), str(road.examples), str(tmp_path / "model"))
+    examples = tmp_path / "examples"
+    shutil.copytree(road.examples, examples)
+    assert run("preprocess", road.config, "--output", examples, "--set", *more) == 0
+    assert json.loads((examples / "preprocess.json").read_text())["examples"] == 0
 
 
 FUSED = """

@@ -14,7 +14,7 @@ import pyarrow.compute
 from mmstream import files, lock, parts, plugins, worker
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
-from mmstream.preprocessing import Preprocessor
+from mmstream.preprocessing import Preprocessor, settings_of
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, split_of
 from mmstream.stages.reading import first_of_each, unpacked
 
@@ -117,8 +117,7 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
     paths = [path for path in files.list_files(directory) if path != "filled.json"] if directory else []
     assets = {path: files.checksum(files.join(directory, path)) for path in paths if path.startswith(_ASSETS)}
     statistics = {name: fitted.statistics for name, fitted in Preprocessor(config.fields, directory).fitted.items()}
-    fields = {name: field.model_dump(mode="json") for name, field in sorted(config.fields.items())}
-    fingerprint = digest_of([assets, statistics, fields, field_versions(config)])
+    fingerprint = digest_of([assets, statistics, settings_of(config.fields), field_versions(config)])
     marker = _marker(output)
     if fingerprint_of(output) == fingerprint:
         return fingerprint

@@ -25,7 +25,7 @@ from mmstream.examples import ExampleWriter, serialise
 from mmstream.golden import write_golden
 from mmstream.labelling import dead_letter, digests_of
 from mmstream.media import Media
-from mmstream.preprocessing import READ, Decoded, Loaded, Preprocessor
+from mmstream.preprocessing import READ, Decoded, Loaded, Preprocessor, settings_of
 from mmstream.records import SPLITS, DeadLetter, Record, hash_fraction
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.analyse import (
@@ -181,7 +181,7 @@ def close_books(
         "dead_letters": settled.committed_letters,
         "fingerprint": fingerprint_of(output),
         "plugins": field_versions(config),
-        "fields": {name: field.model_dump(mode="json") for name, field in config.fields.items()},
+        "fields": settings_of(config.fields),
         "seconds": round(seconds, 3),
     }
     lock.check(output, holder)

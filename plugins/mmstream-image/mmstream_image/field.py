@@ -72,8 +72,10 @@ class Image(Field):
             `mmstream_image.augment`.
     """
 
+    training_only = ("augment",)
     media = True
     encoded_by = "cnn"
+    training_only = ("augment",)
 
     def __init__(
         self,
