@@ -51,6 +51,7 @@ class Card:
         id: the record's id.
         file: the picture's name as the manifest has it.
         picture: the picture as a data URI.
+        caption_match: how near the caption lies to the picture, from -1 to 1; None of a head that does not match.
         twin_in_training: whether another drawing of the same emoji was trained on.
         missed: true tags that the model did not give.
     """
@@ -61,6 +62,7 @@ class Card:
     twin_in_training: bool | None
     caption: str | None
     caption_score: float | None
+    caption_match: float | None
     true_caption: str | None
     group: str | None
     group_score: float | None
@@ -199,6 +201,7 @@ def make_card(label: Row, row: Row, folder: Path) -> Card:
         twin_in_training=row.get("twin_in_training"),
         caption=label.get("caption"),
         caption_score=label.get("caption_score"),
+        caption_match=label.get("caption_match"),
         true_caption=as_word(row.get("text")),
         group=label.get("group"),
         group_score=label.get("group_score"),
@@ -273,6 +276,15 @@ def explain_metrics(metrics: Row) -> list[Measure]:
                 figures(caption, {"chrf": "chrF", "bleu4": "BLEU-4"}),
             )
         )
+    if (first := caption_shares(heads).get("first_for_image")) is not None:
+        measures.append(
+            Measure(
+                "Caption → image",
+                percent(first),
+                "of captions lie nearest to their own picture, of all that were written",
+                figures(caption_shares(heads), {"unique": "no other got it", "in_training": "known names"}, percent),
+            )
+        )
     for way, found in metrics.get("retrieval", {}).items():
         if found.get("r@10") is None:
             continue
@@ -290,6 +302,11 @@ def explain_metrics(metrics: Row) -> list[Measure]:
             )
         )
     return measures
+
+
+def caption_shares(heads: Row) -> Row:
+    """Of the captions that were written, the shares that are unique, known from training, and so on."""
+    return heads.get("caption", {}).get("written", {})
 
 
 def figures(values: Row, names: dict[str, str], show: Any = None) -> str:
