@@ -4,14 +4,16 @@
     .venv/bin/python benchmarks/methods.py table work/methods/results.json
 
 DATA is a folder with the data sets, one folder each; see `DATASETS`. A row that stands in results.json already is not
-trained again. `table` prints the table of docs/methods.md.
+trained again. `table` prints the tables of docs/methods.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +24,11 @@ from typing import Any
 import numpy as np
 import trivial
 
+from mmstream import training
 from mmstream.config_file import load_config
+from mmstream.models.compose import compose
+from mmstream.models.multimodal_model import MultimodalModel
+from mmstream.preprocessing import Preprocessor
 from mmstream.records import digest_of
 
 ROOT = Path(__file__).parents[1]
@@ -37,16 +43,22 @@ class Row:
     Attributes:
         name: of the row.
         dataset: whose examples it is trained on; a key of `DATASETS`.
-        changes: to the data set's config, as `--set` takes them.
         shown: the figures, as paths in metrics.json's "heads", or in "retrieval" after "retrieval.".
+        changes: to the data set's config, as `--set` takes them.
+        labelling: changes to how labels are made: the row has the network that was trained without them.
         headline: with all seeds; other rows get the first one only.
     """
 
     name: str
     dataset: str
-    changes: Sequence[str]
     shown: Sequence[str]
+    changes: Sequence[str] = ()
+    labelling: Sequence[str] = ()
     headline: bool = False
+
+    def key(self, seed: int) -> str:
+        """Its name in results.json."""
+        return "/".join((self.dataset, *self.changes, *self.labelling, str(seed)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +71,7 @@ class Dataset:
 
 DATASETS = {
     "emoji": Dataset("benchmarks/methods/emoji.yaml", "emoji/manifest.jsonl"),
+    "fused": Dataset("benchmarks/methods/fused.yaml", "emoji/manifest.jsonl"),
     "easy_vqa": Dataset("examples/easy_vqa/config.yaml", "easy_vqa/manifest.jsonl"),
     "digits": Dataset("examples/digits/mnist.yaml", "digits/mnist.parquet"),
     "products": Dataset("examples/products/config.yaml", "products/manifest.jsonl"),
@@ -66,35 +79,51 @@ DATASETS = {
 }
 _ADVERSARY = (
     "model.objectives.natural={use: adversarial_caption, head: caption, target: text, field: image, weight: 0.3, "
-    "from_epoch: 21, warm_up: 4}"
+    "from_epoch: 16, warm_up: 3}"
 )
 _MATCH = "model.heads.caption.match=image"
+_IMPUTE = (
+    "model.objectives.absent={use: adversarial, fields: [image, text]}",
+    "model.impute=absent",
+)
+_LONG, _SHORT = "training.epochs=40", "training.epochs=18"
+_LATE = ("model.heads.caption.from_epoch=5", "model.heads.caption.warm_up=4")
+_DROPOUT = "training.modality_dropout=0.3"
+_WRITTEN = ("distinct_1", "distinct_2", "unique", "in_training", "first_for_image")
+_CAPTIONS = ("caption.chrf", "caption.exact", *(f"caption.written.{name}" for name in _WRITTEN))
 _RETRIEVAL = ("retrieval.image->text.r@10", "retrieval.text->image.r@10")
+_TASKS = ("keywords.map", "group.accuracy", "caption.chrf")
+_ABSENT = tuple(
+    f"{head}.{which}"
+    for head in ("keywords.fields", "group.fields")
+    for which in ("image.whole", "image.alone", "text.alone")
+)
+FUSIONS = {
+    "fused": {"keywords": "map", "group": "accuracy"},
+    "easy_vqa": {"answer": "accuracy"},
+    "products": {"material": "map", "climate": "map"},
+}
+"""Heads that read several fields, and the metric of each that counts most."""
 ROWS = (
-    Row(
-        "tags, group, retrieval",
-        "emoji",
-        (),
-        ("keywords.map", "group.accuracy", *_RETRIEVAL),
-        headline=True,
-    ),
-    Row("captions, likelihood only", "emoji", (), CAPTIONS, headline=True),
-    Row("captions + adversarial", "emoji", (_ADVERSARY,), CAPTIONS, headline=True),
-    Row("captions + matching", "emoji", (_MATCH,), CAPTIONS, headline=True),
-    Row("captions + adversarial + matching", "emoji", (_ADVERSARY, _MATCH), CAPTIONS, headline=True),
-    Row("handwritten digits", "digits", (), ("label.accuracy",), headline=True),
-    Row("questions about pictures", "easy_vqa", (), ("answer.accuracy",), headline=True),
-    Row("products", "products", (), ("color.accuracy", "material.map", "climate.map"), headline=True),
-    Row("groceries", "grocery", (), ("fine.accuracy", "coarse.accuracy", "top.accuracy"), headline=True),
-    *(
-        Row(f"weights of losses: {weighting}", "emoji", (f"training.weighting={weighting}",), tasks)
-        for tasks in [("keywords.map", "group.accuracy", "caption.chrf")]
-        for weighting in ("uncertainty", "dynamic")
-    ),
-    *(
-        Row(f"alignment: {use}", "emoji", (f"model.objectives.align.use={use}",), _RETRIEVAL)
-        for use in ("sigmoid_contrastive", "matching")
-    ),
+    Row("tags, group, retrieval", "emoji", ("keywords.map", "group.accuracy", *_RETRIEVAL), (_LONG,), headline=True),
+    Row("captions, likelihood only", "emoji", _CAPTIONS, headline=True),
+    Row("captions + adversarial", "emoji", _CAPTIONS, (_ADVERSARY,), headline=True),
+    Row("captions + matching", "emoji", _CAPTIONS, labelling=(_MATCH,), headline=True),
+    Row("captions + adversarial + matching", "emoji", _CAPTIONS, (_ADVERSARY,), (_MATCH,), headline=True),
+    Row("handwritten digits", "digits", ("label.accuracy",), headline=True),
+    Row("questions about pictures", "easy_vqa", ("answer.accuracy",), headline=True),
+    Row("products", "products", ("color.accuracy", "material.map", "climate.map"), headline=True),
+    Row("groceries", "grocery", ("fine.accuracy", "coarse.accuracy", "top.accuracy"), headline=True),
+    Row("fixed weights, contrastive", "emoji", (*_TASKS, *_RETRIEVAL), (_SHORT,)),
+    Row("uncertainty weighting", "emoji", _TASKS, (_SHORT, "training.weighting=uncertainty")),
+    Row("dynamic weight average", "emoji", _TASKS, (_SHORT, "training.weighting=dynamic")),
+    Row("captions from epoch 5, whole from 9", "emoji", _TASKS, (_SHORT, *_LATE)),
+    Row("sigmoid_contrastive", "emoji", _RETRIEVAL, (_SHORT, "model.objectives.align.use=sigmoid_contrastive")),
+    Row("matching", "emoji", _RETRIEVAL, (_SHORT, "model.objectives.align.use=matching")),
+    Row("picture and name", "fused", _ABSENT),
+    Row("picture and name, modality dropout", "fused", _ABSENT, (_DROPOUT,)),
+    Row("picture and name, imputed", "fused", _ABSENT, _IMPUTE),
+    Row("picture and name, dropout and imputed", "fused", _ABSENT, (*_IMPUTE, _DROPOUT)),
 )
 
 
@@ -103,32 +132,62 @@ def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> 
     output.mkdir(parents=True, exist_ok=True)
     place = output / "results.json"
     results: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
-    for row in ROWS:
-        if only and row.dataset not in only:
-            continue
-        dataset = DATASETS[row.dataset]
-        source = ("--set", f"source.path={(data / dataset.path).resolve()}")
-        examples = output / row.dataset / "examples"
-        mmstream("preprocess", ROOT / dataset.config, *source, "--output", examples)
-        if f"trivial/{row.dataset}" not in results:
-            results[f"trivial/{row.dataset}"] = trivial.baselines(load_config(str(ROOT / dataset.config)), examples)
-        for seed in seeds if row.headline else seeds[:1]:
-            key = "/".join((row.dataset, *row.changes, str(seed)))
-            if key not in results:
-                results[key] = train(row, examples, source, seed, output / row.dataset)
+    for seed in seeds:
+        for row in ROWS:
+            if (only and row.dataset not in only) or not (row.headline or seed == seeds[0]):
+                continue
+            folder, source = output / row.dataset, data / DATASETS[row.dataset].path
+            if f"trivial/{row.dataset}" not in results:
+                config = load_config(str(ROOT / DATASETS[row.dataset].config))
+                results[f"trivial/{row.dataset}"] = trivial.baselines(config, preprocess(row.dataset, source, folder))
+            if row.key(seed) not in results:
+                results[row.key(seed)] = measure(row, source, seed, folder, results)
                 place.write_text(json.dumps(results, indent=1))
+                print(f"{row.name}, seed {seed}: {results[row.key(seed)]['seconds']} s", flush=True)
 
 
-def train(row: Row, examples: Path, source: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
-    """Metrics of a row with a seed, and the seconds of its training."""
-    changes = [flag for change in (*row.changes, f"training.seed={seed}") for flag in ("--set", change)]
+@functools.cache
+def preprocess(dataset: str, source: Path, folder: Path) -> Path:
+    """The examples of a data set, brought up to date."""
+    at = ("--set", f"source.path={source.resolve()}")
+    mmstream("preprocess", ROOT / DATASETS[dataset].config, *at, "--output", folder / "examples")
+    return folder / "examples"
+
+
+def measure(row: Row, source: Path, seed: int, folder: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a row with a seed, and the seconds of its training; `results` hold the row whose network it has."""
     model = folder / f"model-{digest_of([row.changes, seed])}"
-    started = time.monotonic()
-    mmstream("train", ROOT / DATASETS[row.dataset].config, *source, *changes, "--examples", examples, "--output", model)
-    seconds = time.monotonic() - started
+    examples = preprocess(row.dataset, source, folder)
+    at = (f"source.path={source.resolve()}", f"training.seed={seed}")
+    changes = [flag for change in (*row.changes, *at) for flag in ("--set", change)]
+    config, started = ROOT / DATASETS[row.dataset].config, time.monotonic()
+    mmstream("train", config, *changes, "--examples", examples, "--output", model)
+    seconds = round(time.monotonic() - started)
+    if row.labelling:
+        model = relabelled(row, seed, model, examples)
+        seconds = results[dataclasses.replace(row, labelling=()).key(seed)]["seconds"]
     mmstream("evaluate", model, "--examples", examples)
     metrics = json.loads((model / "evaluation" / "test" / "metrics.json").read_text())
-    return {"seconds": round(seconds), "heads": metrics["heads"], "retrieval": metrics["retrieval"]}
+    return {"seconds": seconds, "heads": metrics["heads"], "retrieval": metrics["retrieval"]}
+
+
+def relabelled(row: Row, seed: int, trained: Path, examples: Path) -> Path:
+    """A model with the weights of a trained one, whose labels are made as `row.labelling` says."""
+    output = trained.with_name(f"{trained.name}-{digest_of(row.labelling)}")
+    shutil.rmtree(output, ignore_errors=True)
+    shutil.copytree(trained / "training", output / "training")
+    changes = (*row.changes, *row.labelling, f"training.seed={seed}")
+    config = load_config(str(ROOT / DATASETS[row.dataset].config), changes)
+    preprocessor = Preprocessor(config.fields, str(examples / "transform"))
+    composition = compose(config, preprocessor.specs, preprocessor.fitted)
+    model = MultimodalModel(composition, config)
+    model.build()
+    model.compile(optimizer=training.make_optimizer(config, 1))
+    model.optimizer.build(model.trainable_variables)
+    checkpoint = training.Checkpoint(output / "training", config)
+    checkpoint.restore_best(model)
+    training.save_model(config, composition, str(examples), str(output), checkpoint)
+    return output
 
 
 def mmstream(*arguments: object) -> None:
@@ -138,27 +197,47 @@ def mmstream(*arguments: object) -> None:
         sys.exit(f"mmstream {' '.join(map(str, arguments))} failed:\n{done.stderr}")
 
 
-def table(results: Mapping[str, Any]) -> Iterator[str]:
-    """The table, as Markdown: a line for each figure of each row, with the range over the seeds."""
+def tables(results: Mapping[str, Any]) -> Iterator[str]:
+    """Markdown: a line for each figure of each row, with the range over the seeds; then what fusion gains."""
     yield "| data | row | figure | mmstream | trivial | seconds |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in ROWS:
-        start = "/".join((row.dataset, *row.changes)) + "/"
-        found = [each for key, each in results.items() if key.startswith(start) and key.removeprefix(start).isdigit()]
+        found = runs_of(row, results)
         for path in row.shown if found else ():
-            values = [look_up(each, path) for each in found]
-            baseline = results.get(f"trivial/{row.dataset}", {}).get(path)
+            baseline = results[f"trivial/{row.dataset}"].get(path)
             told = "" if baseline is None else f"{baseline['value']:.3f} ({baseline['by']})"
             seconds = max(each["seconds"] for each in found)
-            yield f"| {row.dataset} | {row.name} | {path} | {spread(values)} | {told} | {seconds} |"
+            yield f"| {row.dataset} | {row.name} | {path} | {spread(look_up(found, path))} | {told} | {seconds} |"
+    yield ""
+    yield "| data | row | figure | all fields | best field alone | difference |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    gains = []
+    for row in ROWS:
+        for head, metric in FUSIONS.get(row.dataset, {}).items() if not row.changes else ():
+            found = runs_of(row, results)
+            whole = [each["heads"][head][metric] for each in found]
+            alone = [max(field["alone"] for field in each["heads"][head]["fields"].values()) for each in found]
+            gain = np.mean(whole) - np.mean(alone)
+            gains.append(gain)
+            figure = f"{head}.{metric}"
+            yield f"| {row.dataset} | {row.name} | {figure} | {spread(whole)} | {spread(alone)} | {gain:+.3f} |"
+    yield f"| | pooled | | | | {np.mean(gains):+.3f} |"
 
 
-def look_up(found: Mapping[str, Any], path: str) -> float:
-    """A figure by its path."""
-    place: Any = found["retrieval"] if path.startswith("retrieval.") else found["heads"]
-    for step in path.removeprefix("retrieval.").split("."):
-        place = place[step]
-    return float(place)
+def runs_of(row: Row, results: Mapping[str, Any]) -> list[Any]:
+    """What was found for a row, by seed."""
+    return [results[row.key(seed)] for seed in range(100) if row.key(seed) in results]
+
+
+def look_up(found: Sequence[Mapping[str, Any]], path: str) -> list[float]:
+    """A figure of each run, by its path."""
+    values = []
+    for each in found:
+        place: Any = each["retrieval"] if path.startswith("retrieval.") else each["heads"]
+        for step in path.removeprefix("retrieval.").split("."):
+            place = place[step]
+        values.append(float(place))
+    return values
 
 
 def spread(values: Sequence[float]) -> str:
@@ -176,13 +255,13 @@ def main() -> None:
     runs.add_argument("--output", type=Path, required=True)
     runs.add_argument("--only", nargs="*", default=[], choices=DATASETS)
     runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    tables = commands.add_parser("table")
-    tables.add_argument("results", type=Path)
+    table = commands.add_parser("table")
+    table.add_argument("results", type=Path)
     flags = parser.parse_args()
     if flags.command == "run":
         run(flags.data, flags.output, flags.only, flags.seeds)
     else:
-        print(*table(json.loads(flags.results.read_text())), sep="\n")
+        print(*tables(json.loads(flags.results.read_text())), sep="\n")
 
 
 if __name__ == "__main__":
