@@ -86,7 +86,7 @@ _IMPUTE = (
     "model.objectives.absent={use: adversarial, fields: [image, text]}",
     "model.impute=absent",
 )
-_LONG, _SHORT = "training.epochs=40", "training.epochs=18"
+_LONG, _SHORT = "training.epochs=36", "training.epochs=18"
 _LATE = ("model.heads.caption.from_epoch=5", "model.heads.caption.warm_up=4")
 _DROPOUT = "training.modality_dropout=0.3"
 _WRITTEN = ("distinct_1", "distinct_2", "unique", "in_training", "first_for_image")
