@@ -17,6 +17,7 @@ from mmstream.examples import ExampleWriter, serialise
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yaml"))
 DATA = {
+    "caption_and_tag/config.yaml": "emoji/manifest.jsonl",
     "digits/sign.yaml": "digits/sign.jsonl",
     "easy_vqa/config.yaml": "easy_vqa/manifest.jsonl",
     "emoji/config.yaml": "emoji/manifest.jsonl",
