@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/methods.py table work/methods/results.json
 
 DATA is a folder with the data sets, one folder each; see `DATASETS`. A row that stands in results.json already is not
-trained again. `table` prints the tables of docs/methods.md.
+trained again. `table` prints Markdown.
 """
 
 from __future__ import annotations
