@@ -105,6 +105,7 @@ def test_a_model_whose_golden_records_do_not_come_out_is_not_exported(road, tmp_
     assert not (tmp_path / "served").exists()
 
 
+@pytest.mark.slow
 def test_every_field_goes_in_by_tensors_where_a_graph_cannot_read_its_raw_values(road, tmp_path):
     rows = [{**row, "size": number % 7, "label": row["group"]} for number, row in enumerate(emoji_rows(80))]
     manifest = write_manifest(road.folder / "data" / "eighty.jsonl", rows)

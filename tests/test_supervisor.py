@@ -58,6 +58,7 @@ def supervised(
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, poisoned, tmp_path):
     manifest = poisoned("abort", "sleep")
     env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)

@@ -9,6 +9,7 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
 from contracts import contracts_in
 
 import mmstream.testing
@@ -65,6 +66,7 @@ FAULTS = {
 """The tests that each wrong component must fail."""
 
 
+@pytest.mark.slow
 def test_wrong_components_fail_where_they_are_wrong_and_sound_ones_pass(tmp_path):
     report = tmp_path / "report.xml"
     chosen = [*SOUND, *(f"{name}::{test}" for name, tests in FAULTS.items() for test in tests)]

@@ -131,7 +131,10 @@ training: {{epochs: 1, batch_size: 16, modality_dropout: 0.5}}
 """
 
 
-@pytest.mark.parametrize("fusion", ["attention", "concat", "gated", "cross_attention"])
+@pytest.mark.parametrize(
+    "fusion",
+    ["attention", *(pytest.param(name, marks=pytest.mark.slow) for name in ("concat", "gated", "cross_attention"))],
+)
 def test_heads_read_a_fusion_and_records_may_lack_fields_and_targets(road, tmp_path, fusion):
     rows = emoji_rows(160)
     for number, row in enumerate(rows):
