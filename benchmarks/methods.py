@@ -33,7 +33,6 @@ from mmstream.records import digest_of
 
 ROOT = Path(__file__).parents[1]
 MMSTREAM = (sys.executable, "-m", "mmstream.cli")
-CAPTIONS = ("caption.chrf", "caption.written.unique", "caption.written.in_training", "caption.written.first_for_image")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +159,8 @@ def measure(row: Row, source: Path, seed: int, folder: Path, results: Mapping[st
     examples = preprocess(row.dataset, source, folder)
     at = (f"source.path={source.resolve()}", f"training.seed={seed}")
     changes = [flag for change in (*row.changes, *at) for flag in ("--set", change)]
+    if not row.labelling:  # what an interrupted run left would make its training look short
+        shutil.rmtree(model, ignore_errors=True)
     config, started = ROOT / DATASETS[row.dataset].config, time.monotonic()
     mmstream("train", config, *changes, "--examples", examples, "--output", model)
     seconds = round(time.monotonic() - started)
@@ -213,15 +214,16 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     gains = []
     for row in ROWS:
-        for head, metric in FUSIONS.get(row.dataset, {}).items() if not row.changes else ():
-            found = runs_of(row, results)
+        found = runs_of(row, results)
+        for head, metric in FUSIONS.get(row.dataset, {}).items() if found and not row.changes else ():
             whole = [each["heads"][head][metric] for each in found]
             alone = [max(field["alone"] for field in each["heads"][head]["fields"].values()) for each in found]
             gain = np.mean(whole) - np.mean(alone)
             gains.append(gain)
             figure = f"{head}.{metric}"
             yield f"| {row.dataset} | {row.name} | {figure} | {spread(whole)} | {spread(alone)} | {gain:+.3f} |"
-    yield f"| | pooled | | | | {np.mean(gains):+.3f} |"
+    if gains:
+        yield f"| | pooled | | | | {np.mean(gains):+.3f} |"
 
 
 def runs_of(row: Row, results: Mapping[str, Any]) -> list[Any]:

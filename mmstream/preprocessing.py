@@ -298,8 +298,8 @@ def settings_of(fields: Mapping[str, FieldConfig]) -> dict[str, dict[str, Any]]:
     """What of each field's config decides how it is preprocessed: all but what only training reads."""
     found = {}
     for name, field in sorted(fields.items()):
-        ignored = plugins.find("field", field.use).training_only  # type: ignore[attr-defined]
-        found[name] = {key: value for key, value in field.model_dump(mode="json").items() if key not in ignored}
+        component: type[Field] = plugins.find("field", field.use)
+        found[name] = field.model_dump(mode="json", exclude=set(component.training_only))
     return found
 
 

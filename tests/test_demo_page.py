@@ -135,6 +135,19 @@ def test_says_what_the_metrics_mean(page: ModuleType, job: Job) -> None:
     assert "BLEU" not in html, "a figure that was not measured is not shown"
 
 
+def test_says_how_well_a_caption_fits_its_picture_where_the_head_matches(page: ModuleType, job: Job) -> None:
+    assert "fits the picture" not in job.render(page)
+    job.labels[0]["caption_match"] = 0.713
+    written = {"first_for_image": 0.54, "unique": 0.69, "in_training": 0.7}
+    job.heads["caption"] = {"exact": 0.1, "written": written}
+
+    html = job.render(page)
+
+    assert re.search(r"fits the picture\s*<span class=\"score\">0.71</span>", html)
+    assert "54 %" in html
+    assert "no other got it 69 %" in html
+
+
 def test_escapes_captions_tags_and_file_names(page: ModuleType, job: Job) -> None:
     job.letters.append(job.letter("", 4, f"not JSON: {SCRIPT}", f'{{"image": "{SCRIPT}'))
     html = job.render(page)

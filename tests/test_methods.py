@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +18,9 @@ ROOT = Path(__file__).parents[1]
 def methods() -> ModuleType:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        spec = importlib.util.spec_from_file_location("methods", ROOT / "benchmarks" / "methods.py")
-        assert spec
-        assert spec.loader
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        return importlib.import_module("methods")
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return module
 
 
 def test_every_row_is_a_sound_config(methods: ModuleType) -> None:

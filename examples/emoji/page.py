@@ -276,13 +276,14 @@ def explain_metrics(metrics: Row) -> list[Measure]:
                 figures(caption, {"chrf": "chrF", "bleu4": "BLEU-4"}),
             )
         )
-    if (first := caption_shares(heads).get("first_for_image")) is not None:
+    written = caption.get("written", {})
+    if (first := written.get("first_for_image")) is not None:
         measures.append(
             Measure(
                 "Caption → image",
                 percent(first),
                 "of captions lie nearest to their own picture, of all that were written",
-                figures(caption_shares(heads), {"unique": "no other got it", "in_training": "known names"}, percent),
+                figures(written, {"unique": "no other got it", "in_training": "known names"}, percent),
             )
         )
     for way, found in metrics.get("retrieval", {}).items():
@@ -302,11 +303,6 @@ def explain_metrics(metrics: Row) -> list[Measure]:
             )
         )
     return measures
-
-
-def caption_shares(heads: Row) -> Row:
-    """Of the captions that were written, the shares that are unique, known from training, and so on."""
-    return heads.get("caption", {}).get("written", {})
 
 
 def figures(values: Row, names: dict[str, str], show: Any = None) -> str:

@@ -72,7 +72,6 @@ class Image(Field):
             `mmstream_image.augment`.
     """
 
-    training_only = ("augment",)
     media = True
     encoded_by = "cnn"
     training_only = ("augment",)
