@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -44,35 +45,103 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     Raises:
         MmstreamError: it cannot start, or cannot go on.
     """
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     started = time.monotonic()
     if bool(flags.preview) == bool(flags.output):
         raise UsageError("name an --output, or a --preview, which writes nothing")
     options = jobs.beam_options(beam_flags)
     allowed = parse_share(flags.max_dead_letters)
+    model = open_model(flags)
+    job_input = input_for(model, flags)
+    pieces = pieces_of(job_input)
+    job_input = checked_input(model, job_input, sample(job_input, pieces))
+    if flags.preview:
+        preview(model, job_input, pieces, job_input.media(), flags.preview)
+        return 0
+    count = sum(piece.rows for piece in pieces)
+    with opened(flags, model, job_input, count) as job:
+        with jobs.progress("label", flags.output, job.run, count), jobs.pipeline(options) as pipeline:
+            (
+                pipeline
+                | beam.Create(pieces)
+                | ReadRecords(job.input, model.preprocessor.reads(), flags.output, job.run)
+                | RouteToParts(job.plan.parts)
+                | LabelParts(
+                    *(job.model, flags.sink, job.input.number, job.input.media(), flags.output),
+                    *(job.run, flags.prune, flags.threads),
+                )
+            )
+        settled = books.settle(flags.output, job.run, job.plan, done="labelled")
+        lock.check(flags.output, job.run)
+        seconds = round(time.monotonic() - started, 3)
+        write_books(flags.output, settled, model, seconds, pruned=flags.prune)
+    return tell(flags, job, settled, seconds, allowed)
+
+
+def open_model(flags: argparse.Namespace) -> TrainedModel:
+    """The model that the flags name.
+
+    Raises:
+        MmstreamError: it cannot be opened, or is not the one that is expected.
+    """
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     before = parts.read_about(flags.output) if flags.output else {}
     model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume or before.get("resume"))
     if flags.expect and flags.expect != model.fingerprint:
         raise MmstreamError(f"{flags.model} has the fingerprint {model.fingerprint}, not {flags.expect} (--expect)")
-    sink = components.build("sink", flags.sink, {})
-    job_input = input_for(model, flags)
-    media = job_input.media()
-    pieces = pieces_of(job_input)
-    rows = sample(job_input, pieces)
+    return model
+
+
+def checked_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[str, Any]]) -> Input:
+    """The input, without an id column where it has none and is not of the kind that the model was trained on.
+
+    Raises:
+        MmstreamError: the model cannot read its first rows; nothing has been touched yet.
+    """
     if job_input.use != model.config.source.use and not any(job_input.id in row for row in rows):
         job_input = dataclasses.replace(job_input, id=None)
     check_input(model, job_input, rows)
-    if flags.preview:
-        preview(model, job_input, pieces, media, flags.preview)
-        return 0
-    count = sum(piece.rows for piece in pieces)
+    return job_input
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job that holds its output.
+
+    Attributes:
+        run: its name.
+        model: that labels, as threads and workers share it.
+        input: what is read.
+        plan: of the output.
+        others: paths of the other inputs that the output was fed from.
+    """
+
+    run: str
+    model: SharedModel
+    input: Input
+    plan: parts.Plan
+    others: Sequence[str]
+
+
+@contextlib.contextmanager
+def opened(flags: argparse.Namespace, model: TrainedModel, job_input: Input, count: int) -> Iterator[Job]:
+    """Hold the output while the block runs, and see to it that it is fit for these labels; libraries speak to its log.
+
+    Args:
+        flags: of the job.
+        model: that labels.
+        job_input: what is read.
+        count: how many records there are.
+
+    Raises:
+        MmstreamError: the output holds something else, or another job holds it.
+    """
+    components.build("sink", flags.sink, {})
     parts.check_output(flags.output, "label")
     run_name = books.new_run()
     shared = SharedModel(flags.model, flags.embeddings, model.resume)
-    worker.propose(LabelTrial(shared, media))
-
+    worker.propose(LabelTrial(shared, job_input.media()))
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        before = parts.read_about(flags.output)  # again: another job may just have ended
+        before = parts.read_about(flags.output)  # under the lock: another job may just have ended
         check_sink(before, flags.sink, flags.output)
         check_model(before, model, flags.output, relabel=flags.relabel)
         inputs = before.get("inputs", [])
@@ -82,33 +151,20 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             check_columns(before, model, flags.output)
         plan = parts.open_output(flags.output, "label", count)
         parts.write_about(flags.output, about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)]))
-        label_parts = LabelParts(
-            shared, flags.sink, job_input.number, media, flags.output, run_name, flags.prune, flags.threads
-        )
-        with (
-            jobs.log(flags.output, run_name),
-            jobs.progress("label", flags.output, run_name, count),
-            jobs.pipeline(options) as pipeline,
-        ):
-            (
-                pipeline
-                | beam.Create(pieces)
-                | ReadRecords(job_input, model.preprocessor.reads(), flags.output, run_name)
-                | RouteToParts(plan.parts)
-                | label_parts
-            )
-        settled = books.settle(flags.output, run_name, plan, done="labelled")
-        lock.check(flags.output, run_name)
-        seconds = round(time.monotonic() - started, 3)
-        write_books(flags.output, settled, model, seconds, pruned=flags.prune)
+        with jobs.log(flags.output, run_name):
+            yield Job(run_name, shared, job_input, plan, [each["path"] for each in others])
 
-    counts = books_of(settled)
-    where = files.join(flags.output, "labels", f"part-*{sink.suffix}")
+
+def tell(
+    flags: argparse.Namespace, job: Job, settled: books.Books, seconds: float, allowed: Callable[[int], float]
+) -> int:
+    """Say what has become of the records; returns the exit code, by the dead letters that are allowed among so many."""
+    where = files.join(flags.output, "labels", f"part-*{components.build('sink', flags.sink, {}).suffix}")
     more = {"pruned": settled.pruned} if flags.prune else {}
-    terminal.summary("label", {**counts, **more, "seconds": seconds, "labels": where})
-    warn(settled, [each["path"] for each in others])
-    hint_at_size(flags.output, settled.held.total(), plan)
-    if settled.committed == 0:
+    terminal.summary("label", {**books_of(settled), **more, "seconds": seconds, "labels": where})
+    warn(settled, job.others)
+    hint_at_size(flags.output, settled.held.total(), job.plan)
+    if settled.read and settled.committed == 0:
         terminal.fail("nothing was labelled; see dead_letters/")
         return 3
     if settled.letters > allowed(settled.read):
@@ -285,16 +341,26 @@ def preview(model: TrainedModel, job_input: Input, pieces: Sequence[Piece], medi
     terminal.show_table(shown, [[row[column] for column in shown] for row in good])
 
 
-def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
-    """What the job reads: with the training source's id column, and its parameters if the source is of that kind."""
-    path = files.absolute(flags.input)
-    use = flags.source or source_for(path)
+def renamed(flags: argparse.Namespace) -> dict[str, str]:
+    """New column name -> the name that it has in the input, as the flags say.
+
+    Raises:
+        MmstreamError: a flag is malformed.
+    """
     rename = {}
     for text in flags.column:
         new, separator, old = text.partition("=")
         if not (new and separator and old):
             raise MmstreamError(f"--column {text}: expected NEW=OLD, as image=path")
         rename[new] = old
+    return rename
+
+
+def input_for(model: TrainedModel, flags: argparse.Namespace) -> Input:
+    """What the job reads: with the training source's id column, and its parameters if the source is of that kind."""
+    path = files.absolute(flags.input)
+    use = flags.source or source_for(path)
+    rename = renamed(flags)
     trained = model.config.source
     roots = [files.absolute(root) for root in flags.root]
     return Input(use, trained.parameters if use == trained.use else {}, path, trained.id, rename, roots=roots)
@@ -315,7 +381,7 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     model.preprocessor.check_columns(rows, needed="any")
 
 
-def parse_share(text: str):  # type: ignore[no-untyped-def]  # a function from records read to letters allowed
+def parse_share(text: str) -> Callable[[int], float]:
     """ "5%" or "20" as a function: how many dead letters are allowed among so many records."""
     try:
         number = float(text.removesuffix("%"))

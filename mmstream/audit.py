@@ -17,7 +17,7 @@ from mmstream.preprocessing import Preprocessor
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, hash_fraction
 from mmstream.stages.analyse import fingerprint_of, split_for
 from mmstream.stages.label import label_paths
-from mmstream.stages.reading import check_row, input_named, load_letters, pieces_of, rows_of
+from mmstream.stages.reading import DUPLICATE, check_row, input_named, load_letters, pieces_of, rows_of
 from mmstream.trained_model import TrainedModel
 
 _COMPUTED_ANEW = 64
@@ -110,7 +110,7 @@ def audit(output: str, input_path: str = "") -> Findings:
                 fingerprints[each.fingerprint] += 1
             if parts.part_of(each.id or each.origin, plan.parts) != part:
                 findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
-            if not each.id or each.error == "DuplicateId":
+            if not each.id or each.error == DUPLICATE:
                 failed[each.input, each.origin] = each.digest
             elif each.id in seen:
                 findings.problems.append(f"{each.id!r} is there twice: in {seen[each.id].kind} and in {each.kind}")

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmstream import files, parts
@@ -47,6 +47,32 @@ class Books:
     smaller_batch: int
     damaged: list[str]
     held: Counter[str]
+
+    @classmethod
+    def of(cls, totals: Mapping[str, int], read: int, done: str, damaged: list[str], held: Counter[str]) -> Books:
+        """Books from the sum of what parts have noted.
+
+        Args:
+            totals: by name; what is not there is 0.
+            read: rows that the source gave.
+            done: name of the count of good records, as "labelled".
+            damaged: see `Books`.
+            held: see `Books`.
+        """
+        return cls(
+            read,
+            totals.get(done, 0),
+            totals.get("dead_lettered", 0),
+            totals.get("skipped", 0),
+            totals.get("letters", 0),
+            totals.get("kept", 0),
+            totals.get("pruned", 0),
+            totals.get("of_another_model", 0),
+            totals.get("lost", 0),
+            totals.get("smaller_batch", 0),
+            damaged,
+            held,
+        )
 
     @property
     def committed_letters(self) -> int:
@@ -133,20 +159,8 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     commits = [parts.recorded(output, part) for part in range(plan.parts)]
     missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
     held = held_by(commits)
-    books = Books(
-        totals.get("rows", 0),
-        totals.get(done, 0),
-        totals.get("dead_lettered", 0),
-        totals.get("skipped", 0),
-        totals.get("letters", 0),
-        totals.get("kept", 0),
-        totals.get("pruned", 0),
-        totals.get("of_another_model", 0),
-        totals.get("lost", 0),
-        totals.get("smaller_batch", 0),
-        [line for _, values in noted for line in values.get("damaged", ())],
-        held,
-    )
+    damaged = [line for _, values in noted for line in values.get("damaged", ())]
+    books = Books.of(totals, totals.get("rows", 0), done, damaged, held)
     accounted = books.done + books.dead_lettered + books.skipped
     of_this_input = held.total() - books.kept
     if missing or not books.read == totals.get("read") == accounted == of_this_input:

@@ -146,6 +146,15 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     _add_job_flags(parser)
 
 
+def add_label_command_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream label`: a job's, and those of a process that stays."""
+    add_label_flags(parser)
+    summary = "stay, and label what is new or has changed as it arrives, until SIGTERM"
+    parser.add_argument("--watch", action="store_true", help=summary)
+    summary = "how often --watch looks; a file is complete that has not changed since the look before (default: 5)"
+    parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
+
+
 def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:
     """Of everything that writes to an output directory."""
     summary = "take the output over from a job that hangs; it can then commit nothing more"

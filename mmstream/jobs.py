@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from mmstream import books, files, terminal
 from mmstream.errors import MmstreamError, UsageError
@@ -125,6 +126,24 @@ def log(output: str, run: str) -> Iterator[None]:
         finally:
             if files.is_remote(output):
                 files.write_bytes(files.join(output, "logs", name), path.read_bytes())
+
+
+@contextlib.contextmanager
+def status(title: str) -> Iterator[Callable[[str], None]]:
+    """How a job without an end shows how it stands: one line on a terminal, a message now and then elsewhere."""
+    if terminal.is_interactive():
+        with Console(stderr=True).status("") as line:
+            yield lambda facts: line.update(Text(f"{title}: {facts}"))
+        return
+    said, when = "", -float(_MESSAGE_SECONDS)
+
+    def show(facts: str) -> None:
+        nonlocal said, when
+        if facts != said and time.monotonic() - when >= _MESSAGE_SECONDS:
+            said, when = facts, time.monotonic()
+            terminal.say(f"{title}: {facts}")
+
+    yield show
 
 
 @contextlib.contextmanager

@@ -65,6 +65,25 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
         return stopped(_interrupted)
 
 
+@contextlib.contextmanager
+def until_asked_to_end() -> Iterator[threading.Event]:
+    """An event that is set when a signal asks to end, while the block runs; a second one interrupts as ever."""
+    ending = threading.Event()
+    before = {number: signal.getsignal(number) for number in _ENDING}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        ending.set()
+        signal.signal(number, before[number])
+
+    try:
+        for number in _ENDING:
+            signal.signal(number, ask)
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def stopped(number: int) -> int:
     """Say that a signal has ended the command; returns its exit code."""
     fail(f"mmstream: {_ENDING[number]}; the same command goes on from here")

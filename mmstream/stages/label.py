@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -19,10 +19,11 @@ from mmstream.media import Media
 from mmstream.preprocessing import READ, Resume
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.reading import dump_letters, first_of_each, load_letters
+from mmstream.stages.reading import DUPLICATE, dump_letters, first_of_each, load_letters
 from mmstream.trained_model import TrainedModel
 
 LabelRow = dict[str, Any]
+Counts = dict[str, int | list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,61 +59,145 @@ def label_part(
     run: str,
     prune: bool,
     workers: Workers,
-) -> dict[str, int | list[str]]:
+) -> Counts:
     """Label what a part does not hold yet, and commit it.
 
     Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that this
     input does not have stay too, as an output may be fed from several inputs, unless they are pruned.
 
     Returns:
-        {"read", "labelled", "dead_lettered", "skipped", "letters", "kept", "pruned", "of_another_model", "lost",
-        "damaged"}: records of this input by what became of them in this run, how many of them are dead letters now, and
-        how many rows and letters of other inputs the part keeps, no longer has as they were pruned, keeps though
-        another model made them, or has lost, at least, in a damaged file; and what is wrong with these files.
+        see `Draft.commit`.
 
     Raises:
         MmstreamError: another job has taken the output over, or rows of other inputs have other columns.
     """
-    parts.finish(output, part)
-    records, letters = first_of_each(items)
-    before = read_part(output, part, sink, model.schema)
-    kept, todo = still_valid(records, before, model, media, workers)
-    fresh = [result for _, result in label_records(todo, model, media, workers=workers)]
-    others = _of_other_inputs(before, items, input_number)
-    count_of_others = len(others)
-    lost = before.lost - (len(items) - (len(before) - count_of_others))  # less those that may have been of this input
-    if prune:
-        others = Labelled([], [])
-    _check_columns(others, model, parts.part_name(part))
-    known = {letter.to_json() for letter in before.letters}
-    old_letters = [letter for letter in letters if letter.to_json() in known]
-
-    results = [*kept, *fresh, *letters, *others.rows, *others.letters]
-    rows = sorted((r for r in results if not isinstance(r, DeadLetter)), key=lambda row: row["id"])
-    all_letters = [result for result in results if isinstance(result, DeadLetter)]
-    rows_path, letters_path = label_paths(part, sink)
-    parts.commit_part(
-        output,
-        part,
-        model.fingerprint,
-        {"labelled": len(rows), "dead_lettered": len(all_letters)},
-        {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
-        holder=run,
+    draft = Draft.of(
+        part, items, input_number=input_number, model=model, media=media, sink=sink, output=output, workers=workers
     )
-    failed = sum(isinstance(result, DeadLetter) for result in fresh)
-    return {
-        "read": len(items),
-        "labelled": len(fresh) - failed,
-        "dead_lettered": failed + len(letters) - len(old_letters),
-        "skipped": len(kept) + len(old_letters),
-        "letters": len(all_letters) - len(others.letters),
-        "kept": 0 if prune else count_of_others,
-        "pruned": count_of_others if prune else 0,
-        "of_another_model": sum(row["_fingerprint"] != model.fingerprint for row in others.rows)
-        + sum(letter.fingerprint not in ("", model.fingerprint) for letter in others.letters),
-        "lost": 0 if prune else max(0, lost),
-        "damaged": [f"{path} {problem}" for path, problem in before.damaged.items()],
-    }
+    fresh = [result for _, result in label_records(draft.todo, model, media, workers=workers)]
+    return draft.commit(fresh, run, prune=prune)
+
+
+def _nowhere(origin: str) -> bool:
+    return False
+
+
+@dataclasses.dataclass
+class Draft:
+    """A part that is being brought up to date.
+
+    Attributes:
+        part: its number.
+        todo: records that are to be labelled.
+    """
+
+    part: int
+    todo: list[Record]
+    _model: TrainedModel
+    _sink: Sink
+    _output: str
+    _items: int
+    _kept: list[LabelRow | DeadLetter]
+    _letters: list[DeadLetter]
+    _before: Labelled
+    _others: Labelled
+
+    @classmethod
+    def of(
+        cls,
+        part: int,
+        items: Sequence[Record | DeadLetter],
+        *,
+        input_number: int,
+        model: TrainedModel,
+        media: Media,
+        sink: Sink,
+        output: str,
+        workers: Workers,
+        still_there: Callable[[str], bool] = _nowhere,
+    ) -> Draft:
+        """What a part holds, beside what has been read.
+
+        Args:
+            part: its number.
+            items: of it, that have been read.
+            input_number: of the input in job.json.
+            model: that labels.
+            media: where media may lie.
+            sink: of the labels.
+            output: directory of the output.
+            workers: that digest records.
+            still_there: whether the input has a row at a place that is not among the items; no, where these are all.
+        """
+        parts.finish(output, part)
+        before = read_part(output, part, sink, model.schema)
+        records, letters = first_of_each(items, _standing(before, still_there))
+        kept, todo = still_valid(records, before, model, media, workers)
+        ids = {record.id for record in records}
+        read = {(letter.id, letter.origin) for letter in letters}
+        others = Labelled(
+            [row for row in before.rows if row["id"] not in ids],
+            [each for each in before.letters if _stays(each, ids, read, input_number, still_there)],
+        )
+        return cls(part, todo, model, sink, output, len(items), kept, letters, before, others)
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """Files of the part that are not as they were committed, and what is wrong with each."""
+        return self._before.damaged
+
+    def commit(self, fresh: Sequence[LabelRow | DeadLetter], run: str, *, prune: bool) -> Counts:
+        """Commit the part, given what has become of each record of `todo`.
+
+        Args:
+            fresh: label rows and dead letters.
+            run: that must still hold the output; "" where nothing holds it.
+            prune: remove results of records that are not among the items.
+
+        Returns:
+            {"read", "labelled", "dead_lettered", "skipped", "letters", "kept", "pruned", "of_another_model", "lost",
+            "damaged"}: the items by what became of them in this run, how many of them are dead letters now, and how
+            many other rows and letters the part keeps, no longer has as they were pruned, keeps though another model
+            made them, or has lost, at least, in a damaged file; and what is wrong with these files.
+
+        Raises:
+            MmstreamError: another job has taken the output over, or other rows have other columns.
+        """
+        model, sink, before = self._model, self._sink, self._before
+        count_of_others = len(self._others)
+        # of what is lost, so many may have been of this input
+        lost = before.lost - (self._items - (len(before) - count_of_others))
+        others = Labelled([], []) if prune else self._others
+        _check_columns(others, model, parts.part_name(self.part))
+        known = {letter.to_json() for letter in before.letters}
+        old_letters = [letter for letter in self._letters if letter.to_json() in known]
+
+        results = [*self._kept, *fresh, *self._letters, *others.rows, *others.letters]
+        rows = sorted((r for r in results if not isinstance(r, DeadLetter)), key=lambda row: row["id"])
+        all_letters = [result for result in results if isinstance(result, DeadLetter)]
+        rows_path, letters_path = label_paths(self.part, sink)
+        parts.commit_part(
+            self._output,
+            self.part,
+            model.fingerprint,
+            {"labelled": len(rows), "dead_lettered": len(all_letters)},
+            {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
+            holder=run,
+        )
+        failed = sum(isinstance(result, DeadLetter) for result in fresh)
+        return {
+            "read": self._items,
+            "labelled": len(fresh) - failed,
+            "dead_lettered": failed + len(self._letters) - len(old_letters),
+            "skipped": len(self._kept) + len(old_letters),
+            "letters": len(all_letters) - len(others.letters),
+            "kept": 0 if prune else count_of_others,
+            "pruned": count_of_others if prune else 0,
+            "of_another_model": sum(row["_fingerprint"] != model.fingerprint for row in others.rows)
+            + sum(letter.fingerprint not in ("", model.fingerprint) for letter in others.letters),
+            "lost": 0 if prune else max(0, lost),
+            "damaged": [f"{path} {problem}" for path, problem in before.damaged.items()],
+        }
 
 
 def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
@@ -276,14 +361,21 @@ def _check_columns(others: Labelled, model: TrainedModel, part: str) -> None:
         )
 
 
-def _of_other_inputs(before: Labelled, items: Iterable[Record | DeadLetter], input_number: int) -> Labelled:
-    """What a part holds of records that this input does not have, and of rows without an id of other inputs."""
-    ids = {item.id for item in items if item.id}
-    return Labelled(
-        [row for row in before.rows if row["id"] not in ids],
-        [letter for letter in before.letters if _stays(letter, ids, input_number)],
-    )
+def _standing(before: Labelled, still_there: Callable[[str], bool]) -> dict[str, str]:
+    """Where each id stands that a part holds of a row that was not read again, though the input still has it."""
+    held = [(row["id"], row["_origin"]) for row in before.rows]
+    held += [(letter.id, letter.origin) for letter in before.letters if letter.id and letter.error != DUPLICATE]
+    return {key: origin for key, origin in held if still_there(origin)}
 
 
-def _stays(letter: DeadLetter, ids: Set[str], input_number: int) -> bool:
-    return letter.id not in ids if letter.id else letter.input != input_number
+def _stays(
+    letter: DeadLetter,
+    ids: Set[str],
+    read: Set[tuple[str, str]],
+    input_number: int,
+    still_there: Callable[[str], bool],
+) -> bool:
+    """Whether a letter is of a row that was not read again: of another input, or of a place where nobody has looked."""
+    if letter.id:
+        return (letter.id, letter.origin) not in read and (letter.id not in ids or still_there(letter.origin))
+    return letter.input != input_number or still_there(letter.origin)

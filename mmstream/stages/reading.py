@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -19,6 +20,8 @@ from mmstream.media import Media
 from mmstream.records import DeadLetter, Record, digest_of, origin_key, printable
 from mmstream.spool import spool
 
+DUPLICATE = "DuplicateId"
+"""The error of a dead letter whose id stands elsewhere already."""
 _SAMPLE_ROWS = 100
 _ROUTED_TOGETHER = 4096
 
@@ -104,7 +107,12 @@ def rows_of(job_input: Input, pieces: Iterable[Piece]) -> Iterator[Row]:
 
 def sample(job_input: Input, pieces: Sequence[Piece]) -> list[Mapping[str, Any]]:
     """The columns of the first rows that can be read."""
-    readable = (_renamed(r.columns, job_input) for r in rows_of(job_input, pieces) if r.columns is not None)
+    return columns_of(rows_of(job_input, pieces), job_input)
+
+
+def columns_of(rows: Iterable[Row], job_input: Input) -> list[Mapping[str, Any]]:
+    """The columns of the first of some rows that can be read."""
+    readable = (_renamed(row.columns, job_input) for row in rows if row.columns is not None)
     return list(islice(readable, _SAMPLE_ROWS))
 
 
@@ -146,21 +154,29 @@ def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record
     return _bad_id(origin, columns, f"the id column {id_column!r} needs a text or a whole number; found {found:.80}")
 
 
-def first_of_each(items: Iterable[Record | DeadLetter]) -> tuple[list[Record], list[DeadLetter]]:
-    """The records of one part by id, and its dead letters; of equal ids the first origin stays, the others die."""
+def first_of_each(
+    items: Iterable[Record | DeadLetter], standing: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Record], list[DeadLetter]]:
+    """The records of one part by id, and its dead letters; of equal ids the first origin stays, the others die.
+
+    Args:
+        items: of the part.
+        standing: ids that stand elsewhere already, and where; records that are called so die.
+    """
     records: dict[str, Record] = {}
     equal: dict[str, list[Record]] = {}
     letters = []
     for item in items:
         if isinstance(item, DeadLetter):
             letters.append(item)
+        elif item.id in standing:
+            letters.append(_duplicate(item, standing[item.id]))
         elif (found := records.setdefault(item.id, item)) is not item:
             equal.setdefault(item.id, [found]).append(item)
     for key, others in equal.items():
         first, *rest = sorted(others, key=lambda record: origin_key(record.origin))
         records[key] = first
-        error = RecordError(f"the id {key!r} stands already at {first.origin}", stage="check", error="DuplicateId")
-        letters += [dead_letter(record, error, digest_of(record.columns), "") for record in rest]
+        letters += [_duplicate(record, first.origin) for record in rest]
     return [records[key] for key in sorted(records)], letters
 
 
@@ -191,6 +207,12 @@ def without_media(record: Record, reads: Mapping[str, bool], folder: str) -> Rec
     return dataclasses.replace(record, columns={**record.columns, **replaced}) if replaced else record
 
 
+def item_of(row: Row, job_input: Input, reads: Mapping[str, bool], folder: str) -> Record | DeadLetter:
+    """A row as a record without its media, or the letter that says why it is none; see `without_media`."""
+    checked = check_row(row, job_input)
+    return without_media(checked, reads, folder) if isinstance(checked, Record) else checked
+
+
 @dataclasses.dataclass
 class ReadRecords(beam.PTransform):
     """Pieces → records and dead letters; how many rows were read is noted in the output's run folder.
@@ -219,8 +241,7 @@ class ReadRecords(beam.PTransform):
         folder = files.join(self.output, "spool") if self.output else ""
         for row in rows_of(self.job_input, [piece]):
             count += 1
-            checked = check_row(row, self.job_input)
-            yield without_media(checked, self.reads, folder) if isinstance(checked, Record) else checked
+            yield item_of(row, self.job_input, self.reads, folder)
         if self.output:
             books.note(self.output, self.run, f"read-{piece.number:05d}", rows=count)
 
@@ -274,6 +295,11 @@ class _Route(beam.DoFn):
     def _packed(self) -> Iterator[tuple[int, bytes]]:
         for part, items in self._waiting.items():
             yield part, pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
+
+
+def _duplicate(record: Record, origin: str) -> DeadLetter:
+    error = RecordError(f"the id {record.id!r} stands already at {origin}", stage="check", error=DUPLICATE)
+    return dead_letter(record, error, digest_of(record.columns), "")
 
 
 def _renamed(columns: Mapping[str, Any], job_input: Input) -> dict[str, Any]:

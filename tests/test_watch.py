@@ -1,0 +1,166 @@
+"""`mmstream label --watch`: what arrives is labelled once, whatever is written, changed or killed meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_road import read_lines, read_rows, run, write_manifest
+
+PATIENCE_SECONDS = 120
+
+
+@contextlib.contextmanager
+def watching(road, source: Path, output: Path, *more: str) -> Iterator[subprocess.Popen]:
+    """A process that watches a folder; ended by force if the test has not ended it."""
+    command = [sys.executable, "-m", "mmstream.cli", "label", str(road.model), "--input", str(source)]
+    process = subprocess.Popen([*command, "--output", str(output), "--watch", "--every", "0.2", *more])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(fact: Callable[[], bool], process: subprocess.Popen) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not fact():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+
+
+def books(output: Path) -> tuple[int, ...]:
+    """(read, labelled, dead-lettered, skipped, rows, dead letters) of label.json; () before there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        about = json.loads((output / "label.json").read_text())
+        names = ("read", "labelled", "dead_lettered", "skipped", "rows", "dead_letters")
+        return tuple(about[name] for name in names)
+    return ()
+
+
+def end(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+@pytest.fixture
+def drawings(road) -> list[Path]:
+    return sorted((road.folder / "data" / "twemoji").iterdir())
+
+
+def test_pictures_are_labelled_as_they_come_and_again_when_they_change(road, drawings, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    with watching(road, folder, output) as process:
+        time.sleep(1)
+        folder.mkdir()
+        for picture in drawings[:20]:
+            shutil.copy(picture, folder)
+        until(lambda: books(output) == (20, 20, 0, 0, 20, 0), process)
+
+        (folder / "broken.png").write_bytes(b"<!doctype html>")
+        until(lambda: books(output) == (21, 20, 1, 0, 20, 1), process)
+        shutil.copy(drawings[30], folder / "broken.png")
+        until(lambda: books(output) == (22, 21, 1, 0, 21, 0), process)
+
+        whole = drawings[31].read_bytes()
+        with (folder / "slow.png").open("wb") as file:
+            for byte in range(12):
+                file.write(whole[byte : byte + 1])
+                file.flush()
+                time.sleep(0.1)
+            assert books(output) == (22, 21, 1, 0, 21, 0)
+            file.write(whole[12:])
+        until(lambda: books(output) == (23, 22, 1, 0, 22, 0), process)
+        end(process)
+    assert run("audit", output, "--input", folder) == 0
+    assert run("label", road.model, "--input", folder, "--output", output) == 0
+    assert books(output) == (22, 0, 0, 22, 22, 0)
+
+
+def test_rows_of_manifests_are_labelled_as_they_come_change_and_get_their_pictures(road, drawings, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for picture in drawings[:10]:
+        shutil.copy(picture, folder)
+    rows = [{"id": picture.stem, "image": picture.name} for picture in drawings[:11]]
+    write_manifest(folder / "one.jsonl", [*rows, b"no json"])
+    with watching(road, folder, output) as process:
+        until(lambda: books(output) == (12, 10, 2, 0, 10, 2), process)
+        shutil.copy(drawings[10], folder)
+        until(lambda: books(output) == (13, 11, 2, 0, 11, 1), process)
+        write_manifest(folder / "two.jsonl", [{"id": rows[0]["id"], "image": drawings[1].name}])
+        until(lambda: books(output) == (14, 11, 3, 0, 11, 2), process)
+        mended = {"id": "mended", "image": drawings[2].name}
+        write_manifest(folder / "one.jsonl", [*rows, mended, {"id": "appended", "image": drawings[3].name}])
+        until(lambda: books(output) == (16, 13, 3, 0, 13, 1), process)
+        end(process)
+    assert [(each["error"], each["origin"]) for each in read_lines(output / "dead_letters")] == [
+        ("DuplicateId", "two.jsonl:1")
+    ]
+    assert {row["id"]: row["_origin"] for row in read_rows(output)} == {
+        row["id"]: f"one.jsonl:{line}" for line, row in enumerate([*rows, mended, {"id": "appended"}], start=1)
+    }
+    assert run("audit", output, "--input", folder) == 0
+
+
+def test_a_damaged_output_is_made_anew(road, drawings, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for picture in drawings[:8]:
+        shutil.copy(picture, folder)
+    with watching(road, folder, output) as process:
+        until(lambda: books(output) == (8, 8, 0, 0, 8, 0), process)
+        for path in output.glob("labels/*.parquet"):
+            path.write_bytes(b"damaged")
+        shutil.copy(drawings[8], folder)
+        until(lambda: books(output)[4:] == (9, 0), process)
+        end(process)
+    assert run("audit", output, "--input", folder) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--prune"], "exclude each other"),
+        (["--preview", "3"], "exclude each other"),
+        (["--runner", "FlinkRunner"], "no Beam pipeline"),
+        (["--column", "image"], "expected NEW=OLD"),
+    ],
+)
+def test_flags_that_make_no_sense_for_a_job_without_an_end_are_refused(road, tmp_path, capsys, flags, why):
+    assert run("label", road.model, "--input", tmp_path, "--output", tmp_path / "out", "--watch", *flags) in (1, 2)
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_whatever_is_killed_each_record_of_a_growing_folder_is_there_once(road, drawings, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    chance = random.Random(5)
+    count = 0
+    for _ in range(3):
+        with watching(road, folder, output) as process:
+            stop = time.monotonic() + 12 + chance.uniform(0, 6)
+            while time.monotonic() < stop:
+                shutil.copy(drawings[count % len(drawings)], folder / f"{count}.png")
+                count += 1
+                time.sleep(chance.uniform(0, 0.1))
+            worker = int(subprocess.check_output(["pgrep", "-P", str(process.pid)]).split()[0])
+            os.kill(worker if chance.random() < 0.5 else process.pid, signal.SIGKILL)
+            time.sleep(1)
+    with watching(road, folder, output) as process:
+        until(lambda: books(output)[4:] == (count, 0), process)
+        end(process)
+    assert sorted(row["id"] for row in read_rows(output)) == sorted(f"{number}.png" for number in range(count))
+    assert run("audit", output, "--input", folder) == 0
