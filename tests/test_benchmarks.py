@@ -53,6 +53,19 @@ def test_a_rerun_with_nothing_to_do_is_measured(tmp_path):
 
 
 @pytest.mark.slow
+def test_how_long_a_picture_waits_is_measured(tmp_path):
+    path = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / "watch.py"), "--minutes", "0.4", "--kills", "1", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text())
+    assert report["kills"] == 1
+    assert report["all"]["files"] == report["files"] > 50
+    assert 0 < report["all"]["median"] <= report["all"]["p99"] <= report["all"]["longest"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit", "transformer"])
 def test_the_hand_written_network_is_the_same(network, tmp_path):
     path = tmp_path / "report.json"
