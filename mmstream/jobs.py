@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import logging
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions, StandardOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
@@ -33,6 +34,8 @@ _KINDS = (
 )
 _MENDABLE = re.compile(rf"^(?:{'|'.join(_KINDS)}): (.*?)(?: \[while running .*|\n\n|\Z)", re.DOTALL | re.MULTILINE)
 """A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
+_UNREACHABLE = re.compile(r"java\.net\.\w+: .*")
+"""What a job server says when it cannot reach the cluster."""
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30
 
@@ -75,7 +78,16 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
             raise UsageError(f"unknown option {flag.partition('=')[0]!r}, which Beam does not know either")
     if options.view_as(StandardOptions).runner in LOCAL_RUNNERS:
         options.view_as(StandardOptions).runner = _IN_PROCESS
+    _tie_job_server(options.view_as(JobServerOptions))
     return options
+
+
+def _tie_job_server(options: JobServerOptions) -> None:
+    """Let the Java job server that Beam starts end with this process, also when this is killed; Linux can do that."""
+    java = options.job_server_java_launcher
+    if shutil.which("setpriv"):  # of util-linux
+        options.job_server_java_launcher = "setpriv"
+        options.job_server_jvm_properties = ["--pdeathsig", "KILL", java, *options.job_server_jvm_properties]
 
 
 @contextlib.contextmanager
@@ -95,11 +107,13 @@ def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     except MmstreamError:
         raise
     except RuntimeError as error:  # a runner hands on what a worker raised as the text of its traceback
-        found = list(_MENDABLE.finditer(str(error)))
+        found = [each[1].strip() for each in _MENDABLE.finditer(str(error))]
+        if not found and (unreachable := _UNREACHABLE.search(str(error))):
+            found = [f"the runner cannot reach its cluster: {unreachable[0]}"]
         if not found:
             raise
         logging.getLogger(__name__).exception("the pipeline failed")  # to the log of the run
-        raise MmstreamError(found[-1][1].strip()) from error
+        raise MmstreamError(found[-1]) from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,125 @@
+"""Batch jobs on a Flink cluster give what they give on one machine, whatever dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_road import COMMITTED, run, snapshot, write_manifest
+
+
+@pytest.fixture
+def on_flink(flink, tmp_path):
+    """Starts an `mmstream` command whose pipeline runs on the cluster; what it leaves in /tmp is the test's own."""
+    (tmp_path / "tmp").mkdir()
+    started = []
+
+    def start(*arguments: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", "mmstream.cli", *map(str, arguments), *flink.options()]
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    flink.cancel()
+    assert not job_servers(tmp_path), "a job server has outlived its driver"
+
+
+def job_servers(tmp_path) -> list[str]:
+    """The job servers that commands of this test have started: their artifacts lie in its folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().decode(errors="replace")
+            if "job-server.jar" in line and str(tmp_path) in line:
+                found.append(line)
+    return found
+
+
+def wait_for_a_part(job: subprocess.Popen, output: Path) -> None:
+    while job.poll() is None and not list((output / "parts").glob("part-*.json")):
+        time.sleep(0.05)
+    assert job.poll() is None, job.stderr.read()
+
+
+def test_preprocess_gives_the_same_examples(on_flink, road, tmp_path):
+    job = on_flink("preprocess", road.config, "--output", tmp_path / "out")
+    _, said = job.communicate()
+    assert job.returncode == 0, said
+    wanted = ("examples", "golden", "dead_letters", "parts", "transform/transform_fn/assets")
+    assert snapshot(tmp_path / "out", *wanted) == snapshot(road.examples, *wanted)
+    assert run("audit", tmp_path / "out", "--input", road.folder / "data" / "sample.jsonl") == 0
+
+
+def test_labels_and_replayed_letters_are_the_same_bytes(on_flink, road, pictures, tmp_path):
+    rows = [*pictures(300), {"id": "late", "image": "late.png"}, b"no json"]
+    manifest = write_manifest(road.folder / "data" / "cluster.jsonl", rows)
+    label = ("label", road.model, "--input", manifest, "--output")
+    job = on_flink(*label, tmp_path / "flink")
+    _, said = job.communicate()
+    assert job.returncode == 0, said
+    assert run(*label, tmp_path / "here") == 0
+    assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
+
+    late = road.folder / "data" / "late.png"
+    late.write_bytes((road.folder / "data" / rows[0]["image"]).read_bytes())
+    job = on_flink("replay", tmp_path / "flink")
+    _, said = job.communicate()
+    late_labels = json.loads((tmp_path / "flink" / "label.json").read_text())
+    assert run("replay", tmp_path / "here") == 0
+    late.unlink()
+    assert job.returncode == 0, said
+    assert (late_labels["rows"], late_labels["dead_letters"]) == (301, 1)
+    assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
+
+
+def test_a_killed_task_manager_costs_nothing(flink, on_flink, road, pictures, tmp_path):
+    manifest = write_manifest(road.folder / "data" / "cluster_killed.jsonl", pictures(4000))
+    label = ("label", road.model, "--input", manifest, "--output")
+    job = on_flink(*label, tmp_path / "flink")
+    wait_for_a_part(job, tmp_path / "flink")
+    flink.kill_task_manager()
+    flink.start_task_manager()
+    _, said = job.communicate()
+    assert job.returncode == 0, said
+    assert run(*label, tmp_path / "here") == 0
+    assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
+    assert run("audit", tmp_path / "flink", "--input", manifest) == 0
+
+
+def test_a_killed_driver_takes_its_job_server_along_and_the_same_command_goes_on(on_flink, road, pictures, tmp_path):
+    manifest = write_manifest(road.folder / "data" / "cluster_driver.jsonl", pictures(4000))
+    label = ("label", road.model, "--input", manifest, "--output")
+    job = on_flink(*label, tmp_path / "flink")
+    wait_for_a_part(job, tmp_path / "flink")
+    assert job_servers(tmp_path)
+    job.kill()
+    job.communicate()
+    end = time.monotonic() + 10
+    while job_servers(tmp_path) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not job_servers(tmp_path)
+    assert run(*label, tmp_path / "flink") == 0
+    assert json.loads((tmp_path / "flink" / "label.json").read_text())["skipped"] > 0
+    assert run(*label, tmp_path / "here") == 0
+    assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
+
+
+def test_without_a_cluster_the_message_is_plain(flink, road, pictures, tmp_path, capfd):
+    manifest = write_manifest(road.folder / "data" / "cluster_none.jsonl", pictures(3))
+    options = [option for option in flink.options() if "master" not in option]
+    label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out")
+    assert run(*label, *options, "--flink_master=localhost:1") == 1
+    said = capfd.readouterr().err
+    assert "Connection refused" in said
+    assert "Traceback" not in said
