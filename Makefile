@@ -1,4 +1,4 @@
-# make install | demo | test | check — each first sets up .venv on a fresh machine.
+# make install | demo | test | check | docs | dist — each first sets up .venv on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
@@ -6,7 +6,7 @@ SOURCES := mmstream beam_jobs plugins tests examples benchmarks docs conftest.py
 EMOJI := examples/emoji
 DEMO := build/demo
 
-.PHONY: install demo test check docs
+.PHONY: install demo test check docs dist
 
 install: .venv/installed
 
@@ -38,3 +38,7 @@ check: install
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+dist: install
+	rm -rf dist
+	$(BIN)/uv build --quiet --wheel --all-packages --out-dir dist

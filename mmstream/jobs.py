@@ -71,11 +71,11 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         UsageError: Beam does not know a flag either.
     """
     options = PipelineOptions(list(flags))
-    known = options.get_all_options().keys()
-    for flag in flags:
-        name = flag.removeprefix("--").removeprefix("no_").partition("=")[0]
-        if flag.startswith("--") and name not in known:
-            raise UsageError(f"unknown option {flag.partition('=')[0]!r}, which Beam does not know either")
+    parsers: list[argparse.ArgumentParser] = []
+    options.get_all_options(add_extra_args_fn=parsers.append)
+    _, unknown = parsers[0].parse_known_args(list(flags))
+    if unknown:
+        raise UsageError(f"unknown option {unknown[0].partition('=')[0]!r}, which Beam does not know either")
     if options.view_as(StandardOptions).runner in LOCAL_RUNNERS:
         options.view_as(StandardOptions).runner = _IN_PROCESS
     _tie_job_server(options.view_as(JobServerOptions))

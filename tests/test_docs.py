@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from typing import Any
 
 import pydantic
 import pytest
+from apache_beam.options.pipeline_options import StandardOptions
 from small_road import EMOJI, Road, emoji_rows, write_manifest
 
 import mmstream
-from mmstream import catalogue, components, hookspecs, plugins
+from mmstream import catalogue, cli, components, hookspecs, jobs, plugins
 from mmstream.config import Config
 from mmstream.config_file import TINY, load_config
 from mmstream.yaml_lines import read_yaml
@@ -231,12 +233,11 @@ def test_the_example_of_every_component_is_sound(kind, hooks):
 
 
 @pytest.mark.parametrize(("page", "text"), [p for p in every_block("sh") if "--runner=" in p.values[1]])
-def test_options_for_other_runners_are_known(page, text):
-    from mmstream.jobs import beam_options
-
-    flags = [word for word in text.split() if re.match(r"--(runner|flink)", word)]
-    options = beam_options(flags).get_all_options(drop_default=True)
-    assert options["runner"] == "FlinkRunner"
+def test_flags_for_a_cluster_are_flags_of_mmstream_or_of_beam(page, text):
+    flags, for_beam = cli.parser().parse_known_args(shlex.split(text.replace("\\\n", " "))[1:])
+    assert flags.output
+    runner = jobs.beam_options(for_beam).view_as(StandardOptions).runner
+    assert runner in ("FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
 def run_shell(text: str, folder: Path) -> str:
