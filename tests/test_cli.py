@@ -59,6 +59,8 @@ def test_every_command_has_help(command, capsys):
         (("check", EMOJI, "--quiet", "--json-logs"), "not allowed with argument --quiet"),
         (("label", "m", "--input", "i"), "name an --output, or a --preview, which writes nothing"),
         (("label", "m", "--input", "i", "--preview", "0"), "expected 1 or more; found 0"),
+        (("label", "m", "--input", "i", "--output", "o", "--runnr=FlinkRunner"), "unknown option '--runnr'"),
+        (("label", "m", "--input", "i", "--output", "o", "more"), "unknown option 'more'"),
         (("plugins", "list", "--jsn"), "unrecognized arguments: --jsn"),
     ],
 )
