@@ -49,7 +49,7 @@ CONFIG = {
         "objectives": {
             "near": {"use": "contrastive", "fields": ["image", "text"]},
             "pairs": {"use": "sigmoid_contrastive", "fields": ["image", "text"]},
-            "match": {"use": "matching", "fields": ["image", "text"], "hidden": 4},
+            "match": {"use": "matching", "fields": ["image", "text"]},
             "complete": {"use": "adversarial", "fields": ["image", "text"], "hidden": 8, "discriminator": [8]},
             "truth": {
                 "use": "adversarial_caption",

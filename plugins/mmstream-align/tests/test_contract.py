@@ -22,7 +22,7 @@ class TestSigmoidContrastiveOfTwoFields(ObjectiveContract):
 
 class TestMatching(ObjectiveContract):
     name = "matching"
-    parameters = {"fields": ["image", "sound", "text"], "hidden": 6}
+    parameters = {"fields": ["image", "sound", "text"], "temperature": 0.2}
 
 
 class TestMatchingOfTwoFields(ObjectiveContract):
