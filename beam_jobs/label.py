@@ -97,7 +97,7 @@ def checked_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[
     Raises:
         MmstreamError: the model cannot read its first rows; nothing has been touched yet.
     """
-    if job_input.use != model.config.source.use and not any(job_input.id in row for row in rows):
+    if rows and job_input.use != model.config.source.use and not any(job_input.id in row for row in rows):
         job_input = dataclasses.replace(job_input, id=None)
     check_input(model, job_input, rows)
     return job_input

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from beam_jobs.label import Job, checked_input, input_for, open_model, opened, parse_share, renamed, tell, write_books
-from mmstream import books, components, files, jobs, parts, terminal
+from mmstream import books, components, files, jobs, lock, parts, terminal
 from mmstream.concurrency import Workers
-from mmstream.errors import MmstreamError, UsageError
+from mmstream.errors import MmstreamError, UsageError, describe
 from mmstream.labelling import label_records
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import Arrivals, Look
-from mmstream.stages.label import Draft, smaller_batch
-from mmstream.stages.reading import Input, columns_of, item_of
+from mmstream.stages.label import Draft, read_part, smaller_batch
+from mmstream.stages.reading import DUPLICATE, Input, columns_of, item_of
 from mmstream.trained_model import TrainedModel
 
 _FEWEST_PARTS = 64
 """Of an output that is to grow: it is cut when nobody knows yet how large it will be."""
-_PIECE_RECORDS = 1024
+_PIECE_RECORDS = 256
 """Parts with about so many new records are labelled together, then committed."""
+_SAMPLE_ROWS = 100
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -41,23 +42,21 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             return 0
         arrivals = Arrivals(job_input.source(), job_input.path)
         warned: dict[str, str] = {}
-        while not (look := arrivals.look()).rows:
+        while not (found := arrivals.survey(_SAMPLE_ROWS))[0]:
             _warn(arrivals, warned)
-            show(f"waiting for records in {flags.input}{_incomplete(look)}")
+            show(f"waiting for records in {flags.input}")
             if ending.wait(flags.every):
                 return 0
-        job_input = checked_input(model, job_input, columns_of(look.rows, job_input))
-        count = max(len(look.rows), _FEWEST_PARTS * parts.RECORDS_PER_PART)
+        rows, count = found
+        job_input = checked_input(model, job_input, columns_of(rows, job_input))
+        count = max(count, _FEWEST_PARTS * parts.RECORDS_PER_PART)
         with opened(flags, model, job_input, count) as job, Workers(flags.threads) as workers:
             watch = _Watch(flags, job, arrivals, workers, started)
             while True:
-                if look.rows:
-                    watch.label(look, ending)
+                watch.look(ending, show)
                 _warn(arrivals, warned)
-                show(watch.facts() + _incomplete(look))
                 if ending.wait(flags.every):
                     break
-                look = arrivals.look()
     return tell(flags, job, watch.settled(), watch.seconds(), allowed)
 
 
@@ -76,42 +75,59 @@ class _Watch:
         self, flags: argparse.Namespace, job: Job, arrivals: Arrivals, workers: Workers, started: float
     ) -> None:
         self._flags, self._job, self._arrivals, self._workers, self._started = flags, job, arrivals, workers, started
+        self._output, self._plan = flags.output, job.plan
         self._model = job.model()
         self._model.prepare()
         self._sink = components.build("sink", flags.sink, {})
         self._media = job.input.media()
         self._totals: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
+        """What was kept of other inputs when everything was last read."""
         self._damaged: list[str] = []
         self._is_whole = True
         """Whether the next look gives everything that there is."""
 
-    def label(self, look: Look, ending: threading.Event) -> None:
-        """Label and commit what a look gives, piece by piece, until somebody asks to end.
+    def look(self, ending: terminal.Ending, show: Callable[[str], None]) -> None:
+        """Look, then label and commit what is found, piece by piece, until somebody asks to end.
 
         Raises:
             MmstreamError: another job has taken the output over, or the books do not balance.
         """
+        spool, reads = files.join(self._output, "spool"), self._model.preprocessor.reads()
+        try:
+            look = self._arrivals.look(lambda row: item_of(row, self._job.input, reads, spool))
+        except OSError as error:  # a store that does not answer for a moment
+            terminal.say(f"warning: cannot look at {self._flags.input}: {describe(error)}; trying again")
+            return
         whole, self._is_whole = self._is_whole, False
+        if whole:
+            self._kept.clear()
+        incomplete = f" · {look.incomplete:,} files not complete yet" if look.incomplete else ""
         for piece in self._pieces(look, every=whole):
-            if not self._label_piece(piece, whole=whole):
-                terminal.say("warning: files of the output are damaged; reading the input through once more")
-                self._arrivals.forget()
-                self._is_whole = True
+            if ending.asked:
                 return
-            if ending.is_set():
-                break
-        write_books(self._flags.output, self.settled(), self._model, self.seconds(), pruned=False)
+            if not self._label(piece, whole=whole):
+                terminal.say("warning: files of the output are damaged; reading the input through once more")
+                self._read_through()
+                return
+            write_books(self._output, self.settled(), self._model, self.seconds(), pruned=False)
+            show(self._facts() + incomplete)
+        if look.vacated and self._has_duplicates():  # one of them may have the id for itself now
+            self._read_through()
+        show(self._facts() + incomplete)
+
+    def _read_through(self) -> None:
+        """Let the next look give everything once more."""
+        self._arrivals.forget()
+        self._is_whole = True
 
     def _pieces(self, look: Look, *, every: bool) -> Iterator[dict[int, list[Record | DeadLetter]]]:
         """What is new, by part, some parts at a time; all parts come if `every` is set."""
-        output, plan, spool = self._flags.output, self._job.plan, files.join(self._flags.output, "spool")
-        reads = self._model.preprocessor.reads()
         by_part: dict[int, list[Record | DeadLetter]] = {}
         if every or look.again:
-            by_part = {part: [] for part in range(plan.parts) if every or _has_letters(output, part)}
-        for row in look.rows:
-            item = item_of(row, self._job.input, reads, spool)
-            by_part.setdefault(parts.part_of(item.id or item.origin, plan.parts), []).append(item)
+            by_part = {part: [] for part in range(self._plan.parts) if every or self._has_letters(part)}
+        for item in look.items:
+            by_part.setdefault(parts.part_of(item.id or item.origin, self._plan.parts), []).append(item)
         piece: dict[int, list[Record | DeadLetter]] = {}
         for part, items in sorted(by_part.items()):
             piece[part] = items
@@ -121,7 +137,7 @@ class _Watch:
         if piece:
             yield piece
 
-    def _label_piece(self, piece: dict[int, list[Record | DeadLetter]], *, whole: bool) -> bool:
+    def _label(self, piece: dict[int, list[Record | DeadLetter]], *, whole: bool) -> bool:
         """Label new records of some parts together, then commit each; False if what a part held is damaged.
 
         A damaged part is made anew where everything is read that it may have held, as on the first look.
@@ -135,7 +151,7 @@ class _Watch:
                 model=model,
                 media=self._media,
                 sink=self._sink,
-                output=self._flags.output,
+                output=self._output,
                 workers=workers,
                 still_there=self._arrivals.still_there,
             )
@@ -148,27 +164,39 @@ class _Watch:
         for draft in drafts:
             counts = draft.commit([next(fresh)[1] for _ in draft.todo], self._job.run, prune=False)
             self._damaged += [f"{path} {problem}" for path, problem in draft.damaged.items()]
-            for name, count in counts.items():
-                if isinstance(count, int) and (whole or name != "kept"):  # later, what a part keeps is of this input
-                    self._totals[name] += count
+            for name in ("read", "labelled", "dead_lettered", "skipped", "lost"):
+                self._totals[name] += cast(int, counts[name])
+            for name in ("kept", "of_another_model") if whole else ():  # later, what a part keeps is of this input
+                self._kept[name] += cast(int, counts[name])
+        lock.check(self._output, self._job.run)
         if self._totals["read"] != sum(self._totals[name] for name in ("labelled", "dead_lettered", "skipped")):
-            raise MmstreamError(f"the books of {self._flags.output} do not balance; this is a bug: {self._totals}")
+            raise MmstreamError(f"the books of {self._output} do not balance; this is a bug: {self._totals}")
         return True
 
     def settled(self) -> books.Books:
         """The books so far."""
-        commits = [parts.recorded(self._flags.output, part) for part in range(self._job.plan.parts)]
-        totals = {**self._totals, **smaller_batch(self._model)}
-        return books.Books.of(totals, self._totals["read"], "labelled", self._damaged, books.held_by(commits))
+        held = books.held_by(parts.recorded(self._output, part) for part in range(self._plan.parts))
+        totals = {**self._totals, **self._kept, "letters": held["dead_lettered"], **smaller_batch(self._model)}
+        return books.Books.of(totals, self._totals["read"], "labelled", self._damaged, held)
 
     def seconds(self) -> float:
         """Since the start."""
         return round(time.monotonic() - self._started, 3)
 
-    def facts(self) -> str:
+    def _facts(self) -> str:
         """What has been done, for the person at the terminal."""
         names = {"read": "read", "labelled": "labelled", "dead_lettered": "dead letters", "skipped": "skipped"}
         return " · ".join(f"{self._totals[key]:,} {name}" for key, name in names.items())
+
+    def _has_letters(self, part: int) -> bool:
+        commit = parts.recorded(self._output, part)
+        return commit is None or bool(commit.counts["dead_lettered"])
+
+    def _has_duplicates(self) -> bool:
+        """Whether a dead letter is there of a row whose id stood elsewhere."""
+        with_letters = filter(self._has_letters, range(self._plan.parts))
+        held = (read_part(self._output, part, self._sink, self._model.schema) for part in with_letters)
+        return any(letter.error == DUPLICATE for each in held for letter in each.letters)
 
 
 def _check_flags(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
@@ -182,18 +210,22 @@ def _check_flags(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
             raise UsageError(f"--watch and --{name} exclude each other")
     if not flags.output:
         raise UsageError("name an --output")
+    if f"{files.absolute(flags.output)}/".startswith(f"{files.absolute(flags.input).rstrip('/')}/"):
+        raise UsageError(f"the output {flags.output} lies in the input, which would grow by it for ever")
     renamed(flags)
     if beam_flags:
         raise UsageError(f"--watch builds no Beam pipeline, and does not know {' '.join(beam_flags)}")
 
 
 def _await_input(
-    model: TrainedModel, flags: argparse.Namespace, ending: threading.Event, show: Callable[[str], None]
+    model: TrainedModel, flags: argparse.Namespace, ending: terminal.Ending, show: Callable[[str], None]
 ) -> Input | None:
-    """What is to be read, once something is there that tells; None if somebody asks to end before."""
+    """What is to be read, as it was read before or once something is there that tells; None if asked to end before."""
+    known = {each["path"]: each["use"] for each in parts.read_about(flags.output).get("inputs", [])}
+    flags.source = flags.source or known.get(files.absolute(flags.input))
     while True:
         try:
-            if files.exists(flags.input) or files.is_pattern(flags.input):
+            if files.is_folder(flags.input) or files.exists(flags.input) or files.is_pattern(flags.input):
                 return input_for(model, flags)
             why = f"there is no {flags.input}"
         except MmstreamError as error:  # no source reads what is there; the next file may be of another kind
@@ -203,18 +235,10 @@ def _await_input(
             return None
 
 
-def _has_letters(output: str, part: int) -> bool:
-    commit = parts.recorded(output, part)
-    return commit is None or bool(commit.counts["dead_lettered"])
-
-
-def _incomplete(look: Look) -> str:
-    return f" · {look.incomplete:,} files not complete yet" if look.incomplete else ""
-
-
 def _warn(arrivals: Arrivals, warned: dict[str, str]) -> None:
     """Say which files cannot be read, once for each reason."""
     for origin, why in arrivals.unreadable.items():
         if warned.get(origin) != why:
-            terminal.say(f"warning: {why}; {origin} is tried again when it changes")
-    warned |= arrivals.unreadable
+            terminal.say(f"warning: {why}; trying {origin} again")
+    warned.clear()
+    warned.update(arrivals.unreadable)

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,7 @@ Mode = Literal["text", "quiet", "json"]
 _LIBRARIES = ("absl", "apache_beam", "py.warnings", "tensorflow")
 _ENDING: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
 """Signals that ask a command to end."""
+_SLEEP_SECONDS = 0.1
 _interrupted: int | None = None
 _mode: Mode = "text"
 _diverted = False
@@ -65,14 +67,32 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
         return stopped(_interrupted)
 
 
+class Ending:
+    """Whether a signal has asked to end.
+
+    Attributes:
+        asked: it has.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, at most until a signal asks to end; whether one has. (A handler must not set an Event.)"""
+        until = time.monotonic() + seconds
+        while not self.asked and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLEEP_SECONDS))
+        return self.asked
+
+
 @contextlib.contextmanager
-def until_asked_to_end() -> Iterator[threading.Event]:
-    """An event that is set when a signal asks to end, while the block runs; a second one interrupts as ever."""
-    ending = threading.Event()
+def until_asked_to_end() -> Iterator[Ending]:
+    """Let signals ask to end, while the block runs; a second one interrupts as ever."""
+    ending = Ending()
     before = {number: signal.getsignal(number) for number in _ENDING}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        ending.set()
+        ending.asked = True
         signal.signal(number, before[number])
 
     try:

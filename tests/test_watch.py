@@ -108,9 +108,30 @@ def test_rows_of_manifests_are_labelled_as_they_come_change_and_get_their_pictur
     assert [(each["error"], each["origin"]) for each in read_lines(output / "dead_letters")] == [
         ("DuplicateId", "two.jsonl:1")
     ]
+    assert "lost" not in json.loads((output / "label.json").read_text())
     assert {row["id"]: row["_origin"] for row in read_rows(output)} == {
         row["id"]: f"one.jsonl:{line}" for line, row in enumerate([*rows, mended, {"id": "appended"}], start=1)
     }
+    assert run("audit", output, "--input", folder) == 0
+
+
+def test_a_row_whose_id_stood_elsewhere_is_labelled_when_that_place_is_vacated(road, drawings, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for picture in drawings[:3]:
+        shutil.copy(picture, folder)
+    rows = [{"id": picture.stem, "image": picture.name} for picture in drawings[:3]]
+    write_manifest(folder / "one.jsonl", rows[:2])
+    with watching(road, folder, output) as process:
+        until(lambda: books(output) == (2, 2, 0, 0, 2, 0), process)
+        write_manifest(folder / "two.jsonl", rows[1:])
+        until(lambda: books(output)[4:] == (3, 1), process)
+        write_manifest(folder / "one.jsonl", rows[:1])
+        until(lambda: books(output)[4:] == (3, 0), process)
+        end(process)
+    assert "lost" not in json.loads((output / "label.json").read_text())
+    origins = {row["id"]: row["_origin"] for row in read_rows(output)}
+    assert origins == {rows[0]["id"]: "one.jsonl:1", rows[1]["id"]: "two.jsonl:1", rows[2]["id"]: "two.jsonl:2"}
     assert run("audit", output, "--input", folder) == 0
 
 
@@ -139,8 +160,14 @@ def test_a_damaged_output_is_made_anew(road, drawings, tmp_path):
     ],
 )
 def test_flags_that_make_no_sense_for_a_job_without_an_end_are_refused(road, tmp_path, capsys, flags, why):
-    assert run("label", road.model, "--input", tmp_path, "--output", tmp_path / "out", "--watch", *flags) in (1, 2)
+    command = ("label", road.model, "--input", tmp_path / "in", "--output", tmp_path / "out", "--watch")
+    assert run(*command, *flags) in (1, 2)
     assert why in capsys.readouterr().err
+
+
+def test_an_output_within_its_input_is_refused(road, tmp_path, capsys):
+    assert run("label", road.model, "--input", tmp_path, "--output", tmp_path / "out", "--watch") == 2
+    assert "lies in the input" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from array import array
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
+from itertools import islice
 from typing import NamedTuple
 
 from mmstream import files
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import Row, Source
-from mmstream.records import digest_of
+from mmstream.records import DeadLetter, Record, digest_of
+
+Item = Record | DeadLetter
+_CANNOT_READ = (MmstreamError, OSError, ValueError)
+"""What a source may raise where a file is not what it was a moment ago; pyarrow's errors are ValueErrors."""
 
 
 class Found(NamedTuple):
@@ -18,7 +22,7 @@ class Found(NamedTuple):
 
     Attributes:
         path: where it lies.
-        size: bytes.
+        size: bytes; -1 where nobody may look, or it is a link that leads nowhere.
         time: when it was last written to.
     """
 
@@ -27,17 +31,31 @@ class Found(NamedTuple):
     time: float
 
 
+class Stood(NamedTuple):
+    """A row of a table, as it was when it was last read.
+
+    Attributes:
+        id: of its record; "" where it is none.
+        digest: tells whether it has changed.
+    """
+
+    id: str
+    digest: int
+
+
 class Look(NamedTuple):
     """What one look at an input has found.
 
     Attributes:
-        rows: that are new or have changed, or name a file that has.
+        items: records and dead letters that are new or have changed, or name a file that has.
         again: whether a table was among them that had been read before, so that what came of it may be out of date.
+        vacated: whether an id no longer stands in a place of a table where it stood.
         incomplete: how many files are still being written.
     """
 
-    rows: list[Row]
+    items: list[Item]
     again: bool
+    vacated: bool
     incomplete: int
 
 
@@ -53,7 +71,7 @@ class Arrivals:
         path: a file, a folder, or a pattern.
 
     Attributes:
-        unreadable: files that the source cannot read, and why; each is tried again when it changes.
+        unreadable: files that the source cannot read to their end, and why; each is tried again at the next look.
     """
 
     def __init__(self, source: Source, path: str) -> None:
@@ -62,46 +80,87 @@ class Arrivals:
         self._base = files.base(path)
         self._seen: dict[str, Found] = {}
         self._done: dict[str, Found] = {}
-        self._digests: dict[str, array[int]] = {}
-        """Of the rows of each table, in their order."""
-        self._just_read: set[str] = set()
-        self._unchanged: set[str] = set()
-        """Origins, in tables that the last look has read, of rows that it does not give."""
+        self._tables: dict[str, dict[str, Stood]] = {}
+        """The rows of each table by their origins."""
+        self._news: dict[str, set[str]] = {}
+        """Media that have come since each table was read."""
+        self._given: set[str] = set()
+        """Origins that the last look gave."""
         self.unreadable: dict[str, str] = {}
 
-    def look(self) -> Look:
-        """Look once.
+    def survey(self, count: int) -> tuple[list[Row], int]:
+        """Look once; the first rows of what is complete, and how many there are. The next look gives them for good.
 
         Raises:
             OSError: the input cannot be listed.
         """
-        now = dict(self._files())
-        ready = {origin for origin, found in now.items() if self._seen.get(origin) == found != self._done.get(origin)}
-        incomplete = sum(self._seen.get(origin) != found for origin, found in now.items())
-        self._seen = now
-        self.unreadable = {origin: why for origin, why in self.unreadable.items() if origin in now}
-        self._just_read, self._unchanged = set(), set()
-        if self._source.files_are_records:
-            return Look(list(self._records_in(ready)), again=False, incomplete=incomplete)
-        tables = {origin for origin in ready if self._is_table(now[origin].path)}
-        media = ready - tables
-        again = any(origin in self._done for origin in tables)
-        others = {origin for origin in self._digests if origin in now and origin not in tables} if media else set()
-        rows = [row for origin in sorted(tables | others) for row in self._rows_in(origin, media)]
-        self._done |= {origin: now[origin] for origin in media}
-        return Look(rows, again, incomplete)
+        rows = self._rows(self._look())
+        first = list(islice(rows, count))
+        return first, len(first) + sum(1 for _ in rows)
 
-    def still_there(self, origin: str) -> bool:
-        """Whether the input has a row at a place that the last look has not given."""
+    def look(self, item_of: Callable[[Row], Item]) -> Look:
+        """Look once.
+
+        Args:
+            item_of: what becomes of a row, with its media elsewhere.
+
+        Raises:
+            OSError: the input cannot be listed.
+        """
+        before = self._tables
+        ready = self._look()
+        gone = [rows for origin, rows in before.items() if origin not in self._seen]
+        incomplete = sum(
+            origin not in ready and found != self._done.get(origin) for origin, found in self._seen.items()
+        )
+        self._given = set()
+        if self._source.files_are_records:
+            return Look(list(self._records_in(ready, item_of)), again=False, vacated=False, incomplete=incomplete)
+        tables = {origin for origin in ready if self._is_table(self._seen[origin].path)}
+        media = ready - tables
+        self._done |= {origin: self._seen[origin] for origin in media}
+        for news in self._news.values():
+            news |= media
+        known = {origin for origin, news in self._news.items() if news and self._seen[origin] == self._done[origin]}
+        items: list[Item] = []
+        again, vacated = False, any(gone)
+        for origin in sorted(tables | known):
+            stood = self._tables.get(origin, {})
+            items += self._items_in(origin, item_of)
+            stands = self._tables[origin]
+            again = again or bool(stood and origin in tables and origin not in self.unreadable)
+            vacated = vacated or any(place not in stands or stands[place].id != row.id for place, row in stood.items())
+        return Look(items, again, vacated, incomplete)
+
+    def still_there(self, origin: str, key: str) -> bool:
+        """Whether a record with this id ("" for a row that is none) stands at a place that the last look has not given.
+
+        Of a table that has never been read whole nobody knows; what came of it before stays.
+        """
+        if origin in self._given:
+            return False
         file = self._file_of(origin)
-        if file in self._just_read:
-            return origin in self._unchanged
-        return file is not None
+        if file is None or self._source.files_are_records or file in self.unreadable or file not in self._tables:
+            return file is not None
+        stood = self._tables[file].get(origin)
+        return stood is not None and stood.id == key
 
     def forget(self) -> None:
         """Give everything once more."""
         self._done.clear()
-        self._digests.clear()
+        self._tables.clear()
+        self._news.clear()
+
+    def _look(self) -> set[str]:
+        """The origins of files that are complete and have not been read."""
+        now = dict(self._files())
+        ready = {origin for origin, found in now.items() if self._seen.get(origin) == found != self._done.get(origin)}
+        self._seen = now
+        self._done = {origin: found for origin, found in self._done.items() if origin in now}
+        self._tables = {origin: rows for origin, rows in self._tables.items() if origin in now}
+        self._news = {origin: news for origin, news in self._news.items() if origin in now}
+        self.unreadable = {origin: why for origin, why in self.unreadable.items() if origin in now}
+        return ready
 
     def _files(self) -> Iterator[tuple[str, Found]]:
         """The files of the input, by what the origins of their rows begin with: the path below it."""
@@ -111,48 +170,77 @@ class Arrivals:
         elif files.is_folder(self._path):
             paths = list(files.list_files(self._path))
         else:
-            paths = [files.name(self._path)]
+            paths = [files.name(self._path)] if files.exists(self._path) else []
         for path in paths:
             place = files.join(self._base, path)
             try:
                 found = Found(place, *files.metadata(place))
-            except FileNotFoundError:  # it is not there yet, or no more
-                continue
+            except OSError:  # it is a record, or has just been removed; who reads it says what is wrong
+                found = Found(place, -1, 0)
             yield path.encode("utf-8", "backslashreplace").decode(), found
 
     def _is_table(self, path: str) -> bool:
         return path == self._path or files.is_pattern(self._path) or files.has_suffix(path, self._source.suffixes)
 
-    def _records_in(self, ready: Set[str]) -> Iterator[Row]:
-        """The rows of a source whose files are records."""
-        if not any(files.has_suffix(origin, self._source.suffixes) for origin in ready):
+    def _rows(self, ready: Set[str]) -> Iterator[Row]:
+        """The rows of files, as far as they can be read."""
+        if self._source.files_are_records:
+            yield from self._row_of_each(ready)
             return
-        for split in self._source.splits(self._path):
-            for row in self._source.read(split):
-                if row.origin in ready:
-                    self._just_read.add(row.origin)
-                    self._done[row.origin] = self._seen[row.origin]
-                    yield row
+        for origin in sorted(ready):
+            if self._is_table(self._seen[origin].path):
+                try:
+                    yield from self._rows_of(origin)
+                except _CANNOT_READ as error:
+                    self.unreadable[origin] = describe(error)
 
-    def _rows_in(self, origin: str, media: Set[str]) -> Iterator[Row]:
-        """The rows of a table that differ from those that stood there, or that name one of these files."""
-        before, digests = self._digests.get(origin, array("Q")), array("Q")
+    def _rows_of(self, origin: str) -> Iterator[Row]:
+        """The rows of a table."""
+        for split in self._source.splits(self._seen[origin].path):
+            yield from self._source.read(split._replace(origin=origin))
+
+    def _records_in(self, ready: Set[str], item_of: Callable[[Row], Item]) -> Iterator[Item]:
+        for row in self._row_of_each(ready):
+            self._given.add(row.origin)
+            self._done[row.origin] = self._seen[row.origin]
+            yield item_of(row)
+
+    def _row_of_each(self, ready: Set[str]) -> Iterator[Row]:
+        """The rows of files that are records; the next look tries again what the source does not give now."""
+        left = {origin for origin in ready if files.has_suffix(origin, self._source.suffixes)}
+        if not left:
+            return
         try:
-            for split in self._source.splits(self._seen[origin].path):
-                for row in self._source.read(split._replace(origin=origin)):
-                    place = len(digests)
-                    digests.append(_digest(row))
-                    if before[place : place + 1] == digests[place:] and not self._names(row, media):
-                        self._unchanged.add(row.origin)
-                    else:
+            for split in self._source.splits(self._path):
+                for row in self._source.read(split):
+                    if row.origin in left:
+                        left.remove(row.origin)
                         yield row
-        except (MmstreamError, OSError) as error:
+                if not left:
+                    return
+        except _CANNOT_READ:
+            return
+
+    def _items_in(self, origin: str, item_of: Callable[[Row], Item]) -> Iterator[Item]:
+        """What has changed in a table, and what names media that have."""
+        stood, news = self._tables.get(origin, {}), self._news.get(origin, set())
+        stands: dict[str, Stood] = {}
+        try:
+            for row in self._rows_of(origin):
+                digest, before = _digest(row), stood.get(row.origin)
+                if before is not None and before.digest == digest and not self._names(row, news):
+                    stands[row.origin] = before
+                    continue
+                item = item_of(row)
+                stands[row.origin] = Stood(item.id, digest)
+                self._given.add(row.origin)
+                yield item
+        except _CANNOT_READ as error:
             self.unreadable[origin] = describe(error)
-        else:
-            self.unreadable.pop(origin, None)
-        self._just_read.add(origin)
-        self._done[origin] = self._seen[origin]
-        self._digests[origin] = digests
+            self._tables[origin] = stood | stands
+            return
+        self.unreadable.pop(origin, None)
+        self._tables[origin], self._news[origin], self._done[origin] = stands, set(), self._seen[origin]
 
     def _names(self, row: Row, media: Set[str]) -> bool:
         """Whether a column is the path of one of these files."""

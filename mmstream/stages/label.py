@@ -24,6 +24,8 @@ from mmstream.trained_model import TrainedModel
 
 LabelRow = dict[str, Any]
 Counts = dict[str, int | list[str]]
+StillThere = Callable[[str, str], bool]
+"""(origin, id) → whether a row of this id, "" for one that is no record, stands there and was not read again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def label_part(
     return draft.commit(fresh, run, prune=prune)
 
 
-def _nowhere(origin: str) -> bool:
+def _nowhere(origin: str, key: str) -> bool:
     return False
 
 
@@ -114,7 +116,7 @@ class Draft:
         sink: Sink,
         output: str,
         workers: Workers,
-        still_there: Callable[[str], bool] = _nowhere,
+        still_there: StillThere = _nowhere,
     ) -> Draft:
         """What a part holds, beside what has been read.
 
@@ -127,7 +129,7 @@ class Draft:
             sink: of the labels.
             output: directory of the output.
             workers: that digest records.
-            still_there: whether the input has a row at a place that is not among the items; no, where these are all.
+            still_there: whether the input has a row that is not among the items; no, where these are all.
         """
         parts.finish(output, part)
         before = read_part(output, part, sink, model.schema)
@@ -166,7 +168,7 @@ class Draft:
         model, sink, before = self._model, self._sink, self._before
         count_of_others = len(self._others)
         # of what is lost, so many may have been of this input
-        lost = before.lost - (self._items - (len(before) - count_of_others))
+        lost = before.lost - max(0, self._items - (len(before) - count_of_others))
         others = Labelled([], []) if prune else self._others
         _check_columns(others, model, parts.part_name(self.part))
         known = {letter.to_json() for letter in before.letters}
@@ -361,11 +363,11 @@ def _check_columns(others: Labelled, model: TrainedModel, part: str) -> None:
         )
 
 
-def _standing(before: Labelled, still_there: Callable[[str], bool]) -> dict[str, str]:
+def _standing(before: Labelled, still_there: StillThere) -> dict[str, str]:
     """Where each id stands that a part holds of a row that was not read again, though the input still has it."""
     held = [(row["id"], row["_origin"]) for row in before.rows]
     held += [(letter.id, letter.origin) for letter in before.letters if letter.id and letter.error != DUPLICATE]
-    return {key: origin for key, origin in held if still_there(origin)}
+    return {key: origin for key, origin in held if still_there(origin, key)}
 
 
 def _stays(
@@ -373,9 +375,10 @@ def _stays(
     ids: Set[str],
     read: Set[tuple[str, str]],
     input_number: int,
-    still_there: Callable[[str], bool],
+    still_there: StillThere,
 ) -> bool:
     """Whether a letter is of a row that was not read again: of another input, or of a place where nobody has looked."""
     if letter.id:
-        return (letter.id, letter.origin) not in read and (letter.id not in ids or still_there(letter.origin))
-    return letter.input != input_number or still_there(letter.origin)
+        there = letter.id not in ids or still_there(letter.origin, letter.id)
+        return there and (letter.id, letter.origin) not in read
+    return letter.input != input_number or still_there(letter.origin, "")

@@ -98,15 +98,19 @@ class Flink:
         about = {"folder": folder, "rest": self._rest, "rpc": self._rpc, "slots": SLOTS}
         (folder / "flink-conf.yaml").write_text(_CONFIG.format(**about))
         self._processes: list[subprocess.Popen[bytes]] = []
-        memory = ("-Xmx768m",)
-        self._start("org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", memory)
+
+    def start(self) -> None:
+        """Start the JobManager and a TaskManager."""
+        self._start("org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", ("-Xmx768m",))
         self.start_task_manager()
 
     def start_task_manager(self) -> None:
         """Start one more, and wait until it has registered."""
+        before: set[str] = set()
+        self._wait_until(lambda: before.update(self._task_managers()) or True, "the JobManager does not answer")
         memory = ("-Xmx640m", "-XX:MaxDirectMemorySize=512m", "-XX:MaxMetaspaceSize=256m")
         self._start("org.apache.flink.runtime.taskexecutor.TaskManagerRunner", memory)
-        self._wait_until(lambda: self.get("taskmanagers")["taskmanagers"], "no TaskManager has registered")
+        self._wait_until(lambda: self._task_managers() - before, "no TaskManager has registered")
 
     def kill_task_manager(self) -> None:
         """SIGKILL to the youngest."""
@@ -159,6 +163,9 @@ class Flink:
                 subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
             )
 
+    def _task_managers(self) -> set[str]:
+        return {each["id"] for each in self.get("taskmanagers")["taskmanagers"]}
+
     def _wait_until(self, fact: Any, otherwise: str) -> None:
         end = time.monotonic() + _PATIENCE_SECONDS
         while True:
@@ -176,6 +183,7 @@ def flink(folder: Path) -> Iterator[Flink]:
     install()
     cluster = Flink(folder)
     try:
+        cluster.start()
         yield cluster
     finally:
         cluster.close()
