@@ -32,6 +32,7 @@ from mmstream.preprocessing import Preprocessor
 from mmstream.records import digest_of
 
 ROOT = Path(__file__).parents[1]
+SEEDS = (1, 2, 3)
 MMSTREAM = (sys.executable, "-m", "mmstream.cli")
 
 
@@ -45,7 +46,7 @@ class Row:
         shown: the figures, as paths in metrics.json's "heads", or in "retrieval" after "retrieval.".
         changes: to the data set's config, as `--set` takes them.
         labelling: changes to how labels are made: the row has the network that was trained without them.
-        headline: with all seeds; other rows get the first one only.
+        headline: with all of `SEEDS`; other rows get the first one only.
     """
 
     name: str
@@ -133,7 +134,7 @@ def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> 
     results: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
     for seed in seeds:
         for row in ROWS:
-            if (only and row.dataset not in only) or not (row.headline or seed == seeds[0]):
+            if (only and row.dataset not in only) or not (row.headline or seed == SEEDS[0]):
                 continue
             folder, source = output / row.dataset, data / DATASETS[row.dataset].path
             if f"trivial/{row.dataset}" not in results:
@@ -228,7 +229,7 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
 
 def runs_of(row: Row, results: Mapping[str, Any]) -> list[Any]:
     """What was found for a row, by seed."""
-    return [results[row.key(seed)] for seed in range(100) if row.key(seed) in results]
+    return [results[row.key(seed)] for seed in SEEDS if row.key(seed) in results]
 
 
 def look_up(found: Sequence[Mapping[str, Any]], path: str) -> list[float]:
@@ -256,7 +257,7 @@ def main() -> None:
     runs.add_argument("data", type=Path)
     runs.add_argument("--output", type=Path, required=True)
     runs.add_argument("--only", nargs="*", default=[], choices=DATASETS)
-    runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    runs.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS)
     table = commands.add_parser("table")
     table.add_argument("results", type=Path)
     flags = parser.parse_args()

@@ -115,6 +115,7 @@ def test_rows_of_manifests_are_labelled_as_they_come_change_and_get_their_pictur
     assert run("audit", output, "--input", folder) == 0
 
 
+@pytest.mark.slow
 def test_a_row_whose_id_stood_elsewhere_is_labelled_when_that_place_is_vacated(road, drawings, tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -135,6 +136,7 @@ def test_a_row_whose_id_stood_elsewhere_is_labelled_when_that_place_is_vacated(r
     assert run("audit", output, "--input", folder) == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_output_is_made_anew(road, drawings, tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
