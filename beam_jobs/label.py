@@ -18,6 +18,7 @@ from mmstream import books, components, files, jobs, lock, parts, terminal, work
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_label_flags
+from mmstream.interfaces import Sink
 from mmstream.labelling import label_items
 from mmstream.media import Media
 from mmstream.records import DeadLetter
@@ -111,6 +112,7 @@ class Job:
         run: its name.
         model: that labels, as threads and workers share it.
         input: what is read.
+        sink: of the labels.
         plan: of the output.
         others: paths of the other inputs that the output was fed from.
     """
@@ -118,6 +120,7 @@ class Job:
     run: str
     model: SharedModel
     input: Input
+    sink: Sink
     plan: parts.Plan
     others: Sequence[str]
 
@@ -135,7 +138,7 @@ def opened(flags: argparse.Namespace, model: TrainedModel, job_input: Input, cou
     Raises:
         MmstreamError: the output holds something else, or another job holds it.
     """
-    components.build("sink", flags.sink, {})
+    sink = components.build("sink", flags.sink, {})
     parts.check_output(flags.output, "label")
     run_name = books.new_run()
     shared = SharedModel(flags.model, flags.embeddings, model.resume)
@@ -152,14 +155,14 @@ def opened(flags: argparse.Namespace, model: TrainedModel, job_input: Input, cou
         plan = parts.open_output(flags.output, "label", count)
         parts.write_about(flags.output, about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)]))
         with jobs.log(flags.output, run_name):
-            yield Job(run_name, shared, job_input, plan, [each["path"] for each in others])
+            yield Job(run_name, shared, job_input, sink, plan, [each["path"] for each in others])
 
 
 def tell(
     flags: argparse.Namespace, job: Job, settled: books.Books, seconds: float, allowed: Callable[[int], float]
 ) -> int:
     """Say what has become of the records; returns the exit code, by the dead letters that are allowed among so many."""
-    where = files.join(flags.output, "labels", f"part-*{components.build('sink', flags.sink, {}).suffix}")
+    where = files.join(flags.output, "labels", f"part-*{job.sink.suffix}")
     more = {"pruned": settled.pruned} if flags.prune else {}
     terminal.summary("label", {**books_of(settled), **more, "seconds": seconds, "labels": where})
     warn(settled, job.others)

@@ -9,21 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from beam_jobs.label import Job, checked_input, input_for, open_model, opened, parse_share, renamed, tell, write_books
-from mmstream import books, components, files, jobs, lock, parts, terminal
+from mmstream import books, files, jobs, lock, parts, terminal
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError, describe
-from mmstream.labelling import label_records
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import Arrivals, Look
-from mmstream.stages.label import Draft, read_part, smaller_batch
-from mmstream.stages.reading import DUPLICATE, Input, columns_of, item_of
+from mmstream.stages.label import Draft, label_drafts, read_part, smaller_batch
+from mmstream.stages.reading import DUPLICATE, SAMPLE_ROWS, Input, columns_of, item_of
 from mmstream.trained_model import TrainedModel
 
 _FEWEST_PARTS = 64
 """Of an output that is to grow: it is cut when nobody knows yet how large it will be."""
 _PIECE_RECORDS = 256
 """Parts with about so many new records are labelled together, then committed."""
-_SAMPLE_ROWS = 100
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -42,14 +40,15 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             return 0
         arrivals = Arrivals(job_input.source(), job_input.path)
         warned: dict[str, str] = {}
-        while not (found := arrivals.survey(_SAMPLE_ROWS))[0]:
+        while not (rows := arrivals.sample(SAMPLE_ROWS)):
             _warn(arrivals, warned)
             show(f"waiting for records in {flags.input}")
             if ending.wait(flags.every):
                 return 0
-        rows, count = found
         job_input = checked_input(model, job_input, columns_of(rows, job_input))
-        count = max(count, _FEWEST_PARTS * parts.RECORDS_PER_PART)
+        count = _FEWEST_PARTS * parts.RECORDS_PER_PART
+        if parts.read_plan(flags.output) is None:  # only then does it tell into how many parts the output is cut
+            count = max(count, arrivals.count())
         with opened(flags, model, job_input, count) as job, Workers(flags.threads) as workers:
             watch = _Watch(flags, job, arrivals, workers, started)
             while True:
@@ -78,7 +77,6 @@ class _Watch:
         self._output, self._plan = flags.output, job.plan
         self._model = job.model()
         self._model.prepare()
-        self._sink = components.build("sink", flags.sink, {})
         self._media = job.input.media()
         self._totals: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
@@ -150,7 +148,7 @@ class _Watch:
                 input_number=self._job.input.number,
                 model=model,
                 media=self._media,
-                sink=self._sink,
+                sink=self._job.sink,
                 output=self._output,
                 workers=workers,
                 still_there=self._arrivals.still_there,
@@ -159,11 +157,10 @@ class _Watch:
         ]
         if not whole and any(draft.damaged for draft in drafts):
             return False
-        todo = [record for draft in drafts for record in draft.todo]
-        fresh = label_records(todo, model, self._media, workers=workers)
-        for draft in drafts:
-            counts = draft.commit([next(fresh)[1] for _ in draft.todo], self._job.run, prune=False)
-            self._damaged += [f"{path} {problem}" for path, problem in draft.damaged.items()]
+        for counts in label_drafts(
+            drafts, model=model, media=self._media, run=self._job.run, prune=False, workers=workers
+        ):
+            self._damaged += cast(list[str], counts["damaged"])
             for name in ("read", "labelled", "dead_lettered", "skipped", "lost"):
                 self._totals[name] += cast(int, counts[name])
             for name in ("kept", "of_another_model") if whole else ():  # later, what a part keeps is of this input
@@ -195,7 +192,7 @@ class _Watch:
     def _has_duplicates(self) -> bool:
         """Whether a dead letter is there of a row whose id stood elsewhere."""
         with_letters = filter(self._has_letters, range(self._plan.parts))
-        held = (read_part(self._output, part, self._sink, self._model.schema) for part in with_letters)
+        held = (read_part(self._output, part, self._job.sink, self._model.schema) for part in with_letters)
         return any(letter.error == DUPLICATE for each in held for letter in each.letters)
 
 

@@ -86,7 +86,7 @@ _IMPUTE = (
     "model.objectives.absent={use: adversarial, fields: [image, text]}",
     "model.impute=absent",
 )
-_SHORT, _HALF = "training.epochs=20", "training.precision=mixed_bfloat16"
+_SHORT, _BFLOAT16 = "training.epochs=20", "training.precision=mixed_bfloat16"
 _LATE = ("model.heads.caption.from_epoch=5", "model.heads.caption.warm_up=4")
 _DROPOUT = "training.modality_dropout=0.3"
 _WRITTEN = ("distinct_1", "distinct_2", "unique", "in_training", "first_for_image")
@@ -113,7 +113,7 @@ ROWS = (
     Row("handwritten digits", "digits", ("label.accuracy",), headline=True),
     Row("questions about pictures", "easy_vqa", ("answer.accuracy",), headline=True),
     Row("products", "products", ("color.accuracy", "material.map", "climate.map"), headline=True),
-    Row("groceries", "grocery", ("fine.accuracy", "coarse.accuracy", "top.accuracy"), (_HALF,), headline=True),
+    Row("groceries", "grocery", ("fine.accuracy", "coarse.accuracy", "top.accuracy"), (_BFLOAT16,), headline=True),
     Row("fixed weights, contrastive", "emoji", (*_TASKS, *_RETRIEVAL), (_SHORT,)),
     Row("uncertainty weighting", "emoji", _TASKS, (_SHORT, "training.weighting=uncertainty")),
     Row("dynamic weight average", "emoji", _TASKS, (_SHORT, "training.weighting=dynamic")),

@@ -18,7 +18,7 @@ from mmstream.golden import Difference
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import Record
-from mmstream.stages.label import label_part, read_part
+from mmstream.stages.label import Draft, label_drafts, read_part
 from mmstream.stages.preprocess import preprocess_part
 from mmstream.stages.reading import Input, check_row, first_of_each, pieces_of, rows_of
 from mmstream.trained_model import TrainedModel
@@ -108,18 +108,8 @@ def _rows(
 ) -> list[Difference]:
     sink = components.build("sink", "parquet", {})
     output = str(Path(folder) / "labelled")
-    label_part(
-        0,
-        records,
-        input_number=0,
-        model=model,
-        media=media,
-        sink=sink,
-        output=output,
-        run="",
-        prune=False,
-        workers=workers,
-    )
+    draft = Draft.of(0, records, input_number=0, model=model, media=media, sink=sink, output=output, workers=workers)
+    label_drafts([draft], model=model, media=media, run="", prune=False, workers=workers)
     of_job = {row["id"]: row for row in read_part(output, 0, sink, model.schema).rows}
     given = [{"id": record.id, **_with_bytes(record, model, media)} for record in records]
     in_python = {row["id"]: row for row in model.label(given, threads=2) if isinstance(row, dict)}

@@ -102,12 +102,12 @@ def test_a_link_that_leads_nowhere_is_a_record_like_others(folder: Path, target:
     assert sorted(origins(Watched(folder, "image_folder").settled())) == ["b.png", "cat/a.png", "link.png"]
 
 
-def test_a_survey_counts_and_takes_nothing_away(folder: Path) -> None:
+def test_a_sample_and_a_count_take_nothing_away(folder: Path) -> None:
     watched = Watched(folder, "image_folder")
-    assert watched.arrivals.survey(1) == ([], 0)
-    (first,), count = watched.arrivals.survey(1)
+    assert watched.arrivals.sample(1) == []
+    (first,) = watched.arrivals.sample(1)
     assert isinstance(first, Row)
-    assert (first.origin, count) == ("b.png", 2)
+    assert (first.origin, watched.arrivals.count()) == ("b.png", 2)
     assert origins(watched.look()) == ["b.png", "cat/a.png"]
 
 

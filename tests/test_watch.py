@@ -54,6 +54,14 @@ def end(process: subprocess.Popen) -> None:
     assert process.wait(60) == 0
 
 
+def folder_of(pictures: list[Path], parent: Path) -> Path:
+    folder = parent / "in"
+    folder.mkdir()
+    for picture in pictures:
+        shutil.copy(picture, folder)
+    return folder
+
+
 @pytest.fixture
 def drawings(road) -> list[Path]:
     return sorted((road.folder / "data" / "twemoji").iterdir())
@@ -89,10 +97,7 @@ def test_pictures_are_labelled_as_they_come_and_again_when_they_change(road, dra
 
 
 def test_rows_of_manifests_are_labelled_as_they_come_change_and_get_their_pictures(road, drawings, tmp_path):
-    folder, output = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    for picture in drawings[:10]:
-        shutil.copy(picture, folder)
+    folder, output = folder_of(drawings[:10], tmp_path), tmp_path / "out"
     rows = [{"id": picture.stem, "image": picture.name} for picture in drawings[:11]]
     write_manifest(folder / "one.jsonl", [*rows, b"no json"])
     with watching(road, folder, output) as process:
@@ -117,10 +122,7 @@ def test_rows_of_manifests_are_labelled_as_they_come_change_and_get_their_pictur
 
 @pytest.mark.slow
 def test_a_row_whose_id_stood_elsewhere_is_labelled_when_that_place_is_vacated(road, drawings, tmp_path):
-    folder, output = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    for picture in drawings[:3]:
-        shutil.copy(picture, folder)
+    folder, output = folder_of(drawings[:3], tmp_path), tmp_path / "out"
     rows = [{"id": picture.stem, "image": picture.name} for picture in drawings[:3]]
     write_manifest(folder / "one.jsonl", rows[:2])
     with watching(road, folder, output) as process:
@@ -138,10 +140,7 @@ def test_a_row_whose_id_stood_elsewhere_is_labelled_when_that_place_is_vacated(r
 
 @pytest.mark.slow
 def test_a_damaged_output_is_made_anew(road, drawings, tmp_path):
-    folder, output = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    for picture in drawings[:8]:
-        shutil.copy(picture, folder)
+    folder, output = folder_of(drawings[:8], tmp_path), tmp_path / "out"
     with watching(road, folder, output) as process:
         until(lambda: books(output) == (8, 8, 0, 0, 8, 0), process)
         for path in output.glob("labels/*.parquet"):

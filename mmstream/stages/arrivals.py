@@ -88,15 +88,21 @@ class Arrivals:
         """Origins that the last look gave."""
         self.unreadable: dict[str, str] = {}
 
-    def survey(self, count: int) -> tuple[list[Row], int]:
-        """Look once; the first rows of what is complete, and how many there are. The next look gives them for good.
+    def sample(self, count: int) -> list[Row]:
+        """Look once; the first rows of what is complete. The next look gives them for good.
 
         Raises:
             OSError: the input cannot be listed.
         """
-        rows = self._rows(self._look())
-        first = list(islice(rows, count))
-        return first, len(first) + sum(1 for _ in rows)
+        return list(islice(self._rows(self._look()), count))
+
+    def count(self) -> int:
+        """Look once; how many rows there are in what is complete.
+
+        Raises:
+            OSError: the input cannot be listed.
+        """
+        return sum(1 for _ in self._rows(self._look()))
 
     def look(self, item_of: Callable[[Row], Item]) -> Look:
         """Look once.
@@ -115,7 +121,10 @@ class Arrivals:
         )
         self._given = set()
         if self._source.files_are_records:
-            return Look(list(self._records_in(ready, item_of)), again=False, vacated=False, incomplete=incomplete)
+            found = {row.origin: item_of(row) for row in self._row_of_each(ready)}
+            self._given = set(found)
+            self._done |= {origin: self._seen[origin] for origin in found}
+            return Look(list(found.values()), again=False, vacated=False, incomplete=incomplete)
         tables = {origin for origin in ready if self._is_table(self._seen[origin].path)}
         media = ready - tables
         self._done |= {origin: self._seen[origin] for origin in media}
@@ -198,12 +207,6 @@ class Arrivals:
         """The rows of a table."""
         for split in self._source.splits(self._seen[origin].path):
             yield from self._source.read(split._replace(origin=origin))
-
-    def _records_in(self, ready: Set[str], item_of: Callable[[Row], Item]) -> Iterator[Item]:
-        for row in self._row_of_each(ready):
-            self._given.add(row.origin)
-            self._done[row.origin] = self._seen[row.origin]
-            yield item_of(row)
 
     def _row_of_each(self, ready: Set[str]) -> Iterator[Row]:
         """The rows of files that are records; the next look tries again what the source does not give now."""

@@ -49,35 +49,20 @@ class Labelled:
         return len(self.rows) + len(self.letters)
 
 
-def label_part(
-    part: int,
-    items: Sequence[Record | DeadLetter],
-    *,
-    input_number: int,
-    model: TrainedModel,
-    media: Media,
-    sink: Sink,
-    output: str,
-    run: str,
-    prune: bool,
-    workers: Workers,
-) -> Counts:
-    """Label what a part does not hold yet, and commit it.
+def label_drafts(
+    drafts: Sequence[Draft], *, model: TrainedModel, media: Media, run: str, prune: bool, workers: Workers
+) -> list[Counts]:
+    """Label what some parts do not hold yet, together, then commit each; their counts, as `Draft.commit` has them.
 
-    Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that this
-    input does not have stay too, as an output may be fed from several inputs, unless they are pruned.
-
-    Returns:
-        see `Draft.commit`.
+    Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that are
+    not among the items stay too, as an output may be fed from several inputs, unless they are pruned.
 
     Raises:
         MmstreamError: another job has taken the output over, or rows of other inputs have other columns.
     """
-    draft = Draft.of(
-        part, items, input_number=input_number, model=model, media=media, sink=sink, output=output, workers=workers
-    )
-    fresh = [result for _, result in label_records(draft.todo, model, media, workers=workers)]
-    return draft.commit(fresh, run, prune=prune)
+    todo = (record for draft in drafts for record in draft.todo)
+    fresh = iter([result for _, result in label_records(todo, model, media, workers=workers)])
+    return [draft.commit([next(fresh) for _ in draft.todo], run, prune=prune) for draft in drafts]
 
 
 def _nowhere(origin: str, key: str) -> bool:
@@ -300,7 +285,7 @@ class LabelParts(beam.PTransform):
     def _label(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
         started = time.monotonic()
         model = self.model()
-        counts = label_part(
+        draft = Draft.of(
             part,
             items,
             input_number=self.input_number,
@@ -308,9 +293,10 @@ class LabelParts(beam.PTransform):
             media=self.media,
             sink=components.build("sink", self.sink, {}),
             output=self.output,
-            run=self.run,
-            prune=self.prune,
             workers=workers,
+        )
+        (counts,) = label_drafts(
+            [draft], model=model, media=self.media, run=self.run, prune=self.prune, workers=workers
         )
         seconds = round(time.monotonic() - started, 3)
         books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds, **smaller_batch(model))

@@ -22,7 +22,7 @@ from mmstream.spool import spool
 
 DUPLICATE = "DuplicateId"
 """The error of a dead letter whose id stands elsewhere already."""
-_SAMPLE_ROWS = 100
+SAMPLE_ROWS = 100
 _ROUTED_TOGETHER = 4096
 
 
@@ -113,7 +113,7 @@ def sample(job_input: Input, pieces: Sequence[Piece]) -> list[Mapping[str, Any]]
 def columns_of(rows: Iterable[Row], job_input: Input) -> list[Mapping[str, Any]]:
     """The columns of the first of some rows that can be read."""
     readable = (_renamed(row.columns, job_input) for row in rows if row.columns is not None)
-    return list(islice(readable, _SAMPLE_ROWS))
+    return list(islice(readable, SAMPLE_ROWS))
 
 
 def check_row(row: Row, job_input: Input) -> Record | DeadLetter:
