@@ -36,7 +36,7 @@ DOCS = ROOT / "docs"
 WRITTEN = sorted(path.name for path in DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.S | re.M)
 END = "end of block"
-NOT_RUN = ("make ", "pip install", "--runner=")  # an installation, the demo, a cluster
+NOT_RUN = ("make ", "pip install", "--runner=", "--watch")  # an installation, the demo, a cluster, what has no end
 
 
 def blocks(page: str, language: str) -> list[str]:

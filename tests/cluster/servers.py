@@ -24,6 +24,7 @@ SLOTS = 2
 HOME = Path(__file__).parents[2] / "build" / "cluster"
 """Where the servers are installed, once for all runs."""
 _PATIENCE_SECONDS = 60
+_LOGGING = "-Dorg.apache.logging.log4j.level=INFO"
 _OPENED = ("lang", "lang.reflect", "net", "io", "nio", "text", "time", "util", "util.concurrent")
 _JAVA = (
     *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPENED),
@@ -51,13 +52,14 @@ taskmanager.memory.task.off-heap.size: 64m
 taskmanager.memory.managed.size: 128m
 taskmanager.memory.network.min: 256m
 taskmanager.memory.network.max: 256m
+taskmanager.network.sort-shuffle.min-buffers: 64
 taskmanager.memory.jvm-metaspace.size: 256m
 taskmanager.memory.jvm-overhead.min: 192m
 taskmanager.memory.jvm-overhead.max: 192m
 heartbeat.interval: 2000
 heartbeat.timeout: 20000
-restart-strategy: fixed-delay
-restart-strategy.fixed-delay.attempts: 10
+restart-strategy.type: fixed-delay
+restart-strategy.fixed-delay.attempts: 100
 restart-strategy.fixed-delay.delay: 2 s
 state.checkpoints.dir: file://{folder}/checkpoints
 state.savepoints.dir: file://{folder}/savepoints
@@ -154,7 +156,7 @@ class Flink:
         log = self._folder / f"{number}-{main.rpartition('.')[2]}-{time.monotonic_ns()}.log"
         (self._folder / "plugins").mkdir(exist_ok=True)
         command = [
-            *("java", *memory, *_JAVA, f"-Djava.io.tmpdir={self._folder / 'tmp'}"),
+            *("java", *memory, *_JAVA, _LOGGING, f"-Djava.io.tmpdir={self._folder / 'tmp'}"),
             *("-cp", f"{HOME / 'flink' / 'lib'}/*", main, "--configDir", str(self._folder)),
         ]
         environment = {**os.environ, "FLINK_PLUGINS_DIR": str(self._folder / "plugins")}
