@@ -14,7 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.label import check_model, warn_of_smaller_batch
+from beam_jobs.label_job import check_model, warn_of_smaller_batch
 from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags

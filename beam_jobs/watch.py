@@ -8,7 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
-from beam_jobs.label import Job, checked_input, input_for, open_model, opened, parse_share, renamed, tell, write_books
+from beam_jobs.label_job import (
+    RECORDS_OF_A_STREAM,
+    Job,
+    checked_input,
+    input_for,
+    open_model,
+    opened,
+    parse_share,
+    renamed,
+    tell,
+    write_books,
+)
 from mmstream import books, files, jobs, lock, parts, terminal
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError, describe
@@ -18,8 +29,6 @@ from mmstream.stages.label import Draft, label_drafts, read_part, smaller_batch
 from mmstream.stages.reading import DUPLICATE, SAMPLE_ROWS, Input, columns_of, item_of
 from mmstream.trained_model import TrainedModel
 
-_FEWEST_PARTS = 64
-"""Of an output that is to grow: it is cut when nobody knows yet how large it will be."""
 _PIECE_RECORDS = 256
 """Parts with about so many new records are labelled together, then committed."""
 
@@ -35,18 +44,12 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     allowed = parse_share(flags.max_dead_letters)
     with terminal.until_asked_to_end() as ending, jobs.status("watch") as show:
         model = open_model(flags)
-        job_input = _await_input(model, flags, ending, show)
-        if job_input is None:
-            return 0
-        arrivals = Arrivals(job_input.source(), job_input.path)
         warned: dict[str, str] = {}
-        while not (rows := arrivals.sample(SAMPLE_ROWS)):
-            _warn(arrivals, warned)
-            show(f"waiting for records in {flags.input}")
-            if ending.wait(flags.every):
-                return 0
-        job_input = checked_input(model, job_input, columns_of(rows, job_input))
-        count = _FEWEST_PARTS * parts.RECORDS_PER_PART
+        found = await_records(model, flags, ending, show, warned)
+        if found is None:
+            return 0
+        job_input, arrivals = found
+        count = RECORDS_OF_A_STREAM
         if parts.read_plan(flags.output) is None:  # only then does it tell into how many parts the output is cut
             count = max(count, arrivals.count())
         with opened(flags, model, job_input, count) as job, Workers(flags.threads) as workers:
@@ -57,6 +60,22 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 if ending.wait(flags.every):
                     break
     return tell(flags, job, watch.settled(), watch.seconds(), allowed)
+
+
+def check_flags(flags: argparse.Namespace, mode: str) -> None:
+    """What makes no sense for a job that does not end.
+
+    Raises:
+        UsageError: something does not.
+    """
+    for name in ("preview", "prune"):
+        if getattr(flags, name):
+            raise UsageError(f"{mode} and --{name} exclude each other")
+    if not flags.output:
+        raise UsageError("name an --output")
+    if f"{files.absolute(flags.output)}/".startswith(f"{files.absolute(flags.input).rstrip('/')}/"):
+        raise UsageError(f"the output {flags.output} lies in the input, which would grow by it for ever")
+    renamed(flags)
 
 
 class _Watch:
@@ -197,21 +216,42 @@ class _Watch:
 
 
 def _check_flags(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
-    """What makes no sense for a job that does not end.
-
-    Raises:
-        UsageError: something does not.
-    """
-    for name in ("preview", "prune"):
-        if getattr(flags, name):
-            raise UsageError(f"--watch and --{name} exclude each other")
-    if not flags.output:
-        raise UsageError("name an --output")
-    if f"{files.absolute(flags.output)}/".startswith(f"{files.absolute(flags.input).rstrip('/')}/"):
-        raise UsageError(f"the output {flags.output} lies in the input, which would grow by it for ever")
-    renamed(flags)
+    check_flags(flags, "--watch")
+    if flags.publish:
+        raise UsageError("--publish needs --streaming")
     if beam_flags:
         raise UsageError(f"--watch builds no Beam pipeline, and does not know {' '.join(beam_flags)}")
+
+
+def await_records(
+    model: TrainedModel,
+    flags: argparse.Namespace,
+    ending: terminal.Ending,
+    show: Callable[[str], None],
+    warned: dict[str, str],
+) -> tuple[Input, Arrivals] | None:
+    """The input, and what looks at it, once there are records that can be checked; None if asked to end before.
+
+    Args:
+        model: that is to label.
+        flags: of the command.
+        ending: says whether to end.
+        show: shows what is waited for.
+        warned: gets the files that cannot be read, and why.
+
+    Raises:
+        MmstreamError: the model cannot read the first records.
+    """
+    job_input = _await_input(model, flags, ending, show)
+    if job_input is None:
+        return None
+    arrivals = Arrivals(job_input.source(), job_input.path)
+    while not (rows := arrivals.sample(SAMPLE_ROWS)):
+        _warn(arrivals, warned)
+        show(f"waiting for records in {flags.input}")
+        if ending.wait(flags.every):
+            return None
+    return checked_input(model, job_input, columns_of(rows, job_input)), arrivals
 
 
 def _await_input(

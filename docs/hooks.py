@@ -21,6 +21,7 @@ _COLUMNS = 88
 _WHERE = {
     "source": "Named by `source: {use: …}` in a config, and by `--source` of `mmstream label`.",
     "sink": "Named by `--sink` of `mmstream label`; a sink takes its defaults there.",
+    "publisher": "Named by `--publish URI` of `mmstream label --streaming`, by the scheme of the URI.",
     "field": "Named by `use` below `fields` in a config.",
     "encoder": "Named by `use` below `model.encoders` in a config, under the name of the field that it reads.",
     "fusion": "Named by `model.fusion` in a config.",

@@ -165,6 +165,8 @@ class _Labels:
         for key, kind in (("rows", "labels"), ("dead_letters", "dead_letters")):
             if books[key] != counts[kind]:
                 yield f"label.json says that there are {books[key]} {key}, and there are {counts[kind]}"
+        if "read" not in books:
+            return  # of a stream, whose records a runner may deliver several times: nobody counts them
         if books["read"] != books["labelled"] + books["dead_lettered"] + books["skipped"]:
             yield "the books of label.json do not balance"
 

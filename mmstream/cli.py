@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", _train, flags.add_train_flags, "Train the network that a config describes."),
         ("evaluate", _evaluate, flags.add_evaluate_flags, "Measure a model on a split of the examples."),
         ("compare", _compare, flags.add_compare_flags, "Measure models on the same examples, side by side."),
-        ("label", _label, flags.add_label_command_flags, "Label records with a trained model."),
+        ("label", _label, flags.add_label_flags, "Label records with a trained model."),
         ("audit", _audit, flags.add_audit_flags, "Check that an output is whole: each record once, of one model."),
         ("replay", _replay, flags.add_replay_flags, "Try dead letters again."),
         ("repartition", _repartition, flags.add_repartition_flags, "Cut an output that has grown into more parts."),
@@ -130,10 +130,6 @@ def _preprocess(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _label(args: argparse.Namespace, rest: list[str]) -> int:
-    if args.watch:
-        from beam_jobs import watch
-
-        return watch.run(args, rest)
     from beam_jobs import label
 
     return label.run(args, rest)
@@ -245,7 +241,7 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify_input(args: argparse.Namespace) -> list[Any]:
-    from beam_jobs.label import input_for
+    from beam_jobs.label_job import input_for
     from mmstream.trained_model import load
     from mmstream.verification import verify_records
 

@@ -144,15 +144,24 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
     parser.add_argument("--expect", metavar="FINGERPRINT", help="refuse any other model")
     _add_job_flags(parser)
+    _add_stream_flags(parser)
 
 
-def add_label_command_flags(parser: argparse.ArgumentParser) -> None:
-    """Of `mmstream label`: a job's, and those of a process that stays."""
-    add_label_flags(parser)
+def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream label` on input that has no end."""
     summary = "stay, and label what is new or has changed as it arrives, until SIGTERM"
     parser.add_argument("--watch", action="store_true", help=summary)
-    summary = "how often --watch looks; a file is complete that has not changed since the look before (default: 5)"
+    summary = "the same as a Beam pipeline on a runner that has streams, as Flink"
+    parser.add_argument("--streaming", action="store_true", help=summary)
+    summary = (
+        "how often to look at files; one is complete that has not changed since the look before, or, with --streaming, "
+        "for so long (default: 5)"
+    )
     parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
+    summary = "how long --streaming may wait for more records to label together (default: 10)"
+    parser.add_argument("--max-latency", type=_seconds, default=10.0, metavar="SECONDS", help=summary)
+    summary = "also send labels and dead letters there, as kafka://broker:9092/topic; with --streaming"
+    parser.add_argument("--publish", metavar="URI", help=summary)
 
 
 def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,11 @@ def register_sinks() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_publishers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Publishers, which send labels on to where others wait for them."""
+
+
+@hookspec
 def register_fields() -> dict[str, str]:  # type: ignore[empty-body]
     """Fields, which turn one column's values into tensors."""
 

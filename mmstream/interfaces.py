@@ -15,9 +15,12 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from mmstream.streams import Stream
 
 RESERVED_IDS = 4
 """Ids 0 to 3 of every vocabulary: padding, unknown, start, end. The fitted values follow."""
@@ -91,7 +94,10 @@ class Source(abc.ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Endings of the files it reads, in lower case, as ".jsonl"; a folder's files are told by them."""
     files_are_records: ClassVar[bool] = False
-    """Whether each file is a record, as in a folder of pictures; else a file holds many."""
+    """Whether each file is a record, as in a folder of pictures; else a file holds many. One file of an input is then
+    read as `Split(path, 1, origin)`."""
+    scheme: ClassVar[str] = ""
+    """Of the URIs that it reads, where these are no files, as "kafka"."""
 
     @abc.abstractmethod
     def splits(self, path: str) -> Sequence[Split]:
@@ -107,6 +113,22 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of one piece. A bad row is yielded with its error; it never ends the reading."""
+
+    def streams(self, path: str) -> Sequence[str]:
+        """The pieces of an input that has no end, by names that stay; none of files, which mmstream watches itself.
+
+        Raises:
+            MmstreamError: the input is not there, or cannot be reached.
+        """
+        return ()
+
+    def stream(self, path: str, name: str, position: int | None) -> Stream:
+        """A piece of an input that has no end, to be read from a position on; from its start where that is None.
+
+        Raises:
+            MmstreamError: the input is not there, or cannot be reached.
+        """
+        raise TypeError(f"{type(self).__name__} has no streams")
 
 
 class Sink(abc.ABC):

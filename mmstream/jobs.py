@@ -36,6 +36,8 @@ _MENDABLE = re.compile(rf"^(?:{'|'.join(_KINDS)}): (.*?)(?: \[while running .*|\
 """A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
 _UNREACHABLE = re.compile(r"java\.net\.\w+: .*")
 """What a job server says when it cannot reach the cluster."""
+_OF_FLINK = ("checkpointing_interval", "min_pause_between_checkpoints", "savepoint_path", "state_backend_storage_path")
+"""Options, given as --name=value, that only the Java side of the Flink runner knows."""
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30
 
@@ -73,13 +75,19 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     options = PipelineOptions(list(flags))
     parsers: list[argparse.ArgumentParser] = []
     options.get_all_options(add_extra_args_fn=parsers.append)
-    _, unknown = parsers[0].parse_known_args(list(flags))
+    _, others = parsers[0].parse_known_args(list(flags))
+    unknown = [flag for flag in others if flag.lstrip("-").partition("=")[0] not in _OF_FLINK]
     if unknown:
         raise UsageError(f"unknown option {unknown[0].partition('=')[0]!r}, which Beam does not know either")
-    if options.view_as(StandardOptions).runner in LOCAL_RUNNERS:
+    if is_in_process(options):
         options.view_as(StandardOptions).runner = _IN_PROCESS
     _tie_job_server(options.view_as(JobServerOptions))
     return options
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether pipelines run in this process, which cannot run those without an end."""
+    return options.view_as(StandardOptions).runner in (*LOCAL_RUNNERS, _IN_PROCESS)
 
 
 def _tie_job_server(options: JobServerOptions) -> None:
@@ -92,18 +100,29 @@ def _tie_job_server(options: JobServerOptions) -> None:
 
 @contextlib.contextmanager
 def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
-    """A pipeline that is run, to its end, on leaving; a failure that users can mend comes out as such.
+    """A pipeline that is run, to its end, on leaving.
 
     Raises:
-        MmstreamError: a stage raised one.
+        MmstreamError: a stage raised one, or something else went wrong that users can mend.
         RuntimeError: anything else went wrong in a stage.
     """
     terminal.quieten_loggers()
+    with mendable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with beam.Pipeline(options=options) as built:
+            yield built
+
+
+@contextlib.contextmanager
+def mendable() -> Iterator[None]:
+    """While the block runs, a failure of a pipeline that users can mend comes out as such.
+
+    Raises:
+        MmstreamError: a stage raised one, or something else went wrong that users can mend.
+        RuntimeError: anything else went wrong in a stage.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with beam.Pipeline(options=options) as built:
-                yield built
+        yield
     except MmstreamError:
         raise
     except RuntimeError as error:  # a runner hands on what a worker raised as the text of its traceback

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmstream import files, lock, worker
 from mmstream.errors import MmstreamError
@@ -229,6 +229,7 @@ def commit_part(
     made: Mapping[str, bytes | Path],
     inputs: str = "",
     holder: str = "",
+    onto: Commit | Literal["any"] | None = "any",
 ) -> Commit:
     """Put a part's files in their places, and then its commit record; what is committed so already is left alone.
 
@@ -240,9 +241,10 @@ def commit_part(
         made: contents by path below the output; a `Path` is a finished local file, which is moved.
         inputs: digest of the records that went in.
         holder: the run that must still hold the output; "" where nothing holds it.
+        onto: what the part must still hold, as these files were made from it.
 
     Raises:
-        MmstreamError: another job has taken the output over.
+        MmstreamError: another job has taken the output over, or somebody has changed the part.
     """
     checksums = {
         path: files.checksum(str(content)) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
@@ -260,14 +262,20 @@ def commit_part(
             else:
                 files.write_bytes(place, content)
         lock.check(output, holder)  # again: writing may have taken long
+        _check_unchanged(output, part, onto)
         write_json(_next_path(output, part), dataclasses.asdict(commit))
-    except OSError:  # a full disk, which these need not fill further
+    except (OSError, MmstreamError):  # a full disk, which these need not fill further
         for place in ahead:
             files.remove(place)
         raise
     _complete(output, commit)
     worker.committed()
     return commit
+
+
+def _check_unchanged(output: str, part: int, onto: Commit | Literal["any"] | None) -> None:
+    if onto != "any" and recorded(output, part) != onto:
+        raise MmstreamError(f"{part_name(part)} of {output} was changed by another worker; what was made is given up")
 
 
 def read_commit(output: str, part: int) -> Commit | None:

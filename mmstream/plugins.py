@@ -21,7 +21,7 @@ from mmstream import hookspecs
 from mmstream.errors import MmstreamError, choices, describe
 
 GROUP = "mmstream"
-KINDS = ("source", "sink", "field", "encoder", "fusion", "head", "objective")
+KINDS = ("source", "sink", "publisher", "field", "encoder", "fusion", "head", "objective")
 
 _HOOKS = {f"register_{kind}s": kind for kind in KINDS}
 _REFERENCE = re.compile(r"[\w.]+:[\w.]+")

@@ -22,7 +22,9 @@ def source_for(path: str) -> str:
     Raises:
         MmstreamError: none does, or several might.
     """
-    kinds = {name: cast("type[Source]", plugins.find("source", name)) for name in plugins.names("source")}
+    if found := source_of_scheme(path):
+        return found
+    kinds = _kinds()
     if files.is_pattern(path):
         paths = [files.name(match) for match in files.match(path)]
     elif files.is_folder(path):
@@ -31,15 +33,25 @@ def source_for(path: str) -> str:
         paths = [files.name(path)]
     else:
         raise MmstreamError(f"there is no {path}")
-    found = Counter(name for name in (_reads(file, kinds) for file in paths) if name)
+    counted = Counter(name for name in (_reads(file, kinds) for file in paths) if name)
     tables = {_reads(file, kinds) for file in paths if "/" not in file} - {"", *_of_media(kinds)}
     if len(tables) > 1:
         raise MmstreamError(f"{path} holds several kinds of tables ({', '.join(sorted(tables))}); name the file itself")
     if tables:
         return tables.pop()
-    if not found:
+    if not counted:
         raise MmstreamError(f"no source reads {path}; name one with `source`. {choices(path, kinds)}")
-    return found.most_common(1)[0][0]
+    return counted.most_common(1)[0][0]
+
+
+def source_of_scheme(path: str) -> str:
+    """The name of the source that reads URIs of this scheme, which are no files, as "kafka://…"; "" for none."""
+    scheme = path.partition("://")[0] if files.is_remote(path) else ""
+    return next((name for name, cls in _kinds().items() if scheme and cls.scheme == scheme), "")
+
+
+def _kinds() -> dict[str, type[Source]]:
+    return {name: cast("type[Source]", plugins.find("source", name)) for name in plugins.names("source")}
 
 
 def _reads(path: str, kinds: dict[str, type[Source]]) -> str:

@@ -117,3 +117,14 @@ def test_parts_and_splits_of_a_record_are_unrelated():
     in_part = [i for i in ids if parts.part_of(i, 2) == 0]
     tested = sum(split_of(i, 0.1, 0.1) == "test" for i in in_part) / len(in_part)
     assert 0.08 < tested < 0.12
+
+
+def test_a_part_that_somebody_else_has_changed_is_not_overwritten(output, tmp_path):
+    onto = commit(output)
+    commit(output, b"of somebody else")
+    with pytest.raises(MmstreamError, match="was changed by another worker"):
+        parts.commit_part(output, 0, "f1", {"labelled": 2}, {"labels/part-00000.x": b"mine"}, onto=onto)
+    assert (tmp_path / "out/labels/part-00000.x").read_bytes() == b"of somebody else"
+    assert parts.pending(output) == []
+    parts.recover(output)
+    assert parts.read_commit(output, 0).counts == {"labelled": 1, "dead_lettered": 0}

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from mmstream import files
 from mmstream.errors import MmstreamError, describe
-from mmstream.interfaces import Row, Source
+from mmstream.interfaces import Row, Source, Split
 from mmstream.records import DeadLetter, Record, digest_of
 
 Item = Record | DeadLetter
-_CANNOT_READ = (MmstreamError, OSError, ValueError)
+CANNOT_READ = (MmstreamError, OSError, ValueError)
 """What a source may raise where a file is not what it was a moment ago; pyarrow's errors are ValueErrors."""
 
 
@@ -57,6 +57,45 @@ class Look(NamedTuple):
     again: bool
     vacated: bool
     incomplete: int
+
+
+def listing(path: str) -> Iterator[tuple[str, Found]]:
+    """The files of an input that are there, by what the origins of their rows begin with: the path below it.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    base = files.base(path)
+    if files.is_pattern(path):
+        below = base.rstrip("/") + "/"
+        paths = [match.removeprefix(below) for match in files.match(path)]
+    elif files.is_folder(path):
+        paths = list(files.list_files(path))
+    else:
+        paths = [files.name(path)] if files.exists(path) else []
+    for each in paths:
+        place = files.join(base, each)
+        try:
+            found = Found(place, *files.metadata(place))
+        except OSError:  # it is a record, or has just been removed; who reads it says what is wrong
+            found = Found(place, -1, 0)
+        yield each.encode("utf-8", "backslashreplace").decode(), found
+
+
+def is_read(path: str, input_path: str, source: Source) -> bool:
+    """Whether a file of an input is one that its source reads; others are media that rows name."""
+    return path == input_path or files.is_pattern(input_path) or files.has_suffix(path, source.suffixes)
+
+
+def splits_of(source: Source, path: str, origin: str) -> list[Split]:
+    """The pieces of one file of an input, whose rows' origins begin so.
+
+    Raises:
+        MmstreamError: it cannot be read.
+    """
+    if source.files_are_records:
+        return [Split(path, 1, origin)]
+    return [split._replace(origin=origin) for split in source.splits(path)]
 
 
 class Arrivals:
@@ -121,7 +160,7 @@ class Arrivals:
         )
         self._given = set()
         if self._source.files_are_records:
-            found = {row.origin: item_of(row) for row in self._row_of_each(ready)}
+            found = {row.origin: item_of(row) for row in self._rows(ready)}
             self._given = set(found)
             self._done |= {origin: self._seen[origin] for origin in found}
             return Look(list(found.values()), again=False, vacated=False, incomplete=incomplete)
@@ -162,7 +201,7 @@ class Arrivals:
 
     def _look(self) -> set[str]:
         """The origins of files that are complete and have not been read."""
-        now = dict(self._files())
+        now = dict(listing(self._path))
         ready = {origin for origin, found in now.items() if self._seen.get(origin) == found != self._done.get(origin)}
         self._seen = now
         self._done = {origin: found for origin, found in self._done.items() if origin in now}
@@ -171,58 +210,22 @@ class Arrivals:
         self.unreadable = {origin: why for origin, why in self.unreadable.items() if origin in now}
         return ready
 
-    def _files(self) -> Iterator[tuple[str, Found]]:
-        """The files of the input, by what the origins of their rows begin with: the path below it."""
-        if files.is_pattern(self._path):
-            below = self._base.rstrip("/") + "/"
-            paths = [path.removeprefix(below) for path in files.match(self._path)]
-        elif files.is_folder(self._path):
-            paths = list(files.list_files(self._path))
-        else:
-            paths = [files.name(self._path)] if files.exists(self._path) else []
-        for path in paths:
-            place = files.join(self._base, path)
-            try:
-                found = Found(place, *files.metadata(place))
-            except OSError:  # it is a record, or has just been removed; who reads it says what is wrong
-                found = Found(place, -1, 0)
-            yield path.encode("utf-8", "backslashreplace").decode(), found
-
     def _is_table(self, path: str) -> bool:
-        return path == self._path or files.is_pattern(self._path) or files.has_suffix(path, self._source.suffixes)
+        return is_read(path, self._path, self._source)
 
     def _rows(self, ready: Set[str]) -> Iterator[Row]:
-        """The rows of files, as far as they can be read."""
-        if self._source.files_are_records:
-            yield from self._row_of_each(ready)
-            return
+        """The rows of files, as far as they can be read; the next look tries again those that cannot."""
         for origin in sorted(ready):
             if self._is_table(self._seen[origin].path):
                 try:
                     yield from self._rows_of(origin)
-                except _CANNOT_READ as error:
+                except CANNOT_READ as error:
                     self.unreadable[origin] = describe(error)
 
     def _rows_of(self, origin: str) -> Iterator[Row]:
-        """The rows of a table."""
-        for split in self._source.splits(self._seen[origin].path):
-            yield from self._source.read(split._replace(origin=origin))
-
-    def _row_of_each(self, ready: Set[str]) -> Iterator[Row]:
-        """The rows of files that are records; the next look tries again what the source does not give now."""
-        left = {origin for origin in ready if files.has_suffix(origin, self._source.suffixes)}
-        if not left:
-            return
-        try:
-            for split in self._source.splits(self._path):
-                for row in self._source.read(split):
-                    if row.origin in left:
-                        left.remove(row.origin)
-                        yield row
-                if not left:
-                    return
-        except _CANNOT_READ:
-            return
+        """The rows of a file."""
+        for split in splits_of(self._source, self._seen[origin].path, origin):
+            yield from self._source.read(split)
 
     def _items_in(self, origin: str, item_of: Callable[[Row], Item]) -> Iterator[Item]:
         """What has changed in a table, and what names media that have."""
@@ -238,7 +241,7 @@ class Arrivals:
                 stands[row.origin] = Stood(item.id, digest)
                 self._given.add(row.origin)
                 yield item
-        except _CANNOT_READ as error:
+        except CANNOT_READ as error:
             self.unreadable[origin] = describe(error)
             self._tables[origin] = stood | stands
             return

@@ -49,10 +49,23 @@ class Labelled:
         return len(self.rows) + len(self.letters)
 
 
+def _to_nobody(results: Sequence[LabelRow | DeadLetter]) -> None:
+    """Publish nothing."""
+
+
 def label_drafts(
-    drafts: Sequence[Draft], *, model: TrainedModel, media: Media, run: str, prune: bool, workers: Workers
+    drafts: Sequence[Draft],
+    *,
+    model: TrainedModel,
+    media: Media,
+    run: str,
+    prune: bool,
+    workers: Workers,
+    publish: Callable[[Sequence[LabelRow | DeadLetter]], None] = _to_nobody,
 ) -> list[Counts]:
     """Label what some parts do not hold yet, together, then commit each; their counts, as `Draft.commit` has them.
+
+    What is new is published before it is committed: who dies in between publishes it once more.
 
     Rows and dead letters of an earlier run stay where id, digest and fingerprint are equal. Those of records that are
     not among the items stay too, as an output may be fed from several inputs, unless they are pruned.
@@ -62,7 +75,12 @@ def label_drafts(
     """
     todo = (record for draft in drafts for record in draft.todo)
     fresh = iter([result for _, result in label_records(todo, model, media, workers=workers)])
-    return [draft.commit([next(fresh) for _ in draft.todo], run, prune=prune) for draft in drafts]
+    counts = []
+    for draft in drafts:
+        results = [next(fresh) for _ in draft.todo]
+        publish([*results, *draft.new_letters])
+        counts.append(draft.commit(results, run, prune=prune))
+    return counts
 
 
 def _nowhere(origin: str, key: str) -> bool:
@@ -88,6 +106,7 @@ class Draft:
     _letters: list[DeadLetter]
     _before: Labelled
     _others: Labelled
+    _onto: parts.Commit | None
 
     @classmethod
     def of(
@@ -117,8 +136,10 @@ class Draft:
             still_there: whether the input has a row that is not among the items; no, where these are all.
         """
         parts.finish(output, part)
+        onto = parts.recorded(output, part)
         before = read_part(output, part, sink, model.schema)
-        records, letters = first_of_each(items, _standing(before, still_there))
+        standing = _standing(before, {item.id for item in items}, still_there)
+        records, letters = first_of_each(items, standing)
         kept, todo = still_valid(records, before, model, media, workers)
         ids = {record.id for record in records}
         read = {(letter.id, letter.origin) for letter in letters}
@@ -126,12 +147,18 @@ class Draft:
             [row for row in before.rows if row["id"] not in ids],
             [each for each in before.letters if _stays(each, ids, read, input_number, still_there)],
         )
-        return cls(part, todo, model, sink, output, len(items), kept, letters, before, others)
+        return cls(part, todo, model, sink, output, len(items), kept, letters, before, others, onto)
 
     @property
     def damaged(self) -> Mapping[str, str]:
         """Files of the part that are not as they were committed, and what is wrong with each."""
         return self._before.damaged
+
+    @property
+    def new_letters(self) -> list[DeadLetter]:
+        """Items that are no records, or have an id that is taken, and that the part does not hold as such yet."""
+        known = {letter.to_json() for letter in self._before.letters}
+        return [letter for letter in self._letters if letter.to_json() not in known]
 
     def commit(self, fresh: Sequence[LabelRow | DeadLetter], run: str, *, prune: bool) -> Counts:
         """Commit the part, given what has become of each record of `todo`.
@@ -148,7 +175,8 @@ class Draft:
             made them, or has lost, at least, in a damaged file; and what is wrong with these files.
 
         Raises:
-            MmstreamError: another job has taken the output over, or other rows have other columns.
+            MmstreamError: another job has taken the output over, somebody else has changed the part in the meantime, or
+                other rows have other columns.
         """
         model, sink, before = self._model, self._sink, self._before
         count_of_others = len(self._others)
@@ -156,8 +184,7 @@ class Draft:
         lost = before.lost - max(0, self._items - (len(before) - count_of_others))
         others = Labelled([], []) if prune else self._others
         _check_columns(others, model, parts.part_name(self.part))
-        known = {letter.to_json() for letter in before.letters}
-        old_letters = [letter for letter in self._letters if letter.to_json() in known]
+        new_letters = self.new_letters
 
         results = [*self._kept, *fresh, *self._letters, *others.rows, *others.letters]
         rows = sorted((r for r in results if not isinstance(r, DeadLetter)), key=lambda row: row["id"])
@@ -170,13 +197,14 @@ class Draft:
             {"labelled": len(rows), "dead_lettered": len(all_letters)},
             {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
             holder=run,
+            onto=self._onto,
         )
         failed = sum(isinstance(result, DeadLetter) for result in fresh)
         return {
             "read": self._items,
             "labelled": len(fresh) - failed,
-            "dead_lettered": failed + len(self._letters) - len(old_letters),
-            "skipped": len(self._kept) + len(old_letters),
+            "dead_lettered": failed + len(new_letters),
+            "skipped": len(self._kept) + len(self._letters) - len(new_letters),
             "letters": len(all_letters) - len(others.letters),
             "kept": 0 if prune else count_of_others,
             "pruned": count_of_others if prune else 0,
@@ -349,11 +377,11 @@ def _check_columns(others: Labelled, model: TrainedModel, part: str) -> None:
         )
 
 
-def _standing(before: Labelled, still_there: StillThere) -> dict[str, str]:
-    """Where each id stands that a part holds of a row that was not read again, though the input still has it."""
+def _standing(before: Labelled, ids: Set[str], still_there: StillThere) -> dict[str, str]:
+    """Where each of these ids stands that a part holds of a row that was not read again, though the input has it."""
     held = [(row["id"], row["_origin"]) for row in before.rows]
     held += [(letter.id, letter.origin) for letter in before.letters if letter.id and letter.error != DUPLICATE]
-    return {key: origin for key, origin in held if still_there(origin, key)}
+    return {key: origin for key, origin in held if key in ids and still_there(origin, key)}
 
 
 def _stays(

@@ -51,7 +51,10 @@ class Input:
     number: int = 0
 
     def media(self) -> Media:
-        """Reads the media that it names."""
+        """Reads the media that it names; where it is no file, relative names start at the first of the roots."""
+        if self.source().scheme:
+            first, *others = [*self.roots, self.path]
+            return Media(first, others)
         return Media(files.base(self.path), self.roots)
 
     def source(self) -> Source:

@@ -12,9 +12,10 @@ A component's test is data only:
         vocabulary = (" cat", " dog")
 
 The component is looked up by its name, so the plugin must be installed (`pip install -e .`) and its entry point is
-tested, too. One contract a kind:
+tested, too. One contract a kind, of sources two:
 
     FieldContract SourceContract SinkContract       light: nothing heavy is imported for them
+    StreamContract PublisherContract                light, too: a source that reads no files, and what sends labels on
     EncoderContract FusionContract HeadContract     parts of a network, saved and reloaded in a fresh process
     ObjectiveContract
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mmstream.testing.objectives import ObjectiveContract
     from mmstream.testing.sinks import SinkContract
     from mmstream.testing.sources import SourceContract
+    from mmstream.testing.streams import PublisherContract, StreamContract
 
 __all__ = [
     "EncoderContract",
@@ -43,8 +45,10 @@ __all__ = [
     "FusionContract",
     "HeadContract",
     "ObjectiveContract",
+    "PublisherContract",
     "SinkContract",
     "SourceContract",
+    "StreamContract",
 ]
 
 _HOME = {
@@ -53,12 +57,14 @@ _HOME = {
     "FusionContract": "fusions",
     "HeadContract": "heads",
     "ObjectiveContract": "objectives",
+    "PublisherContract": "streams",
     "SinkContract": "sinks",
     "SourceContract": "sources",
+    "StreamContract": "streams",
 }
 
 # So that a failed assertion shows both sides, as those of a test module do.
-pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in ("component", "network", *_HOME.values())))
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in {"component", "network", *_HOME.values()}))
 
 
 def __getattr__(name: str) -> Any:

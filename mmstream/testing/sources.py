@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Row, Source
+from mmstream.interfaces import Row, Source, Split
 from mmstream.records import digest_of, printable
 from mmstream.testing.component import LightContract
 
@@ -57,6 +57,14 @@ class SourceContract(LightContract):
             else:
                 assert row.error is None
                 assert all(type(column) is str for column in row.columns)
+
+    def test_a_file_that_is_a_record_is_the_same_read_alone(self, input_path: str) -> None:
+        source = self.build()
+        if not source.files_are_records or not self.path == "":
+            pytest.skip("a file of this source holds many records, or the input is no folder")
+        for row in _read(source, input_path):
+            (alone,) = source.read(Split(f"{input_path}/{row.origin}", 1, row.origin))
+            assert _comparable(alone) == _comparable(row)
 
     def test_splits_say_how_many_rows_they_hold(self, input_path: str) -> None:
         source = self.build()

@@ -146,6 +146,24 @@ class Flink:
             urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10).close()
         self._wait_until(lambda: not self.running(), "the jobs are not cancelled")
 
+    def stop_with_savepoint(self, folder: Path) -> str:
+        """Stop the job that is running, keeping its state; where that lies."""
+        (job,) = self.running()
+        body = json.dumps({"drain": False, "targetDirectory": f"file://{folder}"}).encode()
+        request = urllib.request.Request(
+            f"http://localhost:{self._rest}/jobs/{job}/stop", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            ticket = json.load(answer)["request-id"]
+        about: dict[str, Any] = {}
+
+        def done() -> bool:
+            about.update(self.get(f"jobs/{job}/savepoints/{ticket}"))
+            return about["status"]["id"] == "COMPLETED"
+
+        self._wait_until(done, "no savepoint is written")
+        return str(about["operation"]["location"])
+
     def close(self) -> None:
         """End all of its processes."""
         while self._processes:
@@ -189,6 +207,17 @@ def flink(folder: Path) -> Iterator[Flink]:
         yield cluster
     finally:
         cluster.close()
+
+
+def job_servers(folder: Path) -> list[str]:
+    """The job servers of commands whose temporary files lie in a folder: their artifacts lie there, too."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().decode(errors="replace")
+            if "job-server.jar" in line and str(folder) in line:
+                found.append(line)
+    return found
 
 
 def _install_flink() -> None:

@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import pytest
+from servers import job_servers
 from small_road import COMMITTED, run, snapshot, write_manifest
-
-
-@pytest.fixture
-def on_flink(flink, tmp_path):
-    """Starts an `mmstream` command whose pipeline runs on the cluster; what it leaves in /tmp is the test's own."""
-    (tmp_path / "tmp").mkdir()
-    started = []
-
-    def start(*arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-m", "mmstream.cli", *map(str, arguments), *flink.options()]
-        environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stderr.close()
-    flink.cancel()
-    assert not job_servers(tmp_path), "a job server has outlived its driver"
-
-
-def job_servers(tmp_path) -> list[str]:
-    """The job servers that commands of this test have started: their artifacts lie in its folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = path.read_bytes().decode(errors="replace")
-            if "job-server.jar" in line and str(tmp_path) in line:
-                found.append(line)
-    return found
 
 
 def wait_for_a_part(job: subprocess.Popen, output: Path) -> None:
     while job.poll() is None and not list((output / "parts").glob("part-*.json")):
         time.sleep(0.05)
-    assert job.poll() is None, job.stderr.read()
+    assert job.poll() is None, "it has ended before"
 
 
 def test_preprocess_gives_the_same_examples(on_flink, road, tmp_path):
     job = on_flink("preprocess", road.config, "--output", tmp_path / "out")
-    _, said = job.communicate()
-    assert job.returncode == 0, said
+    assert job.wait() == 0, (tmp_path / "said-1.txt").read_text()
     wanted = ("examples", "golden", "dead_letters", "parts", "transform/transform_fn/assets")
     assert snapshot(tmp_path / "out", *wanted) == snapshot(road.examples, *wanted)
     assert run("audit", tmp_path / "out", "--input", road.folder / "data" / "sample.jsonl") == 0
@@ -66,19 +30,18 @@ def test_labels_and_replayed_letters_are_the_same_bytes(on_flink, road, pictures
     manifest = write_manifest(road.folder / "data" / "cluster.jsonl", rows)
     label = ("label", road.model, "--input", manifest, "--output")
     job = on_flink(*label, tmp_path / "flink")
-    _, said = job.communicate()
-    assert job.returncode == 0, said
+    assert job.wait() == 0, (tmp_path / "said-1.txt").read_text()
     assert run(*label, tmp_path / "here") == 0
     assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
 
     late = road.folder / "data" / "late.png"
     late.write_bytes((road.folder / "data" / rows[0]["image"]).read_bytes())
     job = on_flink("replay", tmp_path / "flink")
-    _, said = job.communicate()
+    job.wait()
     late_labels = json.loads((tmp_path / "flink" / "label.json").read_text())
     assert run("replay", tmp_path / "here") == 0
     late.unlink()
-    assert job.returncode == 0, said
+    assert job.returncode == 0, (tmp_path / "said-2.txt").read_text()
     assert (late_labels["rows"], late_labels["dead_letters"]) == (301, 1)
     assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
 
@@ -90,8 +53,7 @@ def test_a_killed_task_manager_costs_nothing(flink, on_flink, road, pictures, tm
     wait_for_a_part(job, tmp_path / "flink")
     flink.kill_task_manager()
     flink.start_task_manager()
-    _, said = job.communicate()
-    assert job.returncode == 0, said
+    assert job.wait() == 0, (tmp_path / "said-1.txt").read_text()
     assert run(*label, tmp_path / "here") == 0
     assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
     assert run("audit", tmp_path / "flink", "--input", manifest) == 0
@@ -104,7 +66,7 @@ def test_a_killed_driver_takes_its_job_server_along_and_the_same_command_goes_on
     wait_for_a_part(job, tmp_path / "flink")
     assert job_servers(tmp_path)
     job.kill()
-    job.communicate()
+    job.wait()
     end = time.monotonic() + 10
     while job_servers(tmp_path) and time.monotonic() < end:
         time.sleep(0.1)

@@ -43,7 +43,10 @@ class ImageFolder(Source):
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is its path below the input."""
-        if not files.is_folder(split.path):
+        if split.origin and not files.is_folder(split.path):  # one picture of an input
+            steps = split.origin.count("/") + 1  # the origin itself may not be as the name is
+            found = iter(["/".join(split.path.split("/")[-steps:])])
+        elif not files.is_folder(split.path):
             below = files.base(split.path).rstrip("/") + "/"
             found = (file.path.removeprefix(below) for file in inputs.find(split.path, self.suffixes, "image_folder"))
         elif split.origin:

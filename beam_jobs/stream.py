@@ -1,0 +1,185 @@
+"""Label what arrives, on a Beam runner that has streams: `mmstream label --streaming`."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened
+from beam_jobs.watch import await_records, check_flags
+from mmstream import books, files, jobs, parts, terminal
+from mmstream.errors import UsageError
+from mmstream.sources import source_of_scheme
+from mmstream.stages.reading import Input, Piece, sample
+from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
+from mmstream.trained_model import TrainedModel, versions_of
+
+_LOOK_SECONDS = 2.0
+_CHECKPOINT_MILLISECONDS = 10_000
+
+
+def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    """Run the pipeline until a signal asks to end, or the runner ends it; returns the exit code.
+
+    Raises:
+        MmstreamError: it cannot start, or cannot go on.
+    """
+    started = time.monotonic()
+    options = _options(flags, beam_flags)
+    with terminal.until_asked_to_end() as ending, jobs.status("stream") as show:
+        if flags.publish:
+            _check_publisher(flags.publish)
+        model = open_model(flags)
+        job_input = _input(model, flags, ending, show)
+        if job_input is None:
+            return 0
+        with opened(flags, model, job_input, RECORDS_OF_A_STREAM) as job:
+            pipeline = _Running(_build(flags, job, model, options))
+            while not ending.wait(_LOOK_SECONDS) and pipeline.is_running():
+                _write_books(flags.output, job, model, started)
+                show(_facts(flags.output, job))
+            pipeline.end()
+            _write_books(flags.output, job, model, started)
+    terminal.summary("stream", {**_held(flags.output, job), "labels": files.join(flags.output, "labels")})
+    return 0
+
+
+def _input(
+    model: TrainedModel, flags: argparse.Namespace, ending: terminal.Ending, show: Callable[[str], None]
+) -> Input | None:
+    """What is to be read, checked as far as records are there; None if asked to end before there were any.
+
+    Raises:
+        MmstreamError: it cannot be reached, or the model cannot read its first records.
+    """
+    if not source_of_scheme(flags.input):
+        found = await_records(model, flags, ending, show, {})
+        return found[0] if found else None
+    job_input = input_for(model, flags)
+    pieces = [
+        Piece(number, split, split.rows) for number, split in enumerate(job_input.source().splits(job_input.path))
+    ]
+    check_input(model, job_input, sample(job_input, pieces))
+    return job_input
+
+
+def _check_publisher(uri: str) -> None:
+    """Connect once, so that a wrong URI is told before anything has begun.
+
+    Raises:
+        MmstreamError: nothing can be sent there.
+    """
+    publisher = publisher_for(uri)
+    publisher.open(uri)
+    publisher.close()
+
+
+class _Running:
+    """A pipeline that runs elsewhere.
+
+    Args:
+        pipeline: that is to run.
+
+    Raises:
+        MmstreamError: it cannot be started.
+    """
+
+    def __init__(self, pipeline: beam.Pipeline) -> None:
+        terminal.quieten_loggers()
+        with jobs.mendable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._result = pipeline.run()
+        self._error: BaseException | None = None
+        self._asked = False
+        self._thread = threading.Thread(target=self._wait, name="pipeline", daemon=True)
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    def end(self) -> None:
+        """Cancel it if it runs still.
+
+        Raises:
+            MmstreamError: it has failed, and users can mend that.
+            RuntimeError: it has failed.
+        """
+        if self.is_running():
+            self._asked = True
+            self._result.cancel()
+        self._thread.join()
+        if self._error is not None and not self._asked:
+            with jobs.mendable():
+                raise self._error
+
+    def _wait(self) -> None:
+        try:
+            self._result.wait_until_finish()
+        except Exception as error:  # noqa: BLE001 - it is raised again by `end`, in the thread that waits for it
+            self._error = error
+
+
+def _options(flags: argparse.Namespace, beam_flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options: a stream, with checkpoints.
+
+    Raises:
+        UsageError: something makes no sense for a stream.
+    """
+    check_flags(flags, "--streaming")
+    of_flink = any("flinkrunner" in flag.lower() for flag in beam_flags)
+    if of_flink and not any(flag.startswith("--checkpointing_interval") for flag in beam_flags):
+        beam_flags = [*beam_flags, f"--checkpointing_interval={_CHECKPOINT_MILLISECONDS}"]
+    options = jobs.beam_options([*beam_flags, "--streaming"])
+    if jobs.is_in_process(options):
+        raise UsageError("--streaming needs a runner that has streams, as --runner=FlinkRunner; --watch needs none")
+    return options
+
+
+def _build(flags: argparse.Namespace, job: Job, model: TrainedModel, options: PipelineOptions) -> beam.Pipeline:
+    pipeline = beam.Pipeline(options=options)
+    _ = (
+        pipeline
+        | ReadStream(job.input, model.preprocessor.reads(), flags.output, flags.every)
+        | LabelStream(
+            job.model,
+            flags.sink,
+            job.input,
+            flags.output,
+            job.run,
+            job.plan.parts,
+            flags.threads,
+            flags.max_latency,
+            flags.publish or "",
+        )
+    )
+    return pipeline
+
+
+def _held(output: str, job: Job) -> dict[str, int]:
+    """What the output holds, by its commit records."""
+    held = books.held_by(parts.recorded(output, part) for part in range(job.plan.parts))
+    return {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
+
+
+def _facts(output: str, job: Job) -> str:
+    held = _held(output, job)
+    return f"{held['rows']:,} labelled · {held['dead_letters']:,} dead letters"
+
+
+def _write_books(output: str, job: Job, model: TrainedModel, started: float) -> None:
+    """Keep label.json current. How often a record was read nobody knows: a runner may deliver it again."""
+    about: dict[str, Any] = {
+        **_held(output, job),
+        "fingerprint": model.fingerprint,
+        "plugins": versions_of(model.config),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    parts.write_json(files.join(output, "label.json"), about)

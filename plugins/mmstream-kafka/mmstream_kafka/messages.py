@@ -1,0 +1,79 @@
+"""Messages of Kafka as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmstream_io import inputs
+
+from mmstream.interfaces import Row
+from mmstream.records import from_printable
+
+COLUMN_HEADER = "mmstream-column"
+"""Header of a message whose value is the bytes of one column: its name."""
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def row(origin: str, key: bytes | None, value: bytes | None, headers: Headers, key_column: str) -> Row:
+    """A message as a row; one that cannot be read has an error.
+
+    Args:
+        origin: "<topic>/<partition>:<offset>".
+        key: of the message, None where it has none.
+        value: None of a tombstone.
+        headers: pairs of name and value.
+        key_column: the column that the key becomes, unless the message has it already.
+    """
+    try:
+        if value is None:
+            raise ValueError("the message has no value: it is a tombstone")
+        columns = _columns(value, headers)
+        if key is not None and key_column not in columns:
+            columns[key_column] = _text(key, "the key")
+    except ValueError as error:  # malformed JSON is a ValueError, too
+        return Row(origin, None, inputs.text_or_bytes((value or b"")[: inputs.RAW_BYTES]), error)
+    return Row(origin, columns)
+
+
+def _columns(value: bytes, headers: Headers) -> dict[str, Any]:
+    if any(name == COLUMN_HEADER for name, _ in headers):
+        return _of_bytes(value, headers)
+    found = inputs.parse_json(_text(value, "the value"))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object; found {type(found).__name__}")
+    return {name: _media_too(name, item) for name, item in found.items()}
+
+
+def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
+    """The columns of a message whose value is one of them, and whose headers are the others."""
+    texts: dict[str, str | None] = {}
+    for name, data in headers:
+        if name in texts:
+            raise ValueError(f"the header {name!r} stands twice")
+        texts[name] = None if data is None else _text(data, f"the header {name!r}")
+    column = texts.pop(COLUMN_HEADER)
+    if not column:
+        raise ValueError(f"the header {COLUMN_HEADER!r} names no column")
+    if column in texts:
+        raise ValueError(f"the column {column!r} is the value, by {COLUMN_HEADER!r}, and a header as well")
+    return {**texts, column: value}
+
+
+def _media_too(name: str, value: Any) -> Any:
+    """A value of a JSON object, with bytes for {"base64": …}."""
+    if not isinstance(value, Mapping | list):
+        return value
+    try:
+        return from_printable(value)
+    except (ValueError, TypeError, AttributeError) as error:  # whatever stands where a text in base64 should
+        raise ValueError(f"the column {name!r} holds no sound base64") from error
+    except RecursionError as error:
+        raise ValueError(f"the column {name!r} is nested too deeply") from error
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what} is not UTF-8: {error}") from error

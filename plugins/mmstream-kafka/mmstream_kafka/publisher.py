@@ -1,0 +1,92 @@
+"""Labels as messages of Kafka."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from mmstream.errors import MmstreamError
+from mmstream.records import DeadLetter, json_line
+from mmstream.streams import Publisher
+from mmstream_kafka import options
+from mmstream_kafka.connection import Connection
+
+KIND_HEADER = "mmstream"
+"""Header that says what a message is: "label" or "dead_letter"."""
+
+
+class KafkaPublisher(Publisher):
+    """Sends label rows and dead letters, each a JSON object, to the topic of kafka://host1:9092,host2:9092/topic.
+
+    The key of a message is the record's id, or the origin of a dead letter that has none; its header `mmstream` says
+    `label` or `dead_letter`. All replicas in sync have a message before it counts as sent.
+
+    Source: https://kafka.apache.org/documentation/#semantics
+    """
+
+    scheme = "kafka"
+
+    def open(self, uri: str) -> None:
+        """Connect.
+
+        Raises:
+            MmstreamError: the URI is wrong, or Kafka cannot be reached, or has no such topic.
+        """
+        self._connection = Connection(uri)
+        with contextlib.closing(self._connection.consumer()) as consumer:
+            self._connection.partitions(consumer)
+        self._producer = self._connection.producer()
+
+    def publish(self, rows: Sequence[Mapping[str, Any]], letters: Sequence[DeadLetter]) -> None:
+        """Send some, and return when all have arrived.
+
+        Raises:
+            MmstreamError: not all have arrived within a minute, or one is larger than Kafka takes.
+        """
+        failures: list[KafkaError] = []
+        for row in rows:
+            self._send(str(row["id"]), json_line(row), "label", failures)
+        for letter in letters:
+            self._send(letter.id or letter.origin, letter.to_json(), "dead_letter", failures)
+        late = self._producer.flush(options.PATIENCE_SECONDS + 5)
+        if failures or late:
+            raise MmstreamError(self._explain(failures, late, len(rows) + len(letters)))
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._producer.purge()  # of a call that failed
+        self._producer.close()
+
+    def _send(self, key: str, text: str, kind: str, failures: list[KafkaError]) -> None:
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failures.append(error)
+
+        topic, value, escaped = self._connection.address.topic, text.encode(), key.encode("utf-8", "backslashreplace")
+        while True:
+            try:
+                self._producer.produce(topic, value, escaped, headers={KIND_HEADER: kind}, on_delivery=delivered)
+                return
+            except BufferError:  # librdkafka's queue is full; what is in it goes, or times out
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                failure: KafkaError = error.args[0]
+                break
+        if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise MmstreamError(
+                f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka takes: "
+                "raise message.max.bytes here, and max.message.bytes of the topic"
+            )
+        raise MmstreamError(f"cannot send to the topic {topic!r}: {self._connection.explain(failure)}")
+
+    def _explain(self, failures: list[KafkaError], late: int, total: int) -> str:
+        first = failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT)
+        timed_out = first.code() == KafkaError._MSG_TIMED_OUT
+        why = self._connection.explain_silence(first) if timed_out else self._connection.explain(first)
+        return (
+            f"{len(failures) + late} of {total} messages have not arrived in the topic "
+            f"{self._connection.address.topic!r} within {options.PATIENCE_SECONDS} seconds: {why}"
+        )

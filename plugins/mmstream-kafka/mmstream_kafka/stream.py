@@ -1,0 +1,173 @@
+"""One partition of a topic, read from a position on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import confluent_kafka
+from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
+
+from mmstream.errors import MmstreamError
+from mmstream.streams import Message, Stream
+from mmstream_kafka import messages, options
+from mmstream_kafka.connection import Connection
+
+_MOST_MESSAGES = 500
+_WAIT_SECONDS = 0.3
+_ASK_SECONDS = 1.0
+_SLACK_SECONDS = 1.0  # between a message's time and its arrival
+_GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
+_PASSING = (
+    *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT),
+    *(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART),
+    KafkaError.GROUP_AUTHORIZATION_FAILED,  # no group is used
+)
+"""Errors that pass when a broker comes back, or that do not matter."""
+
+
+class PartitionStream(Stream):
+    """Reads a partition, committed messages only, and rides out what brokers do, for a minute.
+
+    Args:
+        uri: of the topic.
+        partition: its number.
+        position: offset to begin with; None for the earliest that is there.
+        key_column: see `messages.row`.
+
+    Attributes:
+        reached: all that stands before this offset has been read.
+
+    Raises:
+        MmstreamError: Kafka cannot be reached, or has no such topic or partition.
+    """
+
+    def __init__(self, uri: str, partition: int, position: int | None, key_column: str) -> None:
+        self._connection = Connection(uri)
+        topic = self._connection.address.topic
+        self._origin, self._key_column = f"{topic}/{partition}", key_column
+        self._place = TopicPartition(topic, partition, OFFSET_BEGINNING if position is None else position)
+        self.reached = position or 0
+        self._watermark = 0.0
+        self._asked = self._failing_since = 0.0  # on the monotonic clock
+        with contextlib.ExitStack() as undo:
+            self._consumer = self._connection.consumer()
+            undo.callback(self._consumer.close)
+            known = self._connection.partitions(self._consumer)
+            if partition not in known:
+                raise MmstreamError(f"the topic {topic!r} has no partition {partition}; it has {len(known)}, from 0 on")
+            self._consumer.assign([self._place])
+            undo.pop_all()
+
+    def read(self) -> list[Message]:
+        """What comes next; see `Stream.read`."""
+        found = self._consumer.consume(1, _WAIT_SECONDS)
+        if found:
+            found += self._consumer.consume(_MOST_MESSAGES - 1, 0)
+        self._connection.check()
+        read = [message for each in found if (message := self._message(each)) is not None]
+        if read:
+            self._answered()
+        else:
+            self._ask_for_the_end()
+        return read
+
+    def watermark(self) -> float:
+        """The largest time so far; while all that was sent has been read, a second ago."""
+        return self._watermark
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._consumer.close()
+
+    def ends(self) -> tuple[int, int]:
+        """The earliest offset that is there, and the one after the latest committed message.
+
+        Raises:
+            MmstreamError: Kafka does not answer.
+        """
+        try:
+            return self._consumer.get_watermark_offsets(self._place, timeout=options.PATIENCE_SECONDS)
+        except KafkaException as error:
+            raise self._silence(error.args[0]) from None
+
+    def messages_until(self, end: int) -> Iterator[Message]:
+        """The messages before an offset; some offsets may have none.
+
+        Raises:
+            MmstreamError: Kafka does not answer, or no longer has them.
+        """
+        while self.reached < end:
+            for message in self.read():
+                if message.position > end:
+                    return
+                yield message
+
+    def _message(self, found: confluent_kafka.Message[bytes, bytes]) -> Message | None:
+        error, offset = found.error(), found.offset()
+        assert offset is not None
+        if error is None:
+            self.reached = offset + 1
+            origin = f"{self._origin}:{offset}"
+            row = messages.row(origin, found.key(), found.value(), _headers(found), self._key_column)
+            sent = _time(found)
+            self._watermark = max(self._watermark, sent)
+            return Message(row, sent, offset + 1)
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.reached = max(self.reached, offset)  # the last offsets may be of what is no message
+        elif error.code() in _GONE:
+            raise MmstreamError(self._explain_gap(offset))
+        elif error.code() in _PASSING:
+            self._connection.note(error)
+        else:
+            raise MmstreamError(f"cannot read {self._origin} of Kafka: {self._connection.explain(error)}")
+        return None
+
+    def _ask_for_the_end(self) -> None:
+        """Nothing has come: is the end reached, or is Kafka silent? An answer is good for a second."""
+        now, asked = time.monotonic(), time.time()
+        if now - self._asked < _ASK_SECONDS:
+            return
+        try:
+            _, committed = self._consumer.get_watermark_offsets(self._place, timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > options.PATIENCE_SECONDS:
+                raise self._silence(error.args[0]) from None
+            return
+        self._asked = now
+        self._answered()
+        _, written = self._consumer.get_watermark_offsets(self._place, cached=True)  # of transactions still open, too
+        if max(committed, written) <= self.reached:
+            self._watermark = max(self._watermark, asked - _SLACK_SECONDS)
+
+    def _explain_gap(self, offset: int) -> str:
+        topic, partition = self._place.topic, self._place.partition
+        low, high = self.ends()
+        holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and goes on at offset {high}"
+        return (
+            f"offset {offset} of topic {topic!r}, partition {partition} is not there: its log {holds}; "
+            "what lies between was removed before it was read, so give the topic a longer retention and begin anew"
+        )
+
+    def _answered(self) -> None:
+        self._failing_since = 0.0
+        self._connection.forget()
+
+    def _silence(self, error: KafkaError) -> MmstreamError:
+        servers, seconds = self._connection.address.servers, options.PATIENCE_SECONDS
+        why = self._connection.explain_silence(error)
+        return MmstreamError(f"Kafka at {servers} has not let {self._origin} be read for {seconds} seconds: {why}")
+
+
+def _headers(found: confluent_kafka.Message[bytes, bytes]) -> messages.Headers:
+    return cast("messages.Headers", found.headers() or ())  # a dict is what producers may give
+
+
+def _time(found: confluent_kafka.Message[bytes, bytes]) -> float:
+    """When a message was sent: now, where it does not say, or claims to come from the future."""
+    kind, milliseconds = found.timestamp()
+    now = time.time()
+    return now if kind == TIMESTAMP_NOT_AVAILABLE else min(milliseconds / 1000, now)

@@ -1,0 +1,146 @@
+"""A real Kafka broker on this machine, from Maven alone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+from servers import HOME
+
+_PATIENCE_SECONDS = 60
+_CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
+_JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{HOME / 'kafka'}/*")
+_CONFIG = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+"""
+
+
+def install() -> None:
+    """Fetch the broker, unless that has been done; some seconds."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (HOME / "kafka").exists():
+            return
+        with tempfile.TemporaryDirectory(dir=HOME) as scratch:
+            shutil.copy(Path(__file__).with_name("kafka_pom.xml"), Path(scratch, "pom.xml"))
+            copy = ("dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
+            subprocess.run(["mvn", "-B", "-q", *copy], cwd=scratch, check=True)
+            Path(scratch, "jars").rename(HOME / "kafka")
+
+
+class Kafka:
+    """A broker that is its own controller, on ports that were free; they stay the same when it is started again.
+
+    Args:
+        folder: for its data and its log.
+
+    Attributes:
+        bootstrap: where it listens, "127.0.0.1:port".
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        broker, controller = _free_ports()
+        self.bootstrap = f"127.0.0.1:{broker}"
+        self._config = folder / "server.properties"
+        self._config.write_text(_CONFIG.format(folder=folder, broker=broker, controller=controller))
+        _format(self._config)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "broker.log").open("ab") as log:
+            command = [*_ending_with_this_process(), *_JAVA, "kafka.Kafka", str(self._config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """End it in an orderly way."""
+        assert self._process is not None, "it has not been started"
+        self._process.terminate()
+        self._process.wait(_PATIENCE_SECONDS)
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None, "it has not been started"
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        """End it, if it runs."""
+        if self._process is not None:
+            self.kill()
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Create a topic, and wait until it is there."""
+        client = self.admin()
+        client.create_topics([NewTopic(name, partitions, 1)], operation_timeout=_PATIENCE_SECONDS)[name].result()
+
+    def admin(self) -> AdminClient:
+        """A client for whatever else is to be done."""
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def _wait_until_it_answers(self) -> None:
+        end, client = time.monotonic() + _PATIENCE_SECONDS, self.admin()
+        while True:
+            with contextlib.suppress(KafkaException):
+                if client.list_topics(timeout=1).brokers:
+                    return
+            assert self._process is not None
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise TimeoutError(f"the Kafka broker does not answer; see {self._folder}")
+
+
+@contextlib.contextmanager
+def kafka(folder: Path) -> Iterator[Kafka]:
+    """A broker, while the block runs."""
+    install()
+    broker = Kafka(folder)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+def _format(config: Path) -> None:
+    tool = [*_JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(config)]
+    subprocess.run(tool, check=True, capture_output=True)
+
+
+def _ending_with_this_process() -> list[str]:
+    """What makes a process end when this one is killed, where that is possible."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
