@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmstream import books, components, files, jobs, lock, parts, terminal, worker
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, UsageError
 from mmstream.interfaces import Sink
 from mmstream.sources import source_for
 from mmstream.stages.label import LabelTrial, SharedModel
 from mmstream.stages.reading import Input
+from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel, versions_of, what_differs
 
 RECORDS_OF_A_STREAM = 64 * parts.RECORDS_PER_PART
@@ -32,6 +33,10 @@ def open_model(flags: argparse.Namespace) -> TrainedModel:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     before = parts.read_about(flags.output) if flags.output else {}
     model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume or before.get("resume"))
+    if flags.follow and (flags.expect or not (flags.watch or flags.streaming)):
+        raise UsageError("--follow needs --watch or --streaming, and excludes --expect")
+    if flags.follow:
+        model = Successors(flags.follow, model).look() or model
     if flags.expect and flags.expect != model.fingerprint:
         raise MmstreamError(f"{flags.model} has the fingerprint {model.fingerprint}, not {flags.expect} (--expect)")
     return model
@@ -86,21 +91,42 @@ def opened(flags: argparse.Namespace, model: TrainedModel, job_input: Input, cou
     sink = components.build("sink", flags.sink, {})
     parts.check_output(flags.output, "label")
     run_name = books.new_run()
-    shared = SharedModel(flags.model, flags.embeddings, model.resume)
+    follow = flags.follow or "" if flags.streaming else ""  # otherwise the job itself goes over to a newer one
+    shared = SharedModel(model.path, flags.embeddings, model.resume, follow)
     worker.propose(LabelTrial(shared, job_input.media()))
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
         before = parts.read_about(flags.output)  # under the lock: another job may just have ended
         check_sink(before, flags.sink, flags.output)
-        check_model(before, model, flags.output, relabel=flags.relabel)
+        check_model(before, model, flags.output, relabel=flags.relabel or bool(flags.follow))
         inputs = before.get("inputs", [])
         job_input = dataclasses.replace(job_input, number=number_of(inputs, job_input.path))
         others = [each for each in inputs if each["path"] != job_input.path]
-        if others and not flags.prune:
+        if (others or flags.follow) and before and not flags.prune:
             check_columns(before, model, flags.output)
         plan = parts.open_output(flags.output, "label", count)
-        parts.write_about(flags.output, about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)]))
+        about = about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)])
+        write_about(flags.output, about, before if flags.follow else {})
         with jobs.log(flags.output, run_name):
             yield Job(run_name, shared, job_input, sink, plan, [each["path"] for each in others])
+
+
+def write_about(output: str, about: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Write job.json.
+
+    Args:
+        output: directory of the output.
+        about: what it says.
+        before: what it said, if rows of other models may stay; else {}.
+    """
+    earlier = {*before.get("earlier", ()), before.get("fingerprint", about["fingerprint"])} - {about["fingerprint"]}
+    parts.write_about(output, {**about, **({"earlier": sorted(earlier)} if earlier else {})})
+
+
+def take_over(output: str, model: TrainedModel) -> None:
+    """Let job.json say that from now on this model labels, and rows of those before it stay."""
+    before = parts.read_about(output)
+    write_about(output, about_job(model, before["sink"], before["inputs"]), before)
+    terminal.say(f"{model.path} takes over (fingerprint {model.fingerprint})")
 
 
 def tell(

@@ -12,13 +12,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened
+from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened, take_over
 from beam_jobs.watch import await_records, check_flags
 from mmstream import books, files, jobs, parts, terminal
 from mmstream.errors import UsageError
 from mmstream.sources import source_of_scheme
 from mmstream.stages.reading import Input, Piece, sample
 from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
+from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel, versions_of
 
 _LOOK_SECONDS = 2.0
@@ -41,14 +42,59 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         if job_input is None:
             return 0
         with opened(flags, model, job_input, RECORDS_OF_A_STREAM) as job:
+            kept = _Books(flags, job, model, started)
             pipeline = _Running(_build(flags, job, model, options))
             while not ending.wait(_LOOK_SECONDS) and pipeline.is_running():
-                _write_books(flags.output, job, model, started)
-                show(_facts(flags.output, job))
+                held = kept.write()
+                show(f"{held['rows']:,} labelled · {held['dead_letters']:,} dead letters")
             pipeline.end()
-            _write_books(flags.output, job, model, started)
-    terminal.summary("stream", {**_held(flags.output, job), "labels": files.join(flags.output, "labels")})
+            held = kept.write()
+    terminal.summary("stream", {**held, "labels": files.join(flags.output, "labels")})
     return 0
+
+
+class _Books:
+    """Keeps label.json current, and job.json, when the workers have gone over to a newer model.
+
+    Args:
+        flags: of the command.
+        job: that holds the output.
+        model: that labels.
+        started: when, by the monotonic clock.
+    """
+
+    def __init__(self, flags: argparse.Namespace, job: Job, model: TrainedModel, started: float) -> None:
+        self._output, self._parts, self._model, self._started = flags.output, job.plan.parts, model, started
+        self._successors = Successors(flags.follow, model) if flags.follow else None
+        self._known = {model.fingerprint}
+        """Fingerprints of this model, and of those before it."""
+
+    def write(self) -> dict[str, int]:
+        """What the output holds, by its commit records; how often a record was read nobody knows.
+
+        A runner may deliver one again.
+        """
+        commits = [parts.recorded(self._output, part) for part in range(self._parts)]
+        self._go_over({commit.fingerprint for commit in commits if commit} - self._known)
+        held = books.held_by(commits)
+        found = {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
+        about: dict[str, Any] = {
+            **found,
+            "fingerprint": self._model.fingerprint,
+            "plugins": versions_of(self._model.config),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        parts.write_json(files.join(self._output, "label.json"), about)
+        return found
+
+    def _go_over(self, new: set[str]) -> None:
+        """Workers have made labels with models of these fingerprints; one may be newer, the others are older."""
+        self._known |= new
+        for fingerprint in new:
+            newer = self._successors.with_fingerprint(fingerprint) if self._successors else None
+            if newer:
+                self._model = newer
+                take_over(self._output, newer)
 
 
 def _input(
@@ -161,25 +207,3 @@ def _build(flags: argparse.Namespace, job: Job, model: TrainedModel, options: Pi
         )
     )
     return pipeline
-
-
-def _held(output: str, job: Job) -> dict[str, int]:
-    """What the output holds, by its commit records."""
-    held = books.held_by(parts.recorded(output, part) for part in range(job.plan.parts))
-    return {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
-
-
-def _facts(output: str, job: Job) -> str:
-    held = _held(output, job)
-    return f"{held['rows']:,} labelled · {held['dead_letters']:,} dead letters"
-
-
-def _write_books(output: str, job: Job, model: TrainedModel, started: float) -> None:
-    """Keep label.json current. How often a record was read nobody knows: a runner may deliver it again."""
-    about: dict[str, Any] = {
-        **_held(output, job),
-        "fingerprint": model.fingerprint,
-        "plugins": versions_of(model.config),
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    parts.write_json(files.join(output, "label.json"), about)

@@ -17,16 +17,18 @@ from beam_jobs.label_job import (
     opened,
     parse_share,
     renamed,
+    take_over,
     tell,
     write_books,
 )
-from mmstream import books, files, jobs, lock, parts, terminal
+from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError, describe
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import Arrivals, Look
-from mmstream.stages.label import Draft, label_drafts, read_part, smaller_batch
+from mmstream.stages.label import Draft, LabelTrial, SharedModel, label_drafts, read_part, smaller_batch
 from mmstream.stages.reading import DUPLICATE, SAMPLE_ROWS, Input, columns_of, item_of
+from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
 
 _PIECE_RECORDS = 256
@@ -95,6 +97,7 @@ class _Watch:
         self._flags, self._job, self._arrivals, self._workers, self._started = flags, job, arrivals, workers, started
         self._output, self._plan = flags.output, job.plan
         self._model = job.model()
+        self._successors = Successors(flags.follow, self._model) if flags.follow else None
         self._model.prepare()
         self._media = job.input.media()
         self._totals: Counter[str] = Counter()
@@ -110,6 +113,7 @@ class _Watch:
         Raises:
             MmstreamError: another job has taken the output over, or the books do not balance.
         """
+        self._go_over()
         spool, reads = files.join(self._output, "spool"), self._model.preprocessor.reads()
         try:
             look = self._arrivals.look(lambda row: item_of(row, self._job.input, reads, spool))
@@ -132,6 +136,15 @@ class _Watch:
         if look.vacated and self._has_duplicates():  # one of them may have the id for itself now
             self._read_through()
         show(self._facts() + incomplete)
+
+    def _go_over(self) -> None:
+        """Go over to a newer model, if there is one that is sound."""
+        newer = self._successors.look() if self._successors else None
+        if newer:
+            self._model = newer
+            take_over(self._output, newer)
+            shared = SharedModel(newer.path, newer.embeddings, newer.resume)
+            worker.propose(LabelTrial(shared, self._media))
 
     def _read_through(self) -> None:
         """Let the next look give everything once more."""
@@ -171,6 +184,7 @@ class _Watch:
                 output=self._output,
                 workers=workers,
                 still_there=self._arrivals.still_there,
+                of_any_model=bool(self._flags.follow),
             )
             for part, items in piece.items()
         ]

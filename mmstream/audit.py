@@ -118,7 +118,7 @@ def audit(output: str, input_path: str = "") -> Findings:
                 seen[each.id] = each
     findings.problems += _strays(output, named)
     findings.problems += look.check_books(output, findings.counts)
-    findings.problems += _check_fingerprints(fingerprints, look.fingerprint)
+    findings.problems += _check_fingerprints(fingerprints, look.fingerprint, look.earlier)
     if input_path:
         findings.problems += _check_input(look, output, input_path, seen, failed, findings)
     return findings
@@ -135,6 +135,7 @@ class _Labels:
         self._about = about
         self._sink = components.build("sink", about["sink"], {})
         self.fingerprint: str = about["fingerprint"]
+        self.earlier: Sequence[str] = about.get("earlier", ())  # of models that another has taken over from
         self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = None
 
@@ -183,6 +184,7 @@ class _Examples:
             )
         self._config: Config = parse_config(about["config"])
         self.fingerprint = fingerprint_of(output) or ""
+        self.earlier: Sequence[str] = ()
         self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = self._config.split
 
@@ -301,9 +303,9 @@ def _sample(records: Sequence[Record]) -> list[Record]:
     return heapq.nsmallest(_COMPUTED_ANEW, records, key=lambda record: hash_fraction("audit", record.id))
 
 
-def _check_fingerprints(found: Mapping[str, int], expected: str) -> Iterator[str]:
+def _check_fingerprints(found: Mapping[str, int], expected: str, earlier: Sequence[str]) -> Iterator[str]:
     for fingerprint, count in sorted(found.items()):
-        if fingerprint != expected:
+        if fingerprint not in (expected, *earlier):
             yield f"{count} are of fingerprint {fingerprint}, not {expected}: another model or preprocessing made them"
 
 

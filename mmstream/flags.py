@@ -158,6 +158,10 @@ def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
         "for so long (default: 5)"
     )
     parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
+    summary = (
+        "go over to the newest model in this folder as soon as it is finished and sound; with --watch or --streaming"
+    )
+    parser.add_argument("--follow", metavar="MODELS", help=summary)
     summary = "how long --streaming may wait for more records to label together (default: 10)"
     parser.add_argument("--max-latency", type=_seconds, default=10.0, metavar="SECONDS", help=summary)
     summary = "also send labels and dead letters there, as kafka://broker:9092/topic; with --streaming"

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from small_road import read_lines, read_rows, run, write_manifest
 
+import mmstream
+
 PATIENCE_SECONDS = 120
 
 
@@ -192,3 +194,37 @@ def test_whatever_is_killed_each_record_of_a_growing_folder_is_there_once(road, 
         end(process)
     assert sorted(row["id"] for row in read_rows(output)) == sorted(f"{number}.png" for number in range(count))
     assert run("audit", output, "--input", folder) == 0
+
+
+@pytest.mark.slow
+def test_a_newer_model_takes_over_and_a_broken_one_does_not(road, drawings, tmp_path, capfd):
+    folder, output, models = folder_of(drawings[:10], tmp_path), tmp_path / "out", tmp_path / "models"
+    models.mkdir()
+    trained = ("--set", "training.seed=2", "--set", "training.epochs=1", "--examples", road.examples)
+    assert run("train", road.config, *trained, "--output", tmp_path / "trained") == 0
+    with watching(road, folder, output, "--follow", str(models)) as process:
+        until(lambda: books(output)[:2] == (10, 10), process)
+        shutil.copytree(tmp_path / "trained", models / "broken")
+        (models / "broken" / "network.keras").write_bytes(b"no network")
+        (models / "broken" / "model.json").touch()
+        until(lambda: "broken is refused" in capfd.readouterr().err, process)
+        shutil.copy(drawings[10], folder)
+        until(lambda: books(output)[:2] == (11, 11), process)
+        (old,) = {row["_fingerprint"] for row in read_rows(output)}
+
+        shutil.copytree(tmp_path / "trained", models / "newer")
+        until(lambda: json.loads((output / "job.json").read_text())["fingerprint"] != old, process)
+        for picture in drawings[11:15]:
+            shutil.copy(picture, folder)
+        until(lambda: books(output)[:2] == (15, 15), process)
+        end(process)
+    made = {row["id"]: row["_fingerprint"] for row in read_rows(output)}
+    assert {made[picture.name] for picture in drawings[:11]} == {old}
+    (new,) = {made[picture.name] for picture in drawings[11:15]}
+    assert new == mmstream.load(models / "newer").fingerprint
+    assert "refused" not in capfd.readouterr().err  # it was said once
+    assert run("audit", output, "--input", folder) == 0
+    with watching(road, folder, output, "--follow", str(models)) as process:
+        until(lambda: books(output) == (15, 0, 0, 15, 15, 0), process)
+        end(process)
+    assert {row["id"]: row["_fingerprint"] for row in read_rows(output)} == made

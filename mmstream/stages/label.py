@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
@@ -20,8 +21,11 @@ from mmstream.preprocessing import READ, Resume
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.reading import DUPLICATE, dump_letters, first_of_each, load_letters
+from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
 
+_LOOK_SECONDS = 5.0
+"""How often a process looks for a newer model."""
 LabelRow = dict[str, Any]
 Counts = dict[str, int | list[str]]
 StillThere = Callable[[str, str], bool]
@@ -121,6 +125,7 @@ class Draft:
         output: str,
         workers: Workers,
         still_there: StillThere = _nowhere,
+        of_any_model: bool = False,
     ) -> Draft:
         """What a part holds, beside what has been read.
 
@@ -134,13 +139,14 @@ class Draft:
             output: directory of the output.
             workers: that digest records.
             still_there: whether the input has a row that is not among the items; no, where these are all.
+            of_any_model: leave the labels of records that have not changed, whichever model made them.
         """
         parts.finish(output, part)
         onto = parts.recorded(output, part)
         before = read_part(output, part, sink, model.schema)
         standing = _standing(before, {item.id for item in items}, still_there)
         records, letters = first_of_each(items, standing)
-        kept, todo = still_valid(records, before, model, media, workers)
+        kept, todo = still_valid(records, before, model, media, workers, of_any_model=of_any_model)
         ids = {record.id for record in records}
         read = {(letter.id, letter.origin) for letter in letters}
         others = Labelled(
@@ -228,11 +234,21 @@ def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType
 
 
 def still_valid(
-    records: Sequence[Record], before: Labelled, model: TrainedModel, media: Media, workers: Workers
+    records: Sequence[Record],
+    before: Labelled,
+    model: TrainedModel,
+    media: Media,
+    workers: Workers,
+    *,
+    of_any_model: bool,
 ) -> tuple[list[LabelRow | DeadLetter], list[Record]]:
-    """Results of an earlier run that this model would give again, and the records that are left to do."""
-    rows = {row["id"]: row for row in before.rows if row["_fingerprint"] == model.fingerprint}
-    letters = {letter.id: letter for letter in before.letters if letter.fingerprint == model.fingerprint}
+    """Results of an earlier run that this model would give again, or any would; and the records that are left to do."""
+    rows = {row["id"]: row for row in before.rows if of_any_model or row["_fingerprint"] == model.fingerprint}
+    letters = {
+        letter.id: letter
+        for letter in before.letters
+        if letter.fingerprint == model.fingerprint or (of_any_model and letter.fingerprint)
+    }
     candidates = [record for record in records if record.id in rows or record.id in letters]
     digest_of_id = dict(digests_of(candidates, model.preprocessor, media, workers))
     kept: list[LabelRow | DeadLetter] = []
@@ -262,21 +278,50 @@ class SharedModel:
         path: directory of the model.
         embeddings: whether rows get embeddings.
         resume: what a record's digest reads; None for what the model's config says.
+        follow: folder of models, the newest of which takes over; "" where this one stays.
     """
 
     path: str
     embeddings: bool
     resume: Resume | None = None
+    follow: str = ""
 
     def __post_init__(self) -> None:
         self._shared = Shared()
 
     def __call__(self) -> TrainedModel:
         """The model."""
-        return self._shared.acquire(self._open)
+        opened: _Opened = self._shared.acquire(self._open)
+        return opened.current()
 
-    def _open(self) -> TrainedModel:
-        return TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume)
+    def _open(self) -> _Opened:
+        return _Opened(TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume), self.follow)
+
+
+class _Opened:
+    """A model in a process, and the one that takes over.
+
+    Args:
+        model: that was opened.
+        follow: folder of models; "" for none.
+    """
+
+    def __init__(self, model: TrainedModel, follow: str) -> None:
+        self._model = model
+        self._successors = Successors(follow, model) if follow else None
+        self._looked = -_LOOK_SECONDS
+        self._lock = threading.Lock()
+
+    def current(self) -> TrainedModel:
+        """The model in use; looks for a newer one now and then, while other threads go on with the old one."""
+        if self._successors and self._lock.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._looked >= _LOOK_SECONDS:
+                    self._model = self._successors.look() or self._model
+                    self._looked = time.monotonic()
+            finally:
+                self._lock.release()
+        return self._model
 
 
 @dataclasses.dataclass

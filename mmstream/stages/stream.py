@@ -268,6 +268,7 @@ class _LabelBatch(beam.DoFn):
                 output=about.output,
                 workers=self._workers,
                 still_there=stands,
+                of_any_model=bool(about.model.follow),
             )
             label_drafts(
                 [draft],

@@ -214,12 +214,37 @@ def received(kafka: Kafka, topic: str) -> list[tuple[str, str, str]]:
     return found
 
 
+def test_a_newer_model_takes_over(on_flink, road, put, tmp_path):
+    put(0, 10)
+    out, models = tmp_path / "out", tmp_path / "models"
+    models.mkdir()
+    trained = ("--set", "training.seed=2", "--set", "training.epochs=1", "--examples", road.examples)
+    job = on_flink(
+        *("label", road.model, "--input", tmp_path / "in", "--output", out, *SOON),
+        *("--follow", models),
+    )
+    assert run("train", road.config, *trained, "--output", tmp_path / "newer") == 0
+    wait_for(out, 10, 0, job)
+    old = json.loads((out / "job.json").read_text())["fingerprint"]
+    shutil.copytree(tmp_path / "newer", tmp_path / "moving")
+    (tmp_path / "moving").rename(models / "newer")
+    time.sleep(6)  # workers look every five seconds
+    put(10, 20)
+    wait_for(out, 20, 0, job)
+    wait_until(lambda: json.loads((out / "job.json").read_text()).get("earlier") == [old], job)
+    stop(job)
+    about = json.loads((out / "job.json").read_text())
+    assert [row["_fingerprint"] for row in read_rows(out)] == [old] * 10 + [about["fingerprint"]] * 10
+    assert run("audit", out, "--input", tmp_path / "in") == 0
+
+
 def test_what_makes_no_sense_is_refused(road, tmp_path, capfd):
     label = ("label", road.model, "--input", tmp_path, "--output", tmp_path.with_name("out"), "--streaming")
     for more, why in (
         ((), "needs a runner that has streams"),
         (("--watch",), "exclude each other"),
         (("--prune",), "exclude each other"),
+        (("--runner=FlinkRunner", "--follow", "models", "--expect", "f"), "excludes --expect"),
         (("--runner=FlinkRunner", "--publish", "nowhere"), "nothing publishes to nowhere"),
     ):
         assert run(*label, *more) in (1, 2)
