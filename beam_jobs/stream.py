@@ -180,9 +180,11 @@ def _options(flags: argparse.Namespace, beam_flags: Sequence[str]) -> PipelineOp
         UsageError: something makes no sense for a stream.
     """
     check_flags(flags, "--streaming")
-    of_flink = any("flinkrunner" in flag.lower() for flag in beam_flags)
-    if of_flink and not any(flag.startswith("--checkpointing_interval") for flag in beam_flags):
-        beam_flags = [*beam_flags, f"--checkpointing_interval={_CHECKPOINT_MILLISECONDS}"]
+    if any("flinkrunner" in flag.lower() for flag in beam_flags):
+        # Otherwise what a bundle has given when a checkpoint ends it waits for the next bundle, which may never come.
+        beam_flags = [*beam_flags, "--finish_bundle_before_checkpointing"]
+        if not any(flag.startswith("--checkpointing_interval") for flag in beam_flags):
+            beam_flags = [*beam_flags, f"--checkpointing_interval={_CHECKPOINT_MILLISECONDS}"]
     options = jobs.beam_options([*beam_flags, "--streaming"])
     if jobs.is_in_process(options):
         raise UsageError("--streaming needs a runner that has streams, as --runner=FlinkRunner; --watch needs none")

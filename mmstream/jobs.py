@@ -36,7 +36,10 @@ _MENDABLE = re.compile(rf"^(?:{'|'.join(_KINDS)}): (.*?)(?: \[while running .*|\
 """A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
 _UNREACHABLE = re.compile(r"java\.net\.\w+: .*")
 """What a job server says when it cannot reach the cluster."""
-_OF_FLINK = ("checkpointing_interval", "min_pause_between_checkpoints", "savepoint_path", "state_backend_storage_path")
+_OF_FLINK = (
+    *("checkpointing_interval", "finish_bundle_before_checkpointing", "min_pause_between_checkpoints"),
+    *("savepoint_path", "state_backend_storage_path"),
+)
 """Options, given as --name=value, that only the Java side of the Flink runner knows."""
 _LINE_SECONDS = 1
 _MESSAGE_SECONDS = 30

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
-from servers import HOME
+from servers import HOME, ending_with_this_process
 
 _PATIENCE_SECONDS = 60
 _CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
@@ -74,7 +74,7 @@ class Kafka:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self._folder / "broker.log").open("ab") as log:
-            command = [*_ending_with_this_process(), *_JAVA, "kafka.Kafka", str(self._config)]
+            command = [*ending_with_this_process(), *_JAVA, "kafka.Kafka", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._wait_until_it_answers()
 
@@ -132,11 +132,6 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 def _format(config: Path) -> None:
     tool = [*_JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(config)]
     subprocess.run(tool, check=True, capture_output=True)
-
-
-def _ending_with_this_process() -> list[str]:
-    """What makes a process end when this one is killed, where that is possible."""
-    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def _free_ports() -> tuple[int, int]:

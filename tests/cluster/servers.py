@@ -174,6 +174,7 @@ class Flink:
         log = self._folder / f"{number}-{main.rpartition('.')[2]}-{time.monotonic_ns()}.log"
         (self._folder / "plugins").mkdir(exist_ok=True)
         command = [
+            *ending_with_this_process(),
             *("java", *memory, *_JAVA, _LOGGING, f"-Djava.io.tmpdir={self._folder / 'tmp'}"),
             *("-cp", f"{HOME / 'flink' / 'lib'}/*", main, "--configDir", str(self._folder)),
         ]
@@ -207,6 +208,11 @@ def flink(folder: Path) -> Iterator[Flink]:
         yield cluster
     finally:
         cluster.close()
+
+
+def ending_with_this_process() -> list[str]:
+    """What makes a process end when this one is killed, where that is possible."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def job_servers(folder: Path) -> list[str]:
