@@ -23,7 +23,8 @@ from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel, versions_of
 
 _LOOK_SECONDS = 2.0
-_CHECKPOINT_MILLISECONDS = 10_000
+_ON_FLINK = {"--checkpointing_interval": 10_000, "--max_bundle_time_mills": 200}
+"""Milliseconds, unless the user says otherwise. Between two stages a record waits for the end of its bundle."""
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -183,8 +184,8 @@ def _options(flags: argparse.Namespace, beam_flags: Sequence[str]) -> PipelineOp
     if any("flinkrunner" in flag.lower() for flag in beam_flags):
         # Otherwise what a bundle has given when a checkpoint ends it waits for the next bundle, which may never come.
         beam_flags = [*beam_flags, "--finish_bundle_before_checkpointing"]
-        if not any(flag.startswith("--checkpointing_interval") for flag in beam_flags):
-            beam_flags = [*beam_flags, f"--checkpointing_interval={_CHECKPOINT_MILLISECONDS}"]
+        given = {flag.partition("=")[0] for flag in beam_flags}
+        beam_flags = [*beam_flags, *(f"{name}={value}" for name, value in _ON_FLINK.items() if name not in given)]
     options = jobs.beam_options([*beam_flags, "--streaming"])
     if jobs.is_in_process(options):
         raise UsageError("--streaming needs a runner that has streams, as --runner=FlinkRunner; --watch needs none")

@@ -29,8 +29,8 @@ import kafka_server
 import servers
 
 _PARTITIONS = 4
-_EARLY = 0.2
-"""Share of the records after which memory is looked at for the first time."""
+_MARKS = (0.2, 0.49, 0.7)
+"""Shares of the records after which memory is looked at: twice before the kill, once after it, and at the end."""
 _BYTES_A_RECORD = 10_000
 _PATIENCE_SECONDS = 300
 
@@ -133,11 +133,12 @@ def measure(flags: argparse.Namespace, directory: Path) -> int:
             wait_for_labels(output, process)
             pairs.say(f"sending {flags.records:,} messages, {flags.rate:g} a second")
             sending.start()
-            early = killed = 0.0
+            killed = 0.0
+            memory: list[int] = []
             while sending.is_alive() or len(receiver.came) < flags.records:
                 receiver.look()
-                if not early and len(receiver.came) >= _EARLY * flags.records:
-                    early = peak_memory(process)
+                if len(memory) < len(_MARKS) and len(receiver.came) >= _MARKS[len(memory)] * flags.records:
+                    memory.append(peak_memory(process))
                 if not killed and len(receiver.came) >= flags.records / 2:
                     killed = time.time()
                     flink.kill_task_manager()
@@ -146,14 +147,14 @@ def measure(flags: argparse.Namespace, directory: Path) -> int:
                 if process.poll() is not None or late:
                     raise SystemExit(f"{len(receiver.came):,} of {flags.records:,} came; exit code {process.poll()}")
             wait_for_books(output, flags.records, process)
-            memory = peak_memory(process)
+            memory.append(peak_memory(process))
             process.send_signal(signal.SIGTERM)
             code = process.wait()
         receiver.close()
         audit = subprocess.run([*corpus.MMSTREAM, "audit", output, "--input", source], check=False)
     if code or audit.returncode:
         raise SystemExit(f"exit codes {code} and {audit.returncode}")
-    return report(flags, sender, receiver, killed, (early, memory))
+    return report(flags, sender, receiver, killed, memory)
 
 
 def wait_for_labels(output: Path, process: subprocess.Popen[bytes]) -> None:
@@ -173,17 +174,16 @@ def wait_for_books(output: Path, records: int, process: subprocess.Popen[bytes])
     raise SystemExit(f"label.json never had {records:,} records")
 
 
-def report(
-    flags: argparse.Namespace, sender: Sender, receiver: Receiver, killed: float, memory: tuple[float, float]
-) -> int:
-    """Print, and judge memory alone: the books have been judged."""
+def report(flags: argparse.Namespace, sender: Sender, receiver: Receiver, killed: float, memory: list[int]) -> int:
+    """Print, and judge memory alone, before and after the kill: the books have been judged."""
     waits = {key: receiver.came[key] - sent for key, sent in sender.sent.items()}
     calm = [wait for key, wait in waits.items() if not -60 < sender.sent[key] - killed < 60]
-    slope = (memory[1] - memory[0]) / ((1 - _EARLY) * flags.records)
+    before = (memory[1] - memory[0]) / ((_MARKS[1] - _MARKS[0]) * flags.records)
+    after = (memory[3] - memory[2]) / ((1 - _MARKS[2]) * flags.records)
     about = {
         "records": len(waits),
         "published again": receiver.again,
-        "memory": {"early": memory[0], "late": memory[1], "bytes_a_record": slope},
+        "memory": {"peaks": memory, "bytes_a_record": {"before the kill": before, "after it": after}},
     }
     for title, some in (("all", list(waits.values())), ("a minute away from the kill", calm)):
         if some:
@@ -192,12 +192,11 @@ def report(
             print(f"{title}: {len(some):,} records, median {median:.2f} s, 99th percentile {high:.2f} s")
     print(f"{len(waits):,} records, one kill: each is labelled or a dead letter, once")
     print(f"{receiver.again:,} were published once more")
-    print(
-        f"peak memory {memory[0] / 2**20:.0f} MiB early, {memory[1] / 2**20:.0f} MiB late: {slope:.0f} bytes a record"
-    )
+    peaks = ", ".join(f"{share:.0%}: {peak / 2**20:.0f} MiB" for share, peak in zip((*_MARKS, 1), memory, strict=True))
+    print(f"peak memory at {peaks}; {before:.0f} bytes a record before the kill, {after:.0f} after it")
     if flags.json:
         flags.json.write_text(json.dumps(about, indent=1))
-    return int(slope > _BYTES_A_RECORD)
+    return int(max(before, after) > _BYTES_A_RECORD)
 
 
 def main() -> int:

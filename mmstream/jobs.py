@@ -38,7 +38,7 @@ _UNREACHABLE = re.compile(r"java\.net\.\w+: .*")
 """What a job server says when it cannot reach the cluster."""
 _OF_FLINK = (
     *("checkpointing_interval", "finish_bundle_before_checkpointing", "min_pause_between_checkpoints"),
-    *("savepoint_path", "state_backend_storage_path"),
+    *("max_bundle_time_mills", "savepoint_path", "state_backend_storage_path"),
 )
 """Options, given as --name=value, that only the Java side of the Flink runner knows."""
 _LINE_SECONDS = 1

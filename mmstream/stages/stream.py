@@ -9,7 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import Coder, PickleCoder
@@ -36,7 +36,9 @@ from mmstream.streams import Message, Publisher, Stream
 BATCH_RECORDS = 256
 """So many records of a part are labelled without waiting for more."""
 _POLL_SECONDS = 0.5
-_BUNDLE_SECONDS = 1.0
+_BUNDLE_SECONDS = 0.25
+"""So long one stream is read before a worker turns to the next."""
+_IDLE_SECONDS = 60.0
 _LOCKS = tuple(threading.Lock() for _ in range(1024))
 """One thread of a process at a time brings a part up to date: one that a runner has given up may still be at it."""
 
@@ -139,6 +141,11 @@ class _Unbounded(UnboundedSource):
     job_input: Input
     name: str = ""
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names the stream."""
+        return self.job_input.path, self.name
+
     def split(self, desired_num_splits: int, options: Any = None) -> list[_Unbounded]:
         """One for each stream."""
         names = self.job_input.source().streams(self.job_input.path)
@@ -146,31 +153,80 @@ class _Unbounded(UnboundedSource):
 
     def create_reader(self, options: Any, checkpoint_mark: _Mark | None) -> _Reader:
         """Reads the stream on."""
-        position = checkpoint_mark.position if checkpoint_mark else None
-        return _Reader(self.job_input.source().stream(self.job_input.path, self.name, position), position)
+        return _Reader(self, checkpoint_mark.position if checkpoint_mark else None)
 
     def get_checkpoint_mark_coder(self) -> Coder:
         return PickleCoder()
 
 
-class _Reader(UnboundedReader):
-    """A stream as Beam reads it, message by message."""
+class _Open(NamedTuple):
+    """A stream, and what has been read of it and not been given yet."""
 
-    def __init__(self, stream: Stream, position: int | None) -> None:
-        self._stream = stream
+    stream: Stream
+    waiting: collections.deque[Message]
+    position: int | None
+    since: float
+
+
+class _Pool:
+    """The streams of a process that nobody reads just now: a runner reads on with another reader each time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[tuple[str, str], _Open] = {}
+
+    def take(self, source: _Unbounded, position: int | None) -> _Open:
+        """A stream that goes on at a position."""
+        with self._lock:
+            found = self._idle.pop(source.key, None)
+        if found and found.position == position:
+            return found
+        if found:
+            found.stream.close()
+        opened = source.job_input.source().stream(source.job_input.path, source.name, position)
+        return _Open(opened, collections.deque(), position, time.monotonic())
+
+    def give(self, source: _Unbounded, idle: _Open) -> None:
+        """Let the next reader have a stream; those that nobody has wanted for long are closed."""
+        with self._lock:
+            before = list(self._idle.values())
+            self._idle = {
+                **{key: each for key, each in self._idle.items() if idle.since - each.since < _IDLE_SECONDS},
+                source.key: idle,
+            }
+            kept = {id(each) for each in self._idle.values()}
+        for each in before:
+            if id(each) not in kept:
+                each.stream.close()
+
+
+_POOL = _Pool()
+
+
+class _Reader(UnboundedReader):
+    """A stream as Beam reads it, message by message, from one checkpoint to the next."""
+
+    def __init__(self, source: _Unbounded, position: int | None) -> None:
+        self._source = source
         self._position = position
-        self._waiting: collections.deque[Message] = collections.deque()
+        self._open: _Open | None = None
         self._current: Message | None = None
+        self._watermark = MIN_TIMESTAMP
 
     def start(self) -> bool:
         return self.advance()
 
     def advance(self) -> bool:
-        if not self._waiting:
-            self._waiting.extend(self._stream.read())
-        if not self._waiting:
+        if self._open is None:
+            self._open = _POOL.take(self._source, self._position)
+        stream, waiting = self._open.stream, self._open.waiting
+        if not waiting:
+            waiting.extend(stream.read())
+        first = min((message.time for message in waiting), default=float("inf"))
+        self._watermark = Timestamp.of(min(first, stream.watermark()))
+        if not waiting:
             return False
-        self._current = self._waiting.popleft()
+        self._current = waiting.popleft()
         self._position = self._current.position
         return True
 
@@ -182,14 +238,19 @@ class _Reader(UnboundedReader):
         return Timestamp.of(self._current.time) if self._current else MIN_TIMESTAMP
 
     def get_watermark(self) -> Timestamp:
-        first = min((message.time for message in self._waiting), default=float("inf"))
-        return Timestamp.of(min(first, self._stream.watermark()))
+        return self._watermark
 
     def get_checkpoint_mark(self) -> _Mark:
+        """Where reading goes on; whoever does it may have the stream."""
+        if self._open:
+            _POOL.give(self._source, self._open._replace(position=self._position, since=time.monotonic()))
+            self._open = None
         return _Mark(self._position)
 
     def close(self) -> None:
-        self._stream.close()
+        if self._open:
+            self._open.stream.close()
+            self._open = None
 
 
 @dataclasses.dataclass
@@ -247,6 +308,7 @@ class _LabelBatch(beam.DoFn):
         self._about = about
 
     def setup(self) -> None:
+        self._about.model().prepare()  # before records wait for it
         self._workers = Workers(self._about.threads)
         self._publisher = publisher_for(self._about.publish) if self._about.publish else None
         if self._publisher:
