@@ -228,13 +228,23 @@ def test_a_newer_model_takes_over(on_flink, road, put, tmp_path):
     old = json.loads((out / "job.json").read_text())["fingerprint"]
     shutil.copytree(tmp_path / "newer", tmp_path / "moving")
     (tmp_path / "moving").rename(models / "newer")
-    time.sleep(6)  # workers look every five seconds
-    put(10, 20)
-    wait_for(out, 20, 0, job)
-    wait_until(lambda: json.loads((out / "job.json").read_text()).get("earlier") == [old], job)
+    count = 10
+
+    def has_taken_over() -> bool:
+        nonlocal count
+        put(count, count + 1)  # workers look when there is something to do
+        count += 1
+        time.sleep(1)
+        return json.loads((out / "job.json").read_text()).get("earlier") == [old]
+
+    wait_until(has_taken_over, job)
+    put(count, count + 5)
+    wait_for(out, count + 5, 0, job)
     stop(job)
-    about = json.loads((out / "job.json").read_text())
-    assert [row["_fingerprint"] for row in read_rows(out)] == [old] * 10 + [about["fingerprint"]] * 10
+    new = json.loads((out / "job.json").read_text())["fingerprint"]
+    made = [row["_fingerprint"] for row in read_rows(out)]
+    assert set(made[:10]) == {old}
+    assert set(made[count:]) == {new} != {old}
     assert run("audit", out, "--input", tmp_path / "in") == 0
 
 
