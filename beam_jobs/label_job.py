@@ -35,6 +35,8 @@ def open_model(flags: argparse.Namespace) -> TrainedModel:
     model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume or before.get("resume"))
     if flags.follow and (flags.expect or not (flags.watch or flags.streaming)):
         raise UsageError("--follow needs --watch or --streaming, and excludes --expect")
+    if flags.follow and not files.is_folder(flags.follow):
+        raise UsageError(f"there is no folder {flags.follow} (--follow)")
     if flags.follow:
         model = Successors(flags.follow, model).look() or model
     if flags.expect and flags.expect != model.fingerprint:

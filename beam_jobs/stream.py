@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -14,15 +15,19 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened, take_over
 from beam_jobs.watch import await_records, check_flags
-from mmstream import books, files, jobs, parts, terminal
-from mmstream.errors import UsageError
+from mmstream import books, files, jobs, lock, parts, terminal
+from mmstream.errors import MmstreamError, UsageError, describe
+from mmstream.interfaces import Row
 from mmstream.sources import source_of_scheme
-from mmstream.stages.reading import Input, Piece, sample
+from mmstream.stages.reading import Input, columns_of
 from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
 from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel, versions_of
 
 _LOOK_SECONDS = 2.0
+_STREAMS_SECONDS = 60.0
+_SAMPLE_SECONDS = 5.0
+"""So long a stream may take to give its first rows, which are checked."""
 _ON_FLINK = {"--checkpointing_interval": 10_000, "--max_bundle_time_mills": 200}
 """Milliseconds, unless the user says otherwise. Between two stages a record waits for the end of its bundle."""
 
@@ -43,15 +48,52 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         if job_input is None:
             return 0
         with opened(flags, model, job_input, RECORDS_OF_A_STREAM) as job:
-            kept = _Books(flags, job, model, started)
+            kept, streams = _Books(flags, job, model, started), _Streams(job.input)
+            if ending.asked:
+                return 0
             pipeline = _Running(_build(flags, job, model, options))
-            while not ending.wait(_LOOK_SECONDS) and pipeline.is_running():
-                held = kept.write()
-                show(f"{held['rows']:,} labelled · {held['dead_letters']:,} dead letters")
-            pipeline.end()
+            try:
+                while not ending.wait(_LOOK_SECONDS) and pipeline.is_running():
+                    held = kept.write()
+                    show(f"{held['rows']:,} labelled · {held['dead_letters']:,} dead letters")
+                    streams.check()
+            finally:
+                pipeline.end()
             held = kept.write()
     terminal.summary("stream", {**held, "labels": files.join(flags.output, "labels")})
     return 0
+
+
+class _Streams:
+    """Sees to it that all streams of an input are read: a runner learns their names once.
+
+    Args:
+        job_input: the input.
+    """
+
+    def __init__(self, job_input: Input) -> None:
+        self._input, self._source = job_input, job_input.source()
+        self._names = set(self._source.streams(job_input.path))
+        self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Look, now and then.
+
+        Raises:
+            MmstreamError: there are others now.
+        """
+        if not self._names or time.monotonic() - self._looked < _STREAMS_SECONDS:
+            return
+        self._looked = time.monotonic()
+        try:
+            others = set(self._source.streams(self._input.path)) - self._names
+        except MmstreamError:  # whoever has them does not answer; the workers wait for it, too
+            return
+        if others:
+            raise MmstreamError(
+                f"{self._input.path} has more partitions than at the start ({', '.join(sorted(others))}); start again, "
+                "without a savepoint: what the output holds is passed over"
+            )
 
 
 class _Books:
@@ -65,16 +107,19 @@ class _Books:
     """
 
     def __init__(self, flags: argparse.Namespace, job: Job, model: TrainedModel, started: float) -> None:
-        self._output, self._parts, self._model, self._started = flags.output, job.plan.parts, model, started
+        self._output, self._run, self._parts = flags.output, job.run, job.plan.parts
+        self._model, self._started = model, started
         self._successors = Successors(flags.follow, model) if flags.follow else None
         self._known = {model.fingerprint}
         """Fingerprints of this model, and of those before it."""
 
     def write(self) -> dict[str, int]:
-        """What the output holds, by its commit records; how often a record was read nobody knows.
+        """What the output holds, by its commit records. How often a record was read nobody knows.
 
-        A runner may deliver one again.
+        Raises:
+            MmstreamError: another job has taken the output over.
         """
+        lock.check(self._output, self._run)
         commits = [parts.recorded(self._output, part) for part in range(self._parts)]
         self._go_over({commit.fingerprint for commit in commits if commit} - self._known)
         held = books.held_by(commits)
@@ -85,15 +130,18 @@ class _Books:
             "plugins": versions_of(self._model.config),
             "seconds": round(time.monotonic() - self._started, 3),
         }
-        parts.write_json(files.join(self._output, "label.json"), about)
+        try:
+            parts.write_json(files.join(self._output, "label.json"), about)
+        except OSError as error:  # the workers have their own say about it
+            terminal.say(f"warning: cannot write label.json: {describe(error)}")
         return found
 
     def _go_over(self, new: set[str]) -> None:
         """Workers have made labels with models of these fingerprints; one may be newer, the others are older."""
-        self._known |= new
         for fingerprint in new:
             newer = self._successors.with_fingerprint(fingerprint) if self._successors else None
             if newer:
+                self._known.add(fingerprint)
                 self._model = newer
                 take_over(self._output, newer)
 
@@ -110,11 +158,23 @@ def _input(
         found = await_records(model, flags, ending, show, {})
         return found[0] if found else None
     job_input = input_for(model, flags)
-    pieces = [
-        Piece(number, split, split.rows) for number, split in enumerate(job_input.source().splits(job_input.path))
-    ]
-    check_input(model, job_input, sample(job_input, pieces))
+    check_input(model, job_input, columns_of(_first_rows(job_input), job_input))
     return job_input
+
+
+def _first_rows(job_input: Input) -> Iterator[Row]:
+    """What stands at the beginning of each stream, as far as it is there.
+
+    Raises:
+        MmstreamError: a stream cannot be reached.
+    """
+    source = job_input.source()
+    for name in source.streams(job_input.path):
+        until = time.monotonic() + _SAMPLE_SECONDS
+        with contextlib.closing(source.stream(job_input.path, name, None)) as stream:
+            while not (messages := stream.read()) and time.monotonic() < until:
+                continue
+        yield from (message.row for message in messages)
 
 
 def _check_publisher(uri: str) -> None:
@@ -181,6 +241,8 @@ def _options(flags: argparse.Namespace, beam_flags: Sequence[str]) -> PipelineOp
         UsageError: something makes no sense for a stream.
     """
     check_flags(flags, "--streaming")
+    if flags.publish and flags.publish.rstrip("/") == flags.input.rstrip("/"):
+        raise UsageError(f"--publish {flags.publish} is the input, which would feed itself for ever")
     if any("flinkrunner" in flag.lower() for flag in beam_flags):
         # Otherwise what a bundle has given when a checkpoint ends it waits for the next bundle, which may never come.
         beam_flags = [*beam_flags, "--finish_bundle_before_checkpointing"]

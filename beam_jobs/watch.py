@@ -24,10 +24,10 @@ from beam_jobs.label_job import (
 from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError, describe
-from mmstream.records import DeadLetter, Record
+from mmstream.records import DUPLICATE, DeadLetter, Record
 from mmstream.stages.arrivals import Arrivals, Look
 from mmstream.stages.label import Draft, LabelTrial, SharedModel, label_drafts, read_part, smaller_batch
-from mmstream.stages.reading import DUPLICATE, SAMPLE_ROWS, Input, columns_of, item_of
+from mmstream.stages.reading import SAMPLE_ROWS, Input, columns_of, item_of
 from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
 

@@ -14,10 +14,10 @@ from mmstream.errors import MmstreamError
 from mmstream.examples import parse, read_examples, shards_of, told
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
-from mmstream.records import SPLITS, DeadLetter, Record, digest_of, hash_fraction
+from mmstream.records import DUPLICATE, SPLITS, DeadLetter, Record, digest_of, hash_fraction
 from mmstream.stages.analyse import fingerprint_of, split_for
 from mmstream.stages.label import label_paths
-from mmstream.stages.reading import DUPLICATE, check_row, input_named, load_letters, pieces_of, rows_of
+from mmstream.stages.reading import check_row, input_named, load_letters, pieces_of, rows_of
 from mmstream.trained_model import TrainedModel
 
 _COMPUTED_ANEW = 64

@@ -264,7 +264,7 @@ def commit_part(
         lock.check(output, holder)  # again: writing may have taken long
         _check_unchanged(output, part, onto)
         write_json(_next_path(output, part), dataclasses.asdict(commit))
-    except (OSError, MmstreamError):  # a full disk, which these need not fill further
+    except OSError:  # a full disk, which these need not fill further
         for place in ahead:
             files.remove(place)
         raise

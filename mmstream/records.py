@@ -17,6 +17,8 @@ import xxhash
 from mmstream.spool import Spooled
 
 SPLITS = ("train", "validation", "test")
+DUPLICATE = "DuplicateId"
+"""The error of a dead letter whose id stands elsewhere already."""
 
 _LARGE_VALUE_BYTES = 64 * 1024
 _LARGE_NUMBER_BITS = 4096

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from small_road import read_lines, read_rows, snapshot
 
-from mmstream import lock, parts
+from mmstream import files, jobs, lock, parts
+from mmstream.errors import MmstreamError
 from mmstream.records import DeadLetter, Record
 from mmstream.stages import stream
 from mmstream.stages.label import SharedModel
@@ -42,11 +47,15 @@ def deliver(road, tmp_path, monkeypatch):
     plan = parts.open_output(str(out), "label", 4000)
     job_input = Input("jsonl", {}, str(road.folder / "data" / "sample.jsonl"), "id")
 
-    def write(*items):
-        with lock.held(str(out), "run"), beam.Pipeline(runner=RUNNER) as pipeline:
+    def write(*items, run="run", parts_before=0):
+        with lock.held(str(out), "run"), jobs.pipeline(PipelineOptions(runner=RUNNER)) as pipeline:
             model = SharedModel(str(road.model), embeddings=False)
-            about = (model, "parquet", job_input, str(out), "run", plan.parts, 2, 1.0, "memory://here")
-            pipeline | beam.Create(items, reshuffle=False) | stream.LabelStream(*about)
+            about = (model, "parquet", job_input, str(out), run, plan.parts, 2, 1.0, "memory://here")
+            written = stream.LabelStream(*about)
+            if parts_before:
+                written._keyed = lambda item: (stream.part_of_item(item, parts_before), pickle.dumps(item))
+                written.parts = 2 * parts_before
+            pipeline | beam.Create(items, reshuffle=False) | written
         return out
 
     return write
@@ -113,7 +122,50 @@ def test_what_is_sent_and_then_not_committed_is_sent_again(deliver, records, mon
         patched.setattr(
             parts, "commit_part", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("the disk is full"))
         )
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises((OSError, MmstreamError), match="the disk is full"):
             deliver(records[0])
     assert len(read_rows(deliver(records[0]))) == 1
     assert sent == [("label", records[0].id)] * 2
+
+
+def test_of_a_place_that_comes_twice_at_once_the_last_counts(deliver, records):
+    first, second = records[:2]
+    changed = Record(first.id, first.origin, {**second.columns, "id": first.id})
+    letter = DeadLetter("", "sample.jsonl:50", "read", "", "", "ValueError", "no", "", "")
+    out = deliver(first, second, changed, letter, second, letter)
+    one, two = read_rows(out)
+    assert one["_digest"] == two["_digest"]
+    assert len(read_lines(out / "dead_letters")) == 1
+
+
+def test_a_part_that_cannot_be_read_is_not_written_anew(deliver, records, monkeypatch):
+    out = deliver(*records[:30])
+    before = snapshot(out, "labels", "parts")
+    whole = files.checksum
+
+    def checksum(path):
+        if "/out/labels/" in path:
+            raise OSError("a passing error")
+        return whole(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "checksum", checksum)
+        with pytest.raises(MmstreamError, match="a passing error"):
+            deliver(records[30])
+    assert snapshot(out, "labels", "parts") == before
+    assert len(read_rows(deliver(records[30]))) == 31
+
+
+def test_state_from_before_a_repartition_is_refused(deliver, records, tmp_path):
+    out = deliver(*records[:3])
+    plan = json.loads((out / "parts" / "plan.json").read_text())
+    (out / "parts" / "plan.json").write_text(json.dumps({**plan, "parts": 8}))
+    with pytest.raises(MmstreamError, match="was cut into other parts"):
+        deliver(*records, parts_before=4)
+
+
+def test_who_no_longer_holds_the_output_publishes_nothing(deliver, records, tmp_path):
+    deliver()
+    with pytest.raises(MmstreamError, match="was taken over"):
+        deliver(records[0], run="another")
+    assert sent == []

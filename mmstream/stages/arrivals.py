@@ -30,6 +30,11 @@ class Found(NamedTuple):
     size: int
     time: float
 
+    @property
+    def modified(self) -> float:
+        """When it was last written to, in seconds since 1970."""
+        return self.time if files.is_remote(self.path) else self.time / 1e9
+
 
 class Stood(NamedTuple):
     """A row of a table, as it was when it was last read.

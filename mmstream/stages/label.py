@@ -18,9 +18,9 @@ from mmstream.interfaces import LabelType, Sink
 from mmstream.labelling import digests_of, label_batch, label_records
 from mmstream.media import Media
 from mmstream.preprocessing import READ, Resume
-from mmstream.records import DeadLetter, Record
+from mmstream.records import DUPLICATE, DeadLetter, Record
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.reading import DUPLICATE, dump_letters, first_of_each, load_letters
+from mmstream.stages.reading import dump_letters, first_of_each, load_letters
 from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
 
@@ -143,7 +143,7 @@ class Draft:
         """
         parts.finish(output, part)
         onto = parts.recorded(output, part)
-        before = read_part(output, part, sink, model.schema)
+        before = _read(output, part, onto, sink, model.schema)
         standing = _standing(before, {item.id for item in items}, still_there)
         records, letters = first_of_each(items, standing)
         kept, todo = still_valid(records, before, model, media, workers, of_any_model=of_any_model)
@@ -223,7 +223,11 @@ class Draft:
 
 def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
     """What a part holds; nothing where it was never committed."""
-    commit = parts.recorded(output, part)
+    return _read(output, part, parts.recorded(output, part), sink, schema)
+
+
+def _read(output: str, part: int, commit: parts.Commit | None, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
+    """What a part holds by its commit record."""
     if commit is None:
         return Labelled([], [], parts.damaged_record(output, part))
     damaged = parts.damaged_files(output, commit)
@@ -317,8 +321,8 @@ class _Opened:
         if self._successors and self._lock.acquire(blocking=False):
             try:
                 if time.monotonic() - self._looked >= _LOOK_SECONDS:
-                    self._model = self._successors.look() or self._model
                     self._looked = time.monotonic()
+                    self._model = self._successors.look() or self._model
             finally:
                 self._lock.release()
         return self._model

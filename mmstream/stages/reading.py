@@ -17,11 +17,9 @@ from mmstream.errors import MmstreamError, RecordError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.labelling import dead_letter
 from mmstream.media import Media
-from mmstream.records import DeadLetter, Record, digest_of, origin_key, printable
+from mmstream.records import DUPLICATE, DeadLetter, Record, digest_of, origin_key, printable
 from mmstream.spool import spool
 
-DUPLICATE = "DuplicateId"
-"""The error of a dead letter whose id stands elsewhere already."""
 SAMPLE_ROWS = 100
 _ROUTED_TOGETHER = 4096
 

@@ -23,7 +23,7 @@ from apache_beam.io.watch import PollResult, Watch
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-from mmstream import components, files, parts, plugins
+from mmstream import components, files, lock, parts, plugins
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import Row, Split
@@ -119,9 +119,9 @@ class _Complete:
         found = []
         try:
             for origin, about in listing(path):
-                changed = about.time if files.is_remote(about.path) else about.time / 1e9
-                if is_read(about.path, path, source) and now - changed >= self.seconds:
-                    found.append((origin, about.path.encode("utf-8", "surrogateescape"), about.size, changed))
+                is_settled = not now - self.seconds < about.modified <= now  # another clock may be ahead
+                if is_read(about.path, path, source) and is_settled:
+                    found.append((origin, about.path.encode("utf-8", "surrogateescape"), about.size, about.modified))
         except OSError as error:  # a store that does not answer for a moment
             logging.getLogger(__name__).warning("cannot look at %s: %s; trying again", path, describe(error))
         return PollResult(tuple(TimestampedValue(each, Timestamp.of(now)) for each in found), Timestamp.of(now))
@@ -298,7 +298,7 @@ class LabelStream(beam.PTransform):
         )
 
     def _keyed(self, item: Record | DeadLetter) -> tuple[int, bytes]:
-        return parts.part_of(item.id or item.origin, self.parts), pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+        return part_of_item(item, self.parts), pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
 
 
 class _LabelBatch(beam.DoFn):
@@ -316,7 +316,8 @@ class _LabelBatch(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> None:
         about, (part, packed) = self._about, element
-        items = [pickle.loads(each) for each in packed if each]
+        items = _latest(pickle.loads(each) for each in packed if each)
+        self._check_part(part, items)
         model, media = about.model(), about.job_input.media()
         stands = _Places(about.job_input, items)
         with _LOCKS[part % len(_LOCKS)]:
@@ -332,6 +333,9 @@ class _LabelBatch(beam.DoFn):
                 still_there=stands,
                 of_any_model=bool(about.model.follow),
             )
+            if draft.damaged:
+                what = "; ".join(f"{path} {problem}" for path, problem in draft.damaged.items())
+                raise MmstreamError(f"{what}. If this stays, stop and run `mmstream label`, which makes the part anew")
             label_drafts(
                 [draft],
                 model=model,
@@ -342,8 +346,21 @@ class _LabelBatch(beam.DoFn):
                 publish=self._publish,
             )
 
+    def _check_part(self, part: int, items: Iterable[Record | DeadLetter]) -> None:
+        """A runner's state may be older than the parts.
+
+        Raises:
+            MmstreamError: it is.
+        """
+        if any(part_of_item(item, self._about.parts) != part for item in items):
+            raise MmstreamError(
+                f"{self._about.output} was cut into other parts after this savepoint; start without it: what the "
+                "output holds is passed over"
+            )
+
     def _publish(self, results: Iterable[LabelRow | DeadLetter]) -> None:
         if self._publisher:
+            lock.check(self._about.output, self._about.run)
             letters = [result for result in results if isinstance(result, DeadLetter)]
             rows = [result for result in results if not isinstance(result, DeadLetter)]
             self._publisher.publish(rows, letters)
@@ -352,6 +369,16 @@ class _LabelBatch(beam.DoFn):
         self._workers.close()
         if self._publisher:
             self._publisher.close()
+
+
+def part_of_item(item: Record | DeadLetter, count: int) -> int:
+    """The part, of so many, that a record or dead letter belongs to."""
+    return parts.part_of(item.id or item.origin, count)
+
+
+def _latest(items: Iterable[Record | DeadLetter]) -> list[Record | DeadLetter]:
+    """Of what came from one place several times, as a table was read again or a runner repeats itself, the last."""
+    return list({item.origin: item for item in items}.values())
 
 
 class _Places:
@@ -370,7 +397,7 @@ class _Places:
     def __call__(self, origin: str, key: str) -> bool:
         if origin in self._given:
             return False
-        if not key:  # no record: as long as nothing else has come from there
+        if not key:  # no record; nobody knows which of the records that have come since stood there
             return True
         if self._source.scheme:
             return origin.startswith(f"{files.name(self._input.path)}/")

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from mmstream.errors import MmstreamError
-from mmstream.records import DeadLetter, json_line
+from mmstream.records import DUPLICATE, DeadLetter, json_line
 from mmstream.streams import Publisher
 from mmstream_kafka import options
 from mmstream_kafka.connection import Connection
@@ -50,7 +50,8 @@ class KafkaPublisher(Publisher):
         for row in rows:
             self._send(str(row["id"]), json_line(row), "label", failures)
         for letter in letters:
-            self._send(letter.id or letter.origin, letter.to_json(), "dead_letter", failures)
+            key = letter.origin if letter.error == DUPLICATE else letter.id  # the id is another record's
+            self._send(key or letter.origin, letter.to_json(), "dead_letter", failures)
         late = self._producer.flush(options.PATIENCE_SECONDS + 5)
         if failures or late:
             raise MmstreamError(self._explain(failures, late, len(rows) + len(letters)))
