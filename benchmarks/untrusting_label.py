@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from beam_jobs import label
 from mmstream import files, lock, parts, trained_model
@@ -21,6 +22,7 @@ def commit_part(
     made: Mapping[str, bytes | Path],
     inputs: str = "",
     holder: str = "",
+    onto: parts.Commit | Literal["any"] | None = "any",
 ) -> parts.Commit:
     """Write the files of a part, and remember its counts for the books."""
     for path, content in made.items():

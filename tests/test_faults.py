@@ -78,11 +78,11 @@ def test_a_disk_that_refuses_gives_one_message_and_a_rerun_completes(
 
 
 def test_an_input_that_vanishes_while_it_is_read_gives_one_message(road, pictures, tmp_path, monkeypatch, capsys):
-    from beam_jobs import label
+    from beam_jobs import label_job
 
     manifest = write_manifest(road.folder / "data" / "vanishing.jsonl", pictures(30))
-    check = label.check_input
-    monkeypatch.setattr(label, "check_input", lambda *given: (check(*given), manifest.unlink()))
+    check = label_job.check_input
+    monkeypatch.setattr(label_job, "check_input", lambda *given: (check(*given), manifest.unlink()))
     command = ("label", road.model, "--input", manifest, "--output", tmp_path / "out")
     assert run(*command) == 1
     said = capsys.readouterr().err
