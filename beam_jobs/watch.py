@@ -27,7 +27,7 @@ from mmstream.errors import MmstreamError, UsageError, describe
 from mmstream.records import DUPLICATE, DeadLetter, Record
 from mmstream.stages.arrivals import Arrivals, Look
 from mmstream.stages.label import Draft, LabelTrial, SharedModel, label_drafts, read_part, smaller_batch
-from mmstream.stages.reading import SAMPLE_ROWS, Input, columns_of, item_of
+from mmstream.stages.reading import SAMPLE_ROWS, Input, columns_of, item_of, part_of_item
 from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
 
@@ -157,7 +157,7 @@ class _Watch:
         if every or look.again:
             by_part = {part: [] for part in range(self._plan.parts) if every or self._has_letters(part)}
         for item in look.items:
-            by_part.setdefault(parts.part_of(item.id or item.origin, self._plan.parts), []).append(item)
+            by_part.setdefault(part_of_item(item, self._plan.parts), []).append(item)
         piece: dict[int, list[Record | DeadLetter]] = {}
         for part, items in sorted(by_part.items()):
             piece[part] = items

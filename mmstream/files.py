@@ -25,6 +25,15 @@ def is_remote(path: str) -> bool:
     return bool(_SCHEME.match(path))
 
 
+def scheme(path: str) -> str:
+    """What a URI begins with, as "gs"; "" for a path.
+
+    >>> scheme("gs://bucket/file"), scheme("folder/file")
+    ('gs', '')
+    """
+    return path.partition("://")[0] if is_remote(path) else ""
+
+
 def absolute(path: str) -> str:
     """A path from the root, links kept; a URI as it is."""
     return path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 - pathlib would follow links
@@ -111,6 +120,11 @@ def metadata(path: str) -> tuple[int, float]:
         return about.size_in_bytes, about.last_updated_in_seconds
     about = Path(path).stat()
     return about.st_size, about.st_mtime_ns
+
+
+def in_seconds(path: str, time: float) -> float:
+    """The time that `metadata` gives for a path, in seconds since 1970."""
+    return time if is_remote(path) else time / 1e9
 
 
 def is_folder(path: str) -> bool:
@@ -255,5 +269,6 @@ def _beam(path: str):  # type: ignore[no-untyped-def]  # Beam is untyped, and im
     try:
         return FileSystems.get_filesystem(path)
     except ValueError as error:
-        scheme = path.partition("://")[0]
-        raise OSError(f"no filesystem is installed for {scheme}:// (an extra of mmstream may bring it)") from error
+        raise OSError(
+            f"no filesystem is installed for {scheme(path)}:// (an extra of mmstream may bring it)"
+        ) from error

@@ -46,7 +46,7 @@ def source_for(path: str) -> str:
 
 def source_of_scheme(path: str) -> str:
     """The name of the source that reads URIs of this scheme, which are no files, as "kafka://…"; "" for none."""
-    scheme = path.partition("://")[0] if files.is_remote(path) else ""
+    scheme = files.scheme(path)
     return next((name for name, cls in _kinds().items() if scheme and cls.scheme == scheme), "")
 
 

@@ -88,8 +88,7 @@ class Successors:
 
 def _finished(path: str) -> float:
     """When a file was last written to, in seconds since 1970."""
-    time = files.metadata(path)[1]
-    return time if files.is_remote(path) else time / 1e9
+    return files.in_seconds(path, files.metadata(path)[1])
 
 
 def _state(path: str) -> list[tuple[str, int, float]]:

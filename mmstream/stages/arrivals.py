@@ -33,7 +33,7 @@ class Found(NamedTuple):
     @property
     def modified(self) -> float:
         """When it was last written to, in seconds since 1970."""
-        return self.time if files.is_remote(self.path) else self.time / 1e9
+        return files.in_seconds(self.path, self.time)
 
 
 class Stood(NamedTuple):

@@ -267,6 +267,11 @@ class RouteToParts(beam.PTransform):
         return (keyed, every) | beam.Flatten() | beam.GroupByKey()
 
 
+def part_of_item(item: Record | DeadLetter, count: int) -> int:
+    """The part, of so many, that a record or dead letter belongs to."""
+    return parts.part_of(item.id or item.origin, count)
+
+
 def unpacked(packed: Iterable[bytes]) -> list[Record | DeadLetter]:
     """The items of a part as `RouteToParts` packs them."""
     return [item for some in packed for item in pickle.loads(some)]
@@ -283,7 +288,7 @@ class _Route(beam.DoFn):
         self._waiting: dict[int, list[Record | DeadLetter]] = {}
 
     def process(self, item: Record | DeadLetter) -> Iterator[tuple[int, bytes]]:
-        self._waiting.setdefault(parts.part_of(item.id or item.origin, self._parts), []).append(item)
+        self._waiting.setdefault(part_of_item(item, self._parts), []).append(item)
         self._count += 1
         if self._count == _ROUTED_TOGETHER:
             yield from self._packed()

@@ -23,14 +23,14 @@ from apache_beam.io.watch import PollResult, Watch
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-from mmstream import components, files, lock, parts, plugins
+from mmstream import components, files, lock, plugins
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import Row, Split
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import CANNOT_READ, is_read, listing, splits_of
 from mmstream.stages.label import Draft, LabelRow, SharedModel, label_drafts
-from mmstream.stages.reading import Input, item_of
+from mmstream.stages.reading import Input, item_of, part_of_item
 from mmstream.streams import Message, Publisher, Stream
 
 BATCH_RECORDS = 256
@@ -222,8 +222,8 @@ class _Reader(UnboundedReader):
         stream, waiting = self._open.stream, self._open.waiting
         if not waiting:
             waiting.extend(stream.read())
-        first = min((message.time for message in waiting), default=float("inf"))
-        self._watermark = Timestamp.of(min(first, stream.watermark()))
+            first = min((message.time for message in waiting), default=float("inf"))
+            self._watermark = Timestamp.of(min(first, stream.watermark()))
         if not waiting:
             return False
         self._current = waiting.popleft()
@@ -371,11 +371,6 @@ class _LabelBatch(beam.DoFn):
             self._publisher.close()
 
 
-def part_of_item(item: Record | DeadLetter, count: int) -> int:
-    """The part, of so many, that a record or dead letter belongs to."""
-    return parts.part_of(item.id or item.origin, count)
-
-
 def _latest(items: Iterable[Record | DeadLetter]) -> list[Record | DeadLetter]:
     """Of what came from one place several times, as a table was read again or a runner repeats itself, the last."""
     return list({item.origin: item for item in items}.values())
@@ -412,7 +407,7 @@ def publisher_for(uri: str) -> Publisher:
     Raises:
         MmstreamError: no publisher does.
     """
-    scheme = uri.partition("://")[0] if files.is_remote(uri) else ""
+    scheme = files.scheme(uri)
     for name in plugins.names("publisher"):
         publisher: Publisher = components.build("publisher", name, {})
         if publisher.scheme == scheme:

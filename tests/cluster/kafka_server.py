@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
-from servers import HOME, ending_with_this_process
+from servers import HOME, ending_with_this_process, free_ports
 
 _PATIENCE_SECONDS = 60
 _CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
@@ -65,7 +64,7 @@ class Kafka:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        broker, controller = _free_ports()
+        broker, controller = free_ports()
         self.bootstrap = f"127.0.0.1:{broker}"
         self._config = folder / "server.properties"
         self._config.write_text(_CONFIG.format(folder=folder, broker=broker, controller=controller))
@@ -132,10 +131,3 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 def _format(config: Path) -> None:
     tool = [*_JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(config)]
     subprocess.run(tool, check=True, capture_output=True)
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
