@@ -20,10 +20,12 @@ def command() -> int:
     if worker.is_supervised():
         worker.begin()
         terminal.divert_library_noise()
+        code = None
         try:
-            return main()
+            code = main()
+            return code
         finally:
-            worker.ended()
+            worker.ended(code)
     known = parser()
     args, rest = known.parse_known_args()
     if args.run in _JOBS and flags.runner_in(rest) in flags.LOCAL_RUNNERS and not getattr(args, "preview", None):

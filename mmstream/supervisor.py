@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,9 @@ _START_SECONDS = 600
 _TRIES = 2
 """A record is to blame when it kills a child so often: once may be chance, as somebody else's SIGKILL."""
 _MOST_UNEXPLAINED = 5
+"""So many deaths in a row, without a record to blame and before anything was done, end the command."""
+_LONG_LIFE_SECONDS = 3600
+"""A worker that lived so long was good for something, as one that watches where nothing arrives."""
 
 
 def supervise(argv: Sequence[str], stall_seconds: float) -> int:
@@ -67,13 +71,14 @@ class _Supervisor:
         unexplained = 0
         with self._signals():
             while True:
+                began = time.monotonic()
                 code, stalled = self._work(argv)
                 if self._marked(worker.ENDED):
-                    return code
+                    return int((self._folder / worker.ENDED).read_text() or code)
                 if self._stop:
                     return terminal.stopped(self._stop)
                 terminal.say(f"the worker process {_how_it_ended(code, stalled, self._stall)}; looking for the reason")
-                got_on = self._marked(worker.COMMITTED)
+                got_on = self._marked(worker.COMMITTED) or time.monotonic() - began > _LONG_LIFE_SECONDS
                 found = {k: v for k, v in self._blame(self._suspects()).items() if k not in self._verdicts}
                 if self._stop:
                     return terminal.stopped(self._stop)
@@ -141,9 +146,14 @@ class _Supervisor:
 
     @contextlib.contextmanager
     def _child(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """A child of this Python that ends when this process does."""
+        """A child of this Python that ends when this process does, with a temporary folder of its own."""
+        temporary = self._folder / "tmp"
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir()
         theirs, ours = os.pipe()
-        variables = {**os.environ, worker.FOLDER: str(self._folder), worker.PIPE: str(theirs)}
+        own = {worker.FOLDER: str(self._folder), worker.PIPE: str(theirs), "TMPDIR": str(temporary)}
+        variables = {**os.environ, **own}
         command = [sys.executable, "-P", *arguments]  # or a module in the current folder would be imported
         process = subprocess.Popen(command, env=variables, pass_fds=[theirs], process_group=0)
         os.close(theirs)

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -105,10 +106,14 @@ def committed() -> None:
         (_folder() / COMMITTED).touch()
 
 
-def ended() -> None:
-    """Say that this process is about to end of itself; without it, whatever exit code there is means that it died."""
+def ended(code: int | None = None) -> None:
+    """Say that this process is about to end of itself; without it, whatever exit code there is means that it died.
+
+    Args:
+        code: with which it wants to, whatever libraries do while the interpreter ends: some crash. None if unknown.
+    """
     if is_supervised():
-        (_folder() / ENDED).touch()
+        (_folder() / ENDED).write_text("" if code is None else str(code))
 
 
 def progress() -> None:
@@ -148,6 +153,7 @@ def limit_memory(limit: int) -> None:
 
 def _end_with(pipe: int) -> None:
     os.read(pipe, 1)
+    subprocess.Popen(["rm", "-rf", os.environ[FOLDER]])  # the supervisor can no longer do it
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -189,7 +189,9 @@ def test_a_worker_that_is_killed_from_outside_is_started_again_and_blames_nobody
 def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path):
     manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
     command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)})
     lock = tmp_path / "out" / ".lock"
     while process.poll() is None and not (lock.exists() and lock.read_text()):
         time.sleep(0.01)
@@ -197,10 +199,11 @@ def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path):
     process.kill()
     process.wait()
     until = time.monotonic() + 10
-    while is_alive(worker) and time.monotonic() < until:
+    while (is_alive(worker) or list(temporary.iterdir())) and time.monotonic() < until:
         time.sleep(0.05)
     assert worker != process.pid
     assert not is_alive(worker)
+    assert not list(temporary.iterdir())
 
 
 def is_alive(process: int) -> bool:
@@ -226,6 +229,22 @@ def test_a_job_that_is_asked_to_end_does_so_with_one_message_and_goes_on_later(r
     assert not (parts.parent / ".lock").exists()
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert len(read_rows(tmp_path / "out")) == 2000
+
+
+CRASHES_AT_ITS_END = """
+def plant(module):
+    import atexit, os
+    atexit.register(os.abort)
+"""
+
+
+def test_a_library_that_crashes_when_all_is_done_changes_nothing(road, pictures, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream_image.field", CRASHES_AT_ITS_END)
+    manifest = write_manifest(road.folder / "data" / "one.jsonl", pictures(1))
+    done = supervised("label", road.model, "--input", manifest, "--output", tmp_path / "out", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "starting a new worker" not in done.stderr
+    assert len(read_rows(tmp_path / "out")) == 1
 
 
 def test_wrong_usage_and_failures_come_through(road, tmp_path):
