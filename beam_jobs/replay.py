@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from mmstream import books, files, jobs, lock, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags
 from mmstream.stages.label import LabelTrial, SharedModel
-from mmstream.stages.reading import Input, ReadRecords, RouteToParts, input_named, pieces_of
+from mmstream.stages.reading import Input, ReadRecords, RouteToParts, every_part, input_named, pieces_of
 from mmstream.stages.replay import REPLAYED_STAGES, ReplayParts, Wanted, attempts
 from mmstream.trained_model import TrainedModel
 
@@ -56,9 +55,9 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 )
                 grouped = records | RouteToParts(plan.parts)
             else:
-                grouped = pipeline | beam.Create([(part, []) for part in range(plan.parts)]) | beam.Reshuffle()
+                grouped = every_part(pipeline, plan.parts, []) | beam.Reshuffle()
             grouped | replay_parts
-        totals = Counter(books.read_run(flags.output, run_name))
+        totals = books.Run(flags.output, run_name).read()
         lock.check(flags.output, run_name)
         update_books(flags.output, plan, totals["smaller_batch"])
 
@@ -132,7 +131,7 @@ def update_books(output: str, plan: parts.Plan, smaller_batch: int) -> None:
     about = parts.read_json(path)
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
-    held = books.held_by(parts.recorded(output, part) for part in range(plan.parts))
+    held = books.held_by(parts.every_recorded(output, plan.parts))
     labelled = held["labelled"] - about["rows"]
     of_last_run = min(labelled, about["dead_lettered"])
     of_earlier_ones = min(labelled - of_last_run, about["skipped"])

@@ -120,7 +120,7 @@ class _Books:
             MmstreamError: another job has taken the output over.
         """
         lock.check(self._output, self._run)
-        commits = [parts.recorded(self._output, part) for part in range(self._parts)]
+        commits = list(parts.every_recorded(self._output, self._parts))
         self._go_over({commit.fingerprint for commit in commits if commit} - self._known)
         held = books.held_by(commits)
         found = {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}

@@ -205,7 +205,7 @@ class _Watch:
 
     def settled(self) -> books.Books:
         """The books so far."""
-        held = books.held_by(parts.recorded(self._output, part) for part in range(self._plan.parts))
+        held = books.held_by(parts.every_recorded(self._output, self._plan.parts))
         totals = {**self._totals, **self._kept, "letters": held["dead_lettered"], **smaller_batch(self._model)}
         return books.Books.of(totals, self._totals["read"], "labelled", self._damaged, held)
 

@@ -63,7 +63,9 @@ class Findings:
 
 
 def audit(output: str, input_path: str = "") -> Findings:
-    """Look through an output of `mmstream label` or `mmstream preprocess`.
+    """Look through an output of `mmstream label` or `mmstream preprocess`, part by part.
+
+    Equal ids belong to one part, so that one part at a time is kept in memory; with an input, the ids of all of them.
 
     Args:
         output: the directory.
@@ -86,9 +88,8 @@ def audit(output: str, input_path: str = "") -> Findings:
     failed: dict[tuple[int, str], str] = {}
     named: set[str] = set()
     fingerprints: Counter[str] = Counter()
-    for part in range(plan.parts):
+    for part, commit in enumerate(parts.every_recorded(output, plan.parts)):
         name = parts.part_name(part)
-        commit = parts.recorded(output, part)
         if commit is None:
             findings.problems.append(f"{name} has no commit record: it is not done")
             continue
@@ -98,6 +99,7 @@ def audit(output: str, input_path: str = "") -> Findings:
         if damaged:
             continue
         held = list(look.read(output, part, commit))
+        here: dict[str, Held] = {}
         counts = Counter(each.kind for each in held)
         for kind, count in commit.counts.items():
             if counts[look.kind(kind)] != count:
@@ -112,10 +114,12 @@ def audit(output: str, input_path: str = "") -> Findings:
                 findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
             if not each.id or each.error == DUPLICATE:
                 failed[each.input, each.origin] = each.digest
-            elif each.id in seen:
-                findings.problems.append(f"{each.id!r} is there twice: in {seen[each.id].kind} and in {each.kind}")
+            elif each.id in here:
+                findings.problems.append(f"{each.id!r} is there twice: in {here[each.id].kind} and in {each.kind}")
             else:
-                seen[each.id] = each
+                here[each.id] = each
+        if input_path:
+            seen |= here
     findings.problems += _strays(output, named)
     findings.problems += look.check_books(output, findings.counts)
     findings.problems += _check_fingerprints(fingerprints, look.fingerprint, look.earlier)

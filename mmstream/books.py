@@ -9,10 +9,11 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from mmstream import files, parts
+from mmstream.concurrency import at_once
 from mmstream.errors import MmstreamError
 
 
@@ -90,17 +91,36 @@ def new_run() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
 
 
-def read_run(output: str, run: str) -> dict[str, int]:
-    """The sum of what the parts and readers of a run have noted so far.
+class Run:
+    """The sum of what the parts and readers of a run have noted.
 
     Args:
         output: the output directory.
         run: the run's start, which names its folder.
 
-    Returns:
-        totals by name: "parts" done, and whatever `note` was given; of "smaller_batch" the least.
+    Attributes:
+        damaged: files that were not as an earlier run had committed them, and what was wrong with each.
     """
-    return _totals(notes(output, run))
+
+    def __init__(self, output: str, run: str) -> None:
+        self._output, self._run = output, run
+        self._known: set[str] = set()
+        self._totals: Counter[str] = Counter()
+        self.damaged: list[str] = []
+
+    def read(self) -> Counter[str]:
+        """Totals by name: "parts" done, and whatever `note` was given; of "smaller_batch" the least.
+
+        Read again, only what is new is added: a note that was replaced in the meantime still counts as it was.
+        """
+        for name, values in notes(self._output, self._run, self._known):
+            self._known.add(name)
+            self._totals["parts"] += name.startswith("part-")
+            self.damaged += values.pop("damaged", ())
+            smaller_batch = least(self._totals["smaller_batch"], values.pop("smaller_batch", 0))
+            self._totals.update({key: value for key, value in values.items() if isinstance(value, int)})
+            self._totals["smaller_batch"] = smaller_batch
+        return self._totals
 
 
 def least(*batches: int) -> int:
@@ -108,23 +128,21 @@ def least(*batches: int) -> int:
     return min(filter(None, batches), default=0)
 
 
-def _totals(noted: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, int]:
-    totals: dict[str, int] = {"parts": 0}
-    for name, values in noted:
-        totals["parts"] += name.startswith("part-")
-        for key, value in values.items():
-            if key == "smaller_batch":
-                totals[key] = least(totals.get(key, 0), value)
-            elif isinstance(value, int):
-                totals[key] = totals.get(key, 0) + value
-    return totals
+def notes(output: str, run: str = "", known: Set[str] = frozenset()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the parts and readers of a run, or of all of them, have noted: the name of each, and its values.
 
-
-def notes(output: str, run: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the parts and readers of a run, or of all of them, have noted: the name of each, and its values."""
+    Args:
+        output: the output directory.
+        run: the run's start; "" for all of them.
+        known: names that are passed over.
+    """
     folder = files.join(output, "runs", run) if run else files.join(output, "runs")
-    for path in files.list_files(folder) if files.exists(folder) else ():
-        yield files.name(path), json.loads(files.read_bytes(files.join(folder, path)))
+
+    def read(path: str) -> tuple[str, dict[str, Any]]:
+        return files.name(path), json.loads(files.read_bytes(files.join(folder, path)))
+
+    paths = files.list_files(folder) if files.exists(folder) else ()
+    return at_once(read, (path for path in paths if files.name(path) not in known))
 
 
 def note(output: str, run: str, name: str, **values: float | list[str]) -> None:
@@ -154,13 +172,14 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     Raises:
         MmstreamError: they do not balance.
     """
-    noted = list(notes(output, run))
-    totals = _totals(noted)
-    commits = [parts.recorded(output, part) for part in range(plan.parts)]
-    missing = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
-    held = held_by(commits)
-    damaged = [line for _, values in noted for line in values.get("damaged", ())]
-    books = Books.of(totals, totals.get("rows", 0), done, damaged, held)
+    noted = Run(output, run)
+    totals = noted.read()
+    held, missing = held_by(()), list[str]()
+    for part, commit in enumerate(parts.every_recorded(output, plan.parts)):
+        held.update(commit.counts if commit else {})
+        if commit is None:
+            missing.append(parts.part_name(part))
+    books = Books.of(totals, totals["rows"], done, noted.damaged, held)
     accounted = books.done + books.dead_lettered + books.skipped
     of_this_input = held.total() - books.kept
     if missing or not books.read == totals.get("read") == accounted == of_this_input:

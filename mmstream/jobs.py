@@ -193,13 +193,14 @@ def progress(title: str, output: str, run: str, rows: int) -> Iterator[None]:
         rows: how many records there are.
     """
     started = time.monotonic()
+    noted = books.Run(output, run)
     ended = threading.Event()
     interactive = terminal.is_interactive()
 
     def follow(show: Callable[[int, str], None]) -> None:
         while not ended.wait(_LINE_SECONDS if interactive else _MESSAGE_SECONDS):
-            totals = books.read_run(output, run)
-            done, letters = totals.get("read", 0), totals.get("dead_lettered", 0)
+            totals = noted.read()
+            done, letters = totals["read"], totals["dead_lettered"]
             rate = done / (time.monotonic() - started)
             left = datetime.timedelta(seconds=round((rows - done) / rate)) if rate else "?"
             show(done, f"{done:,}/{rows:,} records · {rate:,.0f}/s · {left} left · {letters:,} dead letters")

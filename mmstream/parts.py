@@ -13,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from mmstream import files, lock, worker
+from mmstream.concurrency import at_once
 from mmstream.errors import MmstreamError
 
 RECORDS_PER_PART = 1000
@@ -317,6 +318,11 @@ def recorded(output: str, part: int) -> Commit | None:
         return Commit(**json.loads(files.read_bytes(_commit_path(output, part))))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def every_recorded(output: str, parts: int) -> Iterator[Commit | None]:
+    """The commit records of all parts, as `recorded` gives them."""
+    return at_once(lambda part: recorded(output, part), range(parts))
 
 
 def _complete(output: str, commit: Commit) -> None:

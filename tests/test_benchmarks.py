@@ -66,6 +66,19 @@ def test_how_long_a_picture_waits_is_measured(tmp_path):
 
 
 @pytest.mark.slow
+def test_how_costs_grow_is_measured(tmp_path):
+    path = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / "scale.py"), "--records", "64", "--fixed", "100", "--parts", "3"]
+    done = subprocess.run([*command, "--workers", "--json", str(path)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    lines = json.loads(path.read_text())
+    assert [(line["records"], line["parts"]) for line in lines[:2]] == [(64, 1), (100, 4)]
+    assert all(line["rerun_seconds"] > line["settle_seconds"] > 0 for line in lines)
+    assert done.stdout.startswith("| records | parts |")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit", "transformer"])
 def test_the_hand_written_network_is_the_same(network, tmp_path):
     path = tmp_path / "report.json"

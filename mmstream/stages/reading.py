@@ -263,8 +263,13 @@ class RouteToParts(beam.PTransform):
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         """Group by part; only references cross the shuffle."""
         keyed = items | beam.ParDo(_Route(self.parts))
-        every = items.pipeline | beam.Create([(part, pickle.dumps([])) for part in range(self.parts)])
-        return (keyed, every) | beam.Flatten() | beam.GroupByKey()
+        return (keyed, every_part(items.pipeline, self.parts, pickle.dumps([]))) | beam.Flatten() | beam.GroupByKey()
+
+
+def every_part(pipeline: beam.Pipeline, count: int, value: Any) -> beam.PCollection:
+    """(part, value) for so many parts. A worker counts them: runners refuse a pipeline that names a million."""
+    pairs = beam.FlatMap(lambda count: ((part, value) for part in range(count)))
+    return pipeline | beam.Create([count]) | "EveryPart" >> pairs.with_output_types(tuple[int, type(value)])  # type: ignore[misc]
 
 
 def part_of_item(item: Record | DeadLetter, count: int) -> int:

@@ -30,7 +30,7 @@ from mmstream.interfaces import Row, Split
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import CANNOT_READ, is_read, listing, splits_of
 from mmstream.stages.label import Draft, LabelRow, SharedModel, label_drafts
-from mmstream.stages.reading import Input, item_of, part_of_item
+from mmstream.stages.reading import Input, every_part, item_of, part_of_item
 from mmstream.streams import Message, Publisher, Stream
 
 BATCH_RECORDS = 256
@@ -289,9 +289,8 @@ class LabelStream(beam.PTransform):
         """Key by part, group, label; every part is committed once, empty ones too."""
         pair = tuple[int, bytes]
         keyed = items | "KeyByPart" >> beam.Map(self._keyed).with_output_types(pair)
-        every = items.pipeline | beam.Create([(part, b"") for part in range(self.parts)]).with_output_types(pair)
         return (
-            (keyed, every)
+            (keyed, every_part(items.pipeline, self.parts, b""))
             | beam.Flatten()
             | beam.GroupIntoBatches(BATCH_RECORDS, max_buffering_duration_secs=self.latency)
             | beam.ParDo(_LabelBatch(self))
