@@ -59,7 +59,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             while True:
                 watch.look(ending, show)
                 _warn(arrivals, warned)
-                if ending.wait(flags.every):
+                if _rest(ending, flags.every):
                     break
     return tell(flags, job, watch.settled(), watch.seconds(), allowed)
 
@@ -155,7 +155,7 @@ class _Watch:
         """What is new, by part, some parts at a time; all parts come if `every` is set."""
         by_part: dict[int, list[Record | DeadLetter]] = {}
         if every or look.again:
-            by_part = {part: [] for part in range(self._plan.parts) if every or self._has_letters(part)}
+            by_part = {part: [] for part in (range(self._plan.parts) if every else self._parts_with_letters())}
         for item in look.items:
             by_part.setdefault(part_of_item(item, self._plan.parts), []).append(item)
         piece: dict[int, list[Record | DeadLetter]] = {}
@@ -218,15 +218,23 @@ class _Watch:
         names = {"read": "read", "labelled": "labelled", "dead_lettered": "dead letters", "skipped": "skipped"}
         return " · ".join(f"{self._totals[key]:,} {name}" for key, name in names.items())
 
-    def _has_letters(self, part: int) -> bool:
-        commit = parts.recorded(self._output, part)
-        return commit is None or bool(commit.counts["dead_lettered"])
+    def _parts_with_letters(self) -> Iterator[int]:
+        """Parts that hold dead letters, or of which nobody knows what they hold."""
+        for part, commit in enumerate(parts.every_recorded(self._output, self._plan.parts)):
+            if commit is None or commit.counts["dead_lettered"]:
+                yield part
 
     def _has_duplicates(self) -> bool:
         """Whether a dead letter is there of a row whose id stood elsewhere."""
-        with_letters = filter(self._has_letters, range(self._plan.parts))
-        held = (read_part(self._output, part, self._job.sink, self._model.schema) for part in with_letters)
+        sink, schema = self._job.sink, self._model.schema
+        held = (read_part(self._output, part, sink, schema) for part in self._parts_with_letters())
         return any(letter.error == DUPLICATE for each in held for letter in each.letters)
+
+
+def _rest(ending: terminal.Ending, seconds: float) -> bool:
+    """Wait for the next look; whether somebody has asked to end. A worker that dies now has left nothing undone."""
+    worker.got_on()
+    return ending.wait(seconds)
 
 
 def _check_flags(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
@@ -263,7 +271,7 @@ def await_records(
     while not (rows := arrivals.sample(SAMPLE_ROWS)):
         _warn(arrivals, warned)
         show(f"waiting for records in {flags.input}")
-        if ending.wait(flags.every):
+        if _rest(ending, flags.every):
             return None
     return checked_input(model, job_input, columns_of(rows, job_input)), arrivals
 
@@ -282,7 +290,7 @@ def _await_input(
         except MmstreamError as error:  # no source reads what is there; the next file may be of another kind
             why = str(error)
         show(f"waiting for records: {why}")
-        if ending.wait(flags.every):
+        if _rest(ending, flags.every):
             return None
 
 

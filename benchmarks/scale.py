@@ -25,7 +25,7 @@ from mmstream import books, parts
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 import servers
 
-_CORES = os.cpu_count() or 1
+_CORES = len(os.sched_getaffinity(0))
 _WRITTEN = ("labels", "dead_letters", "parts", "runs")
 
 
@@ -92,7 +92,8 @@ class Bench:
         plan = parts.open_output(str(output), "label", (count or parts.parts_for(records)) * parts.RECORDS_PER_PART)
         pairs.say(f"{records:,} records, {plan.parts:,} parts, {cores} cores, {workers} workers")
         label = ["label", self._model, f"--input={manifest}", f"--output={output}", f"--threads={cores}", *options]
-        command = ["taskset", "-c", f"0-{cores - 1}", *corpus.MMSTREAM, *label]
+        these = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
+        command = ["taskset", "-c", these, *corpus.MMSTREAM, *label]
         first = pairs.run(command, {})
         written = {name: sum(_sizes(output / name)) for name in _WRITTEN}
         again = pairs.run(command, {})

@@ -65,7 +65,7 @@ class Findings:
 def audit(output: str, input_path: str = "") -> Findings:
     """Look through an output of `mmstream label` or `mmstream preprocess`, part by part.
 
-    Equal ids belong to one part, so that one part at a time is kept in memory; with an input, the ids of all of them.
+    Equal ids belong to one part, so that one part at a time is kept in memory; with an input, what all of them hold.
 
     Args:
         output: the directory.
@@ -88,8 +88,9 @@ def audit(output: str, input_path: str = "") -> Findings:
     failed: dict[tuple[int, str], str] = {}
     named: set[str] = set()
     fingerprints: Counter[str] = Counter()
-    for part, commit in enumerate(parts.every_recorded(output, plan.parts)):
+    for part in range(plan.parts):
         name = parts.part_name(part)
+        commit = parts.recorded(output, part)  # just before its files: a stream may go on writing
         if commit is None:
             findings.problems.append(f"{name} has no commit record: it is not done")
             continue
@@ -100,6 +101,7 @@ def audit(output: str, input_path: str = "") -> Findings:
             continue
         held = list(look.read(output, part, commit))
         here: dict[str, Held] = {}
+        nameless: dict[tuple[int, str], str] = {}
         counts = Counter(each.kind for each in held)
         for kind, count in commit.counts.items():
             if counts[look.kind(kind)] != count:
@@ -113,13 +115,14 @@ def audit(output: str, input_path: str = "") -> Findings:
             if parts.part_of(each.id or each.origin, plan.parts) != part:
                 findings.problems.append(f"{name} holds {each.id or each.origin!r}, which belongs to another part")
             if not each.id or each.error == DUPLICATE:
-                failed[each.input, each.origin] = each.digest
+                nameless[each.input, each.origin] = each.digest
             elif each.id in here:
                 findings.problems.append(f"{each.id!r} is there twice: in {here[each.id].kind} and in {each.kind}")
             else:
                 here[each.id] = each
         if input_path:
             seen |= here
+            failed |= nameless
     findings.problems += _strays(output, named)
     findings.problems += look.check_books(output, findings.counts)
     findings.problems += _check_fingerprints(fingerprints, look.fingerprint, look.earlier)

@@ -174,10 +174,11 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
     """
     noted = Run(output, run)
     totals = noted.read()
-    held, missing = held_by(()), list[str]()
+    held, missing = Counter({"dead_lettered": 0}), list[str]()
     for part, commit in enumerate(parts.every_recorded(output, plan.parts)):
-        held.update(commit.counts if commit else {})
-        if commit is None:
+        if commit:
+            held.update(commit.counts)
+        else:
             missing.append(parts.part_name(part))
     books = Books.of(totals, totals["rows"], done, noted.damaged, held)
     accounted = books.done + books.dead_lettered + books.skipped

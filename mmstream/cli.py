@@ -17,13 +17,16 @@ from mmstream.errors import MmstreamError
 
 def command() -> int:
     """The `mmstream` command of a shell; a long job on this machine gets a supervisor."""
-    if worker.is_supervised():
+    if worker.is_child():
         worker.begin()
         terminal.divert_library_noise()
         code = None
         try:
             code = main()
             return code
+        except SystemExit as ending:  # wrong usage
+            code = ending.code if isinstance(ending.code, int) else None
+            raise
         finally:
             worker.ended(code)
     known = parser()

@@ -270,7 +270,7 @@ def commit_part(
             files.remove(place)
         raise
     _complete(output, commit)
-    worker.committed()
+    worker.got_on()
     return commit
 
 

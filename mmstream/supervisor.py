@@ -34,9 +34,7 @@ _START_SECONDS = 600
 _TRIES = 2
 """A record is to blame when it kills a child so often: once may be chance, as somebody else's SIGKILL."""
 _MOST_UNEXPLAINED = 5
-"""So many deaths in a row, without a record to blame and before anything was done, end the command."""
-_LONG_LIFE_SECONDS = 3600
-"""A worker that lived so long was good for something, as one that watches where nothing arrives."""
+"""So many deaths in a row, without a record to blame and before anything was finished, end the command."""
 
 
 def supervise(argv: Sequence[str], stall_seconds: float) -> int:
@@ -71,14 +69,13 @@ class _Supervisor:
         unexplained = 0
         with self._signals():
             while True:
-                began = time.monotonic()
                 code, stalled = self._work(argv)
                 if self._marked(worker.ENDED):
                     return int((self._folder / worker.ENDED).read_text() or code)
                 if self._stop:
                     return terminal.stopped(self._stop)
                 terminal.say(f"the worker process {_how_it_ended(code, stalled, self._stall)}; looking for the reason")
-                got_on = self._marked(worker.COMMITTED) or time.monotonic() - began > _LONG_LIFE_SECONDS
+                got_on = self._marked(worker.GOT_ON)
                 found = {k: v for k, v in self._blame(self._suspects()).items() if k not in self._verdicts}
                 if self._stop:
                     return terminal.stopped(self._stop)
@@ -102,7 +99,7 @@ class _Supervisor:
 
     def _work(self, argv: Sequence[str]) -> tuple[int, bool]:
         """Run a worker to its end; its return code, and whether it hung."""
-        for path in (*self._notes(), self._folder / worker.ENDED, self._folder / worker.COMMITTED):
+        for path in (*self._notes(), self._folder / worker.ENDED, self._folder / worker.GOT_ON):
             path.unlink(missing_ok=True)
         with self._child(["-m", "mmstream.cli", *argv]) as process:
             while (code := self._wait(process)) is None:

@@ -22,10 +22,10 @@ from mmstream.records import Record
 FOLDER = "MMSTREAM_SUPERVISED"
 """The environment variable that names the folder of notes."""
 PIPE = "MMSTREAM_SUPERVISOR_PIPE"
-"""The environment variable that names a file descriptor that ends when the supervisor does."""
+"""The environment variable that names a file descriptor that ends when the supervisor does; only its child sees it."""
 
-COMMITTED = "committed"
 ENDED = "ended"
+GOT_ON = "got_on"
 OUT_OF_MEMORY = 71
 """Exit code of a process that has used up its memory."""
 _SAY_SECONDS = 0.2
@@ -64,13 +64,18 @@ class Verdict(NamedTuple):
 
 
 def is_supervised() -> bool:
-    """Whether a supervisor started this process."""
+    """Whether this process, or one that it works for, was started by a supervisor."""
     return FOLDER in os.environ
+
+
+def is_child() -> bool:
+    """Whether a supervisor started this very process, and not one further up."""
+    return PIPE in os.environ
 
 
 def begin() -> None:
     """End when the supervisor ends, and never take more memory than the machine has."""
-    watch = functools.partial(_end_with, int(os.environ[PIPE]))
+    watch = functools.partial(_end_with, int(os.environ.pop(PIPE)))
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
     limit_memory(total_memory())
 
@@ -100,10 +105,10 @@ def holding(records: Sequence[Record]) -> Iterator[None]:
     note.write_bytes(b"")
 
 
-def committed() -> None:
-    """Say that something was finished for good, so that a new worker would not begin where this one did."""
+def got_on() -> None:
+    """Say that something was finished for good: a new worker would not begin where this one did."""
     if is_supervised():
-        (_folder() / COMMITTED).touch()
+        (_folder() / GOT_ON).touch()
 
 
 def ended(code: int | None = None) -> None:
@@ -153,8 +158,10 @@ def limit_memory(limit: int) -> None:
 
 def _end_with(pipe: int) -> None:
     os.read(pipe, 1)
-    subprocess.Popen(["rm", "-rf", os.environ[FOLDER]])  # the supervisor can no longer do it
-    os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        subprocess.Popen(["rm", "-rf", os.environ[FOLDER]])  # the supervisor can no longer do it
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _note() -> Path:

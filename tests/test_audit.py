@@ -9,6 +9,8 @@ import pyarrow.parquet
 import pytest
 from small_road import read_rows, recommit, run, write_manifest
 
+from mmstream import parts
+
 
 @pytest.fixture
 def labelled(road, pictures, tmp_path):
@@ -51,6 +53,16 @@ def swap(rows):
 def forge(rows):
     rows[0]["_fingerprint"] = "f" * 32
     return rows
+
+
+def test_a_row_that_also_stands_in_another_part_is_found(road, pictures, tmp_path, capsys):
+    manifest, output = write_manifest(road.folder / "data" / "audited.jsonl", pictures(40)), tmp_path / "out"
+    assert parts.open_output(str(output), "label", 2 * parts.RECORDS_PER_PART).parts == 2
+    assert run("label", road.model, "--input", manifest, "--output", output) == 0
+    (moved, *_) = pyarrow.parquet.read_table(output / "labels" / "part-00001.parquet").to_pylist()
+    rewrite(output, lambda rows: [moved, *rows])
+    assert run("audit", output) == 1
+    assert f"part-00000 holds '{moved['id']}', which belongs to another part" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

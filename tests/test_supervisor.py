@@ -14,6 +14,8 @@ import pytest
 from planting import plant
 from small_road import COMMITTED, read_lines, read_rows, snapshot, write_manifest
 
+from mmstream import worker
+
 COMMAND = [sys.executable, "-m", "mmstream.cli"]
 DECODER = """
 def plant(module):
@@ -173,7 +175,10 @@ def test_preprocessing_quarantines_too(road, poisoned, tmp_path):
 def test_a_worker_that_is_killed_from_outside_is_started_again_and_blames_nobody(road, pictures, tmp_path):
     manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
     command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     parts = tmp_path / "out" / "parts"
     while process.poll() is None and not list(parts.glob("part-*.json")):
         time.sleep(0.01)
@@ -184,26 +189,51 @@ def test_a_worker_that_is_killed_from_outside_is_started_again_and_blames_nobody
     assert "was ended by SIGKILL" in said
     assert len(read_rows(tmp_path / "out")) == 6000
     assert not read_lines(tmp_path / "out" / "dead_letters")
+    assert not list(temporary.iterdir())
 
 
-def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path):
+DIES = """
+def plant(module):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_again_and_again_and_gets_nothing_done_is_given_up(road, pictures, tmp_path):
+    env = plant(tmp_path / "planted", "mmstream_image.field", DIES)
+    manifest = write_manifest(road.folder / "data" / "one.jsonl", pictures(1))
+    done = supervised("label", road.model, "--input", manifest, "--output", tmp_path / "out", env=env)
+    assert done.returncode == 1
+    assert "the worker process died 5 times, and no record that it had in hand is to blame" in done.stderr
+
+
+def test_a_command_within_a_worker_is_not_taken_for_it(tmp_path):
+    env = {**os.environ, worker.FOLDER: str(tmp_path)}
+    subprocess.run([*COMMAND, "plugins", "list"], env=env, check=True, capture_output=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("can_remove", [True, False])
+def test_a_worker_does_not_outlive_its_supervisor(road, pictures, tmp_path, can_remove):
     manifest = write_manifest(road.folder / "data" / "many.jsonl", pictures(6000))
     command = [*COMMAND, "label", str(road.model), "--input", str(manifest), "--output", str(tmp_path / "out")]
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)})
+    environment = {**os.environ, "TMPDIR": str(temporary), **({} if can_remove else {"PATH": ""})}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     lock = tmp_path / "out" / ".lock"
     while process.poll() is None and not (lock.exists() and lock.read_text()):
         time.sleep(0.01)
-    worker = json.loads(lock.read_text())["process"]
+    working = json.loads(lock.read_text())["process"]
     process.kill()
     process.wait()
     until = time.monotonic() + 10
-    while (is_alive(worker) or list(temporary.iterdir())) and time.monotonic() < until:
+    while (is_alive(working) or (can_remove and list(temporary.iterdir()))) and time.monotonic() < until:
         time.sleep(0.05)
-    assert worker != process.pid
-    assert not is_alive(worker)
-    assert not list(temporary.iterdir())
+    assert working != process.pid
+    assert not is_alive(working)
+    assert bool(list(temporary.iterdir())) != can_remove
 
 
 def is_alive(process: int) -> bool:

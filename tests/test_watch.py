@@ -197,6 +197,28 @@ def test_whatever_is_killed_each_record_of_a_growing_folder_is_there_once(road, 
 
 
 @pytest.mark.slow
+def test_a_watcher_that_is_killed_while_nothing_arrives_is_started_again_however_often(road, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+
+    def worker() -> int:
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True).stdout.split()
+        return int(found[0]) if found and list(temporary.glob("mmstream-*/got_on")) else 0
+
+    with watching(road, tmp_path / "in", tmp_path / "out") as process:
+        seen = [0]
+        while len(seen) <= 6:
+            until(lambda: worker() not in seen, process)
+            seen.append(worker())
+            os.kill(seen[-1], signal.SIGKILL)
+        until(lambda: worker() not in seen, process)
+        end(process)
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.slow
 def test_a_newer_model_takes_over_and_a_broken_one_does_not(road, drawings, tmp_path, capfd):
     folder, output, models = folder_of(drawings[:10], tmp_path), tmp_path / "out", tmp_path / "models"
     models.mkdir()

@@ -268,8 +268,12 @@ class RouteToParts(beam.PTransform):
 
 def every_part(pipeline: beam.Pipeline, count: int, value: Any) -> beam.PCollection:
     """(part, value) for so many parts. A worker counts them: runners refuse a pipeline that names a million."""
-    pairs = beam.FlatMap(lambda count: ((part, value) for part in range(count)))
-    return pipeline | beam.Create([count]) | "EveryPart" >> pairs.with_output_types(tuple[int, type(value)])  # type: ignore[misc]
+    numbered = beam.FlatMap(_numbered, value).with_output_types(tuple[int, type(value)])  # type: ignore[misc]
+    return pipeline | beam.Create([count]) | "EveryPart" >> numbered
+
+
+def _numbered(count: int, value: Any) -> Iterator[tuple[int, Any]]:
+    return ((number, value) for number in range(count))
 
 
 def part_of_item(item: Record | DeadLetter, count: int) -> int:

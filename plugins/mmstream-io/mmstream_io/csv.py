@@ -132,7 +132,7 @@ class Csv(Source):
         self.names = names
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 8 MiB, cut between rows.
+        """Pieces of about 8 MiB, cut between rows; a gzipped file is one.
 
         Raises:
             MmstreamError: a file cannot be read, or its first line names no columns.
@@ -148,11 +148,12 @@ class Csv(Source):
 
     def _cut(self, file: inputs.InputFile) -> Iterator[Split]:
         start = end = first = rows = 0
+        most = inputs.piece_bytes(file.path, SPLIT_BYTES)
         with inputs.open_file(file.path) as opened:
             records = self._records(file.path, opened, 0, None, 1)
             self._header(file.path, records)
             for record in records:
-                if rows and record.end - start > SPLIT_BYTES:
+                if rows and record.end - start > most:
                     yield Split(file.path, rows, file.origin, first, start, end)
                     rows = 0
                 if not rows:

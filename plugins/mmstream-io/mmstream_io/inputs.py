@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -73,11 +74,24 @@ def open_file(path: str) -> Iterator[BinaryIO]:
     """
     try:
         with files.open_read(path) as file:
-            packed = files.has_suffix(path, (".gz", ".tgz"))
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if _is_packed(path) else file
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or describe(error)
         raise MmstreamError(f"cannot read {path}: {reason}") from error
+
+
+def piece_bytes(path: str, size: int) -> float:
+    """How large a piece of a file is to be: all of it where it is gzipped, as that can be read from its start only.
+
+    Args:
+        path: of the file.
+        size: of a piece otherwise.
+    """
+    return math.inf if _is_packed(path) else size
+
+
+def _is_packed(path: str) -> bool:
+    return files.has_suffix(path, (".gz", ".tgz"))
 
 
 def text_or_bytes(value: bytes) -> str | bytes:

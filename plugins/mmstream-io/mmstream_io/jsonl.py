@@ -28,7 +28,7 @@ class Jsonl(Source):
     suffixes = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 8 MiB, cut at line ends.
+        """Pieces of about 8 MiB, cut at line ends; a gzipped file is one.
 
         Raises:
             MmstreamError: a file cannot be read.
@@ -63,6 +63,7 @@ class JsonlSink(Sink):
 
 def _cut(file: inputs.InputFile) -> Iterator[Split]:
     """Splits of a file: every line belongs to the split in which it begins. A byte order mark belongs to none."""
+    most = inputs.piece_bytes(file.path, SPLIT_BYTES)
     with inputs.open_file(file.path) as opened:
         marked = opened.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
         start = position = len(_BYTE_ORDER_MARK) if marked else 0
@@ -73,7 +74,7 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
             position += taken
             number += 1
             rows += bool(line.strip(_BLANK))
-            if position - start >= SPLIT_BYTES:
+            if position - start >= most:
                 yield Split(file.path, rows, file.origin, first, start, position)
                 start, first, rows = position, number, 0
         if position > start:

@@ -51,7 +51,7 @@ class Parquet(Source):
         """The rows of a piece; the origin of each is "<file>:<number of the row>"."""
         number = split.first
         with inputs.open_file(split.path) as file:
-            opened = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
+            opened = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
             for group in range(split.start, split.end):
                 end = number + opened.metadata.row_group(group).num_rows
                 problem = "it holds fewer rows than the file says"
@@ -83,8 +83,8 @@ class ParquetSink(Sink):
 
     def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
         """The rows, of whatever schema the file has."""
-        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)).read(use_threads=False)
-        return table.to_pylist()
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False)
+        return table.read(use_threads=False).to_pylist()
 
 
 def _columns(batch: pyarrow.RecordBatch) -> list[dict[str, Any] | ValueError]:
@@ -106,7 +106,7 @@ def _row(origin: str, columns: dict[str, Any] | ValueError, number: int) -> Row:
 def _cut(file: inputs.InputFile) -> Iterator[Split]:
     try:
         with inputs.open_file(file.path) as opened:
-            table = pyarrow.parquet.ParquetFile(opened)
+            table = pyarrow.parquet.ParquetFile(opened, pre_buffer=False)
             metadata, names = table.metadata, Counter(table.schema_arrow.names)
     except pyarrow.ArrowException as error:
         raise MmstreamError(f"{file.path} is not a Parquet file, or a damaged one: {describe(error)}") from error

@@ -49,7 +49,7 @@ class Tfrecord(Source):
         self.lists = frozenset(lists)
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 32 MiB.
+        """Pieces of about 32 MiB; a gzipped file is one.
 
         Raises:
             MmstreamError: a file cannot be read.
@@ -103,9 +103,10 @@ def _plain(value: Any, kind: str) -> Any:
 def _cut(file: inputs.InputFile) -> Iterator[Split]:
     start = end = rows = 0
     first = 1
+    most = inputs.piece_bytes(file.path, SPLIT_BYTES)
     with inputs.open_file(file.path) as opened:
         for frame in _frames(opened, 0, None, skim=True):
-            if rows and frame.end - start > SPLIT_BYTES:
+            if rows and frame.end - start > most:
                 yield Split(file.path, rows, file.origin, first, start, end)
                 start, first, rows = end, first + rows, 0
             rows, end = rows + 1, frame.end

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from mmstream import files
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Row, Source, Split
 from mmstream_io import inputs
@@ -88,12 +87,12 @@ class Webdataset(Source):
 def _cut(file: inputs.InputFile) -> Iterator[Split]:
     start = end = rows = 0
     first = 1
-    cuts = not files.has_suffix(file.path, (".gz", ".tgz"))
+    most = inputs.piece_bytes(file.path, SPLIT_BYTES)
     with inputs.open_file(file.path) as opened:
         for record in _records(opened, None, skim=True):
             if record.error and not record.stem and not record.start:
                 raise MmstreamError(f"{file.path} is not a tar archive")
-            if cuts and rows and record.end - start > SPLIT_BYTES:
+            if rows and record.end - start > most:
                 yield Split(file.path, rows, file.origin, first, start, end)
                 start, first, rows = record.start, first + rows, 0
             rows, end = rows + 1, record.end

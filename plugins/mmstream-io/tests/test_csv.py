@@ -259,10 +259,11 @@ def test_names_of_columns_may_be_quoted_and_hold_line_ends(read):
     assert read(b'"a\nb","c,d"\n1,2\n') == [Row("rows.csv:3", {"a\nb": "1", "c,d": "2"})]
 
 
-def test_packed_files_are_unpacked(read, monkeypatch):
+def test_packed_files_are_unpacked_and_not_cut(read, tmp_path, monkeypatch):
     monkeypatch.setattr(csv, "SPLIT_BYTES", 10)
     lines = b"a\tb\n" + b'1\t"2\n3"\n' * 20 + b"bad\n"
     rows = read(gzip.compress(lines), "rows.tsv.gz")
+    assert len(Csv().splits(str(tmp_path))) == 1
     assert columns_of(rows) == [{"a": "1", "b": "2\n3"}] * 20 + [None]
     assert rows[-1].origin == "rows.tsv.gz:42"
 

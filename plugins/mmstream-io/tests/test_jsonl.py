@@ -211,6 +211,15 @@ def test_all_files_of_a_folder_or_a_pattern_are_read_in_order_and_unpacked(tmp_p
     assert (row.origin, row.columns) == ("a.jsonl:1", {"a": 1})
 
 
+@pytest.mark.parametrize(("name", "pieces"), [("rows.jsonl", 3), ("rows.jsonl.gz", 1)])
+def test_a_packed_file_is_not_cut_as_it_is_read_from_its_start(tmp_path, monkeypatch, name, pieces):
+    monkeypatch.setattr(jsonl, "SPLIT_BYTES", 8)
+    data = b'{"a": 2}\n' * 3
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert len(Jsonl().splits(str(tmp_path))) == pieces
+    assert len(rows_of(str(tmp_path))) == 3
+
+
 def test_a_packed_file_that_is_cut_off_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"a": 2}\n' * 1000)[:-20])

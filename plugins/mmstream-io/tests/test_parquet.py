@@ -6,6 +6,8 @@ import datetime
 import decimal
 import io
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
@@ -28,6 +30,23 @@ ROWS = [
 def test_rows_come_back_as_they_were():
     sink = ParquetSink()
     assert sink.loads(sink.dumps(ROWS, SCHEMA), SCHEMA) == ROWS
+
+
+STARTS_NO_THREAD = """
+import os, sys
+from mmstream_io.parquet import Parquet, ParquetSink
+path, columns = sys.argv[1], {"id": "string", "tags": "strings"}
+data = ParquetSink().dumps([{"id": str(number), "tags": ["a"]} for number in range(500)], columns)
+open(path, "wb").write(data)
+before = os.listdir("/proc/self/task")
+assert len(ParquetSink().loads(data, columns)) == 500
+assert len([row for split in Parquet().splits(path) for row in Parquet().read(split)]) == 500
+sys.exit(os.listdir("/proc/self/task") != before)
+"""
+
+
+def test_reading_starts_no_thread_which_might_let_go_of_a_buffer_as_the_interpreter_ends(tmp_path):
+    subprocess.run([sys.executable, "-c", STARTS_NO_THREAD, tmp_path / "rows.parquet"], check=True)
 
 
 def test_a_column_that_a_row_lacks_is_null():

@@ -203,6 +203,9 @@ def test_a_large_file_is_cut_between_records(tmp_path, monkeypatch):
     assert [split.rows for split in splits] == [10] * 10
     assert [split.first for split in splits] == list(range(1, 101, 10))
     assert [split.start for split in splits] == [len(one) * number for number in range(0, 100, 10)]
+    packed = tmp_path / "rows.tfrecord.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert [split.rows for split in Tfrecord().splits(str(packed))] == [100]
 
 
 PIECES = [
