@@ -33,25 +33,22 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Gives tests, and the processes that they start, a temporary folder, and looks at the end what is left."""
-    folder = tmp_path_factory.mktemp("tmp")
+    """Temporary files, also of the processes that tests start, lie in pytest's folder, and go with it if all is well.
+
+    Some tests kill processes, which then cannot tidy up; no process of theirs may outlive them.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(folder))
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
         patch.setattr(tempfile, "tempdir", None)
         yield
     until = time.monotonic() + _PATIENCE_SECONDS
-    while (left := [*_processes(tmp_path_factory.getbasetemp()), *_files(folder)]) and time.monotonic() < until:
+    while (left := list(_processes_in(tmp_path_factory.getbasetemp()))) and time.monotonic() < until:
         time.sleep(0.2)
-    assert not left, "\n".join(["tests have left behind:", *left])
+    assert not left, "\n".join(["processes have outlived their tests:", *left])
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """What lies there, save what TensorFlow removes when this process ends."""
-    return (path.name for path in folder.iterdir() if not path.name.startswith("__autograph_generated_file"))
-
-
-def _processes(folder: Path) -> Iterator[str]:
-    """Command lines of processes whose temporary folder lies there."""
+def _processes_in(folder: Path) -> Iterator[str]:
+    """The command lines of processes whose temporary files lie there."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"TMPDIR={folder}/".encode() in (process / "environ").read_bytes():
