@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,11 +78,12 @@ def test_a_killed_driver_takes_its_job_server_along_and_the_same_command_goes_on
     assert snapshot(tmp_path / "flink", *COMMITTED) == snapshot(tmp_path / "here", *COMMITTED)
 
 
-def test_without_a_cluster_the_message_is_plain(flink, road, pictures, tmp_path, capfd):
+def test_without_a_cluster_the_message_is_plain(flink, road, pictures, tmp_path):
     manifest = write_manifest(road.folder / "data" / "cluster_none.jsonl", pictures(3))
     options = [option for option in flink.options() if "master" not in option]
     label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out")
-    assert run(*label, *options, "--flink_master=localhost:1") == 1
-    said = capfd.readouterr().err
-    assert "Connection refused" in said
-    assert "Traceback" not in said
+    command = [sys.executable, "-m", "mmstream.cli", *map(str, label), *options, "--flink_master=localhost:1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
