@@ -105,16 +105,20 @@ class Bench:
             raise SystemExit(f"only {settled.skipped:,} of {records:,} records were skipped")
         audit = pairs.run([*corpus.MMSTREAM, "audit", str(output), "--input", manifest], {})
         shutil.rmtree(output)
-        used = (
-            first.seconds,
-            first.cpu_seconds,
-            first.peak_bytes,
-            again.seconds,
-            took,
-            audit.seconds,
-            audit.peak_bytes,
+        return Line(
+            records=records,
+            parts=plan.parts,
+            cores=cores,
+            workers=workers,
+            seconds=first.seconds,
+            cpu_seconds=first.cpu_seconds,
+            peak_bytes=first.peak_bytes,
+            rerun_seconds=again.seconds,
+            settle_seconds=took,
+            audit_seconds=audit.seconds,
+            audit_bytes=audit.peak_bytes,
+            written=written,
         )
-        return Line(records, plan.parts, cores, workers, *used, written)
 
 
 def measure(flags: argparse.Namespace, directory: Path) -> Iterator[Line]:

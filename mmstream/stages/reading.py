@@ -268,7 +268,7 @@ class RouteToParts(beam.PTransform):
 
 def every_part(pipeline: beam.Pipeline, count: int, value: Any) -> beam.PCollection:
     """(part, value) for so many parts. A worker counts them: runners refuse a pipeline that names a million."""
-    numbered = beam.FlatMap(_numbered, value).with_output_types(tuple[int, type(value)])  # type: ignore[misc]
+    numbered = beam.FlatMap(_numbered, value).with_output_types(beam.typehints.Tuple[int, type(value)])
     return pipeline | beam.Create([count]) | "EveryPart" >> numbered
 
 
