@@ -12,20 +12,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 from servers import HOME, ending_with_this_process, free_ports
 
 _PATIENCE_SECONDS = 60
 _CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
+READER, PASSWORD = "agnes-the-reader", "hunter2-geheim"
+"""Who may use the broker over TLS, as far as `Kafka.allow` says so."""
 _JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{HOME / 'kafka'}/*")
 _CONFIG = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{broker},SASL_SSL://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SASL_SSL://127.0.0.1:{secure}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+    org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.location={folder}/broker.p12
+ssl.keystore.password={password}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
@@ -58,16 +75,20 @@ class Kafka:
         folder: for its data and its log.
 
     Attributes:
-        bootstrap: where it listens, "127.0.0.1:port".
+        bootstrap: where it listens, "127.0.0.1:port"; whoever comes here may do anything.
+        secure: where it listens over TLS, for READER.
+        authority: the certificate that vouches for it there.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        broker, controller = free_ports()
-        self.bootstrap = f"127.0.0.1:{broker}"
+        broker, secure, controller = free_ports(3)
+        self.bootstrap, self.secure = f"127.0.0.1:{broker}", f"127.0.0.1:{secure}"
+        self.authority = make_certificate(folder)
         self._config = folder / "server.properties"
-        self._config.write_text(_CONFIG.format(folder=folder, broker=broker, controller=controller))
+        ports = {"broker": broker, "secure": secure, "controller": controller}
+        self._config.write_text(_CONFIG.format(folder=folder, password=PASSWORD, **ports))
         _format(self._config)
 
     def start(self) -> None:
@@ -101,6 +122,13 @@ class Kafka:
         client = self.admin()
         client.create_topics([NewTopic(name, partitions, 1)], operation_timeout=_PATIENCE_SECONDS)[name].result()
 
+    def allow(self, operation: AclOperation, topic: str) -> None:
+        """Let READER do something to a topic."""
+        about = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL)
+        rule = AclBinding(*about, f"User:{READER}", "*", operation, AclPermissionType.ALLOW)
+        client = self.admin()  # which must live until its answer is there
+        client.create_acls([rule])[rule].result()
+
     def admin(self) -> AdminClient:
         """A client for whatever else is to be done."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
@@ -128,6 +156,17 @@ def kafka(folder: Path) -> Iterator[Kafka]:
         broker.close()
 
 
+def make_certificate(folder: Path) -> Path:
+    """Make a key for 127.0.0.1 (broker.p12) that vouches for itself; returns its certificate."""
+    about = ("-keystore", f"{folder}/broker.p12", "-storepass", PASSWORD, "-alias", "broker")
+    made = ("-keyalg", "EC", "-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1", "-storetype", "PKCS12")
+    subprocess.run(["keytool", "-genkeypair", *about, *made], check=True, capture_output=True)
+    pem = folder / "authority.pem"
+    subprocess.run(["keytool", "-exportcert", "-rfc", *about, "-file", str(pem)], check=True, capture_output=True)
+    return pem
+
+
 def _format(config: Path) -> None:
     tool = [*_JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(config)]
-    subprocess.run(tool, check=True, capture_output=True)
+    user = ["--add-scram", f"SCRAM-SHA-512=[name={READER},password={PASSWORD}]"]
+    subprocess.run([*tool, *user], check=True, capture_output=True)

@@ -95,7 +95,7 @@ class Flink:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rest, self._rpc = free_ports()
+        self._rest, self._rpc = free_ports(2)
         (folder / "tmp").mkdir(parents=True)
         about = {"folder": folder, "rest": self._rest, "rpc": self._rpc, "slots": SLOTS}
         (folder / "flink-conf.yaml").write_text(_CONFIG.format(**about))
@@ -246,12 +246,13 @@ def _build_job_server() -> None:
         Path(scratch, "target", "job-server.jar").rename(HOME / "job-server.jar")
 
 
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as all_of_them:
+        sockets = [all_of_them.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

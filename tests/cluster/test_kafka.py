@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AclOperation
+from kafka_server import PASSWORD, READER, make_certificate
 from kafka_server import Kafka as Broker
 from mmstream_kafka import connection, options
 from mmstream_kafka.publisher import KafkaPublisher
@@ -322,6 +324,64 @@ def test_a_message_that_kafka_does_not_take_is_named(kafka, topic):
     publisher.open(uri(kafka, topic))
     with contextlib.closing(publisher), pytest.raises(MmstreamError, match=r"the label of 'large' has 2,000,\d+ bytes"):
         publisher.publish([{"id": "1"}, {"id": "large", "text": "x" * 2_000_000}], [])
+
+
+@pytest.fixture
+def as_reader(kafka, monkeypatch, tmp_path):
+    """The environment of READER, who comes over TLS, and must show a password."""
+    config = tmp_path / "kafka.properties"
+    config.write_text(f"""# as docs/kafka.md has it
+security.protocol=SASL_SSL
+sasl.mechanism=SCRAM-SHA-512
+sasl.username={READER}
+ssl.ca.location={kafka.authority}
+""")
+    monkeypatch.setenv("MMSTREAM_KAFKA_CONFIG", str(config))
+    monkeypatch.setenv("MMSTREAM_KAFKA_SASL_PASSWORD", PASSWORD)
+
+
+def test_topics_are_published_to_and_read_over_tls_with_a_password(kafka, topic, as_reader):
+    secure, source, publisher = f"kafka://{kafka.secure}/{topic}", Kafka(), KafkaPublisher()
+    kafka.allow(AclOperation.WRITE, topic)
+    kafka.allow(AclOperation.READ, topic)
+    rows = [{"id": str(number)} for number in range(20)]
+    with contextlib.closing(publisher):
+        publisher.open(secure)
+        publisher.publish(rows, [])
+    splits = source.splits(secure)
+    found = [each.columns for split in splits for each in source.read(split)]
+    assert sorted(found, key=lambda columns: int(columns["id"])) == rows
+    for split in splits:
+        with contextlib.closing(source.stream(secure, split.origin.removeprefix(f"{topic}/"), None)) as stream:
+            take(stream, split.rows)
+
+
+def test_who_may_not_is_told_so(kafka, topic, as_reader, monkeypatch):
+    secure, source, publisher = f"kafka://{kafka.secure}/{topic}", Kafka(), KafkaPublisher()
+    for what in (source.splits, publisher.open):
+        with pytest.raises(MmstreamError, match=f"^cannot use the topic '{topic}' of .*: Topic authorization failed$"):
+            what(secure)
+    send(kafka, topic, [{"value": row(1)}])
+    kafka.allow(AclOperation.DESCRIBE, topic)
+    with pytest.raises(MmstreamError, match=f"^cannot read {topic}/0 of Kafka: .*Topic authorization failed$"):
+        source.splits(secure)
+    publisher.open(secure)
+    with (
+        contextlib.closing(publisher),
+        pytest.raises(MmstreamError, match=f"^1 of 1 messages .* the topic '{topic}': .*Topic authorization failed$"),
+    ):
+        publisher.publish([{"id": "1"}], [])
+
+    monkeypatch.setenv("MMSTREAM_KAFKA_SASL_PASSWORD", "wrong")
+    with pytest.raises(MmstreamError, match=r"^cannot reach Kafka .* SASL authentication error: .* credentials"):
+        source.splits(secure)
+
+
+def test_a_broker_that_nobody_vouches_for_gets_no_password(kafka, topic, as_reader, monkeypatch, tmp_path):
+    kafka.allow(AclOperation.READ, topic)
+    monkeypatch.setenv("MMSTREAM_KAFKA_SSL_CA_LOCATION", str(make_certificate(tmp_path)))
+    with pytest.raises(MmstreamError, match=r"^cannot reach Kafka .*:certificate verify failed: "):
+        Kafka().splits(f"kafka://{kafka.secure}/{topic}")
 
 
 def test_secrets_do_not_show(kafka, topic, monkeypatch, capfd):

@@ -87,7 +87,8 @@ class KafkaPublisher(Publisher):
         first = failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT)
         timed_out = first.code() == KafkaError._MSG_TIMED_OUT
         why = self._connection.explain_silence(first) if timed_out else self._connection.explain(first)
+        when = f" within {options.PATIENCE_SECONDS} seconds" if timed_out else ""
         return (
             f"{len(failures) + late} of {total} messages have not arrived in the topic "
-            f"{self._connection.address.topic!r} within {options.PATIENCE_SECONDS} seconds: {why}"
+            f"{self._connection.address.topic!r}{when}: {why}"
         )

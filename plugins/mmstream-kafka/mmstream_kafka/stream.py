@@ -107,23 +107,26 @@ class PartitionStream(Stream):
 
     def _message(self, found: confluent_kafka.Message[bytes, bytes]) -> Message | None:
         error, offset = found.error(), found.offset()
-        assert offset is not None
-        if error is None:
-            self.reached = offset + 1
-            origin = f"{self._origin}:{offset}"
-            row = messages.row(origin, found.key(), found.value(), _headers(found), self._key_column)
-            sent = _time(found)
-            self._watermark = max(self._watermark, sent)
-            return Message(row, sent, offset + 1)
+        if error is not None:
+            self._deal_with(error, offset)
+            return None
+        assert offset is not None  # only errors may have none
+        self.reached = offset + 1
+        origin = f"{self._origin}:{offset}"
+        row = messages.row(origin, found.key(), found.value(), _headers(found), self._key_column)
+        sent = _time(found)
+        self._watermark = max(self._watermark, sent)
+        return Message(row, sent, offset + 1)
+
+    def _deal_with(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self.reached = max(self.reached, offset)  # the last offsets may be of what is no message
+            self.reached = max(self.reached, offset or 0)  # the last offsets may be of what is no message
         elif error.code() in _GONE:
             raise MmstreamError(self._explain_gap(offset))
         elif error.code() in _PASSING:
             self._connection.note(error)
         else:
             raise MmstreamError(f"cannot read {self._origin} of Kafka: {self._connection.explain(error)}")
-        return None
 
     def _ask_for_the_end(self) -> None:
         """Nothing has come: is the end reached, or is Kafka silent? An answer is good for a second."""
@@ -143,7 +146,7 @@ class PartitionStream(Stream):
         if max(committed, written) <= self.reached:
             self._watermark = max(self._watermark, asked - _SLACK_SECONDS)
 
-    def _explain_gap(self, offset: int) -> str:
+    def _explain_gap(self, offset: int | None) -> str:
         topic, partition = self._place.topic, self._place.partition
         low, high = self.ends()
         holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and goes on at offset {high}"
