@@ -16,7 +16,7 @@ def main() -> int:
     terminal.divert_library_noise()
     worker.begin()
     folder = Path(os.environ[worker.FOLDER])
-    trial: worker.Trial = pickle.loads((folder / "trial").read_bytes())
+    trial: worker.Trial = pickle.loads((folder / worker.TRIAL).read_bytes())
     suspects = pickle.loads((folder / "suspects").read_bytes())
     trial.prepare()
     for place, record in enumerate(suspects[int(sys.argv[1]) :], int(sys.argv[1])):

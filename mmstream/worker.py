@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ FOLDER = "MMSTREAM_SUPERVISED"
 PIPE = "MMSTREAM_SUPERVISOR_PIPE"
 """The environment variable that names a file descriptor that ends when the supervisor does; only its child sees it."""
 
+TRIAL = "trial"
 ENDED = "ended"
 GOT_ON = "got_on"
 OUT_OF_MEMORY = 71
@@ -31,6 +32,7 @@ OUT_OF_MEMORY = 71
 _SAY_SECONDS = 0.2
 """How often a thread says at most that it gets on."""
 _thread = threading.local()
+_own_verdicts: dict[str, Verdict] = {}
 
 
 class Trial(Protocol):
@@ -83,7 +85,7 @@ def begin() -> None:
 def propose(trial: Trial) -> None:
     """Leave the supervisor what it may try records with, one by one."""
     if is_supervised():
-        (_folder() / "trial").write_bytes(pickle.dumps(trial))
+        (_folder() / TRIAL).write_bytes(pickle.dumps(trial))
 
 
 @contextlib.contextmanager
@@ -129,9 +131,14 @@ def progress() -> None:
         _note().touch()
 
 
+def condemn(verdicts: Mapping[str, Verdict]) -> None:
+    """Pass over some records from now on, by `key_of`, as this process has found out by itself that they kill it."""
+    _own_verdicts.update(verdicts)
+
+
 def verdict_on(record: Record) -> Verdict | None:
     """Why a record is not to be tried again; None for all others."""
-    verdicts = _verdicts(os.environ[FOLDER]) if is_supervised() else {}
+    verdicts = _verdicts(os.environ[FOLDER]) if is_supervised() else _own_verdicts
     return verdicts.get(key_of(record)) if verdicts else None
 
 

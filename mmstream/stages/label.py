@@ -23,6 +23,7 @@ from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.reading import dump_letters, first_of_each, load_letters
 from mmstream.successors import Successors
 from mmstream.trained_model import TrainedModel
+from mmstream.unfinished import begun
 
 _LOOK_SECONDS = 5.0
 """How often a process looks for a newer model."""
@@ -341,6 +342,7 @@ class LabelParts(beam.PTransform):
         run: the run's start.
         prune: remove what the output holds of records that are not in the input.
         threads: that decode and predict, in each worker process.
+        watched: by a supervisor. If not, workers note which parts they have begun, in case they die.
     """
 
     model: SharedModel
@@ -351,6 +353,7 @@ class LabelParts(beam.PTransform):
     run: str
     prune: bool
     threads: int
+    watched: bool
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -360,6 +363,12 @@ class LabelParts(beam.PTransform):
         return grouped | beam.ParDo(WorkAhead(self._label, self.threads))
 
     def _label(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
+        if self.watched:
+            return self._label_part(part, items, workers)
+        with begun(self.output, part, items, LabelTrial(self.model, self.media)):
+            return self._label_part(part, items, workers)
+
+    def _label_part(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
         started = time.monotonic()
         model = self.model()
         draft = Draft.of(

@@ -29,9 +29,10 @@ from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import Row, Split
 from mmstream.records import DeadLetter, Record
 from mmstream.stages.arrivals import CANNOT_READ, is_read, listing, splits_of
-from mmstream.stages.label import Draft, LabelRow, SharedModel, label_drafts
+from mmstream.stages.label import Draft, LabelRow, LabelTrial, SharedModel, label_drafts
 from mmstream.stages.reading import Input, every_part, item_of, part_of_item
 from mmstream.streams import Message, Publisher, Stream
+from mmstream.unfinished import begun
 
 BATCH_RECORDS = 256
 """So many records of a part are labelled without waiting for more."""
@@ -319,7 +320,10 @@ class _LabelBatch(beam.DoFn):
         self._check_part(part, items)
         model, media = about.model(), about.job_input.media()
         stands = _Places(about.job_input, items)
-        with _LOCKS[part % len(_LOCKS)]:
+        with (
+            _LOCKS[part % len(_LOCKS)],
+            begun(about.output, part, items, LabelTrial(about.model, media)),
+        ):
             draft = Draft.of(
                 part,
                 items,

@@ -51,7 +51,7 @@ def on_flink(flink: servers.Flink, tmp_path: Path) -> Iterator[Callable[..., sub
     started = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "mmstream.cli", *map(str, arguments), *flink.options()]
+        command = [sys.executable, "-m", "mmstream.cli", str(arguments[0]), *flink.options(), *map(str, arguments[1:])]
         environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
         with (tmp_path / f"said-{len(started) + 1}.txt").open("w") as file:
             started.append(subprocess.Popen(command, stderr=file, text=True, env=environment))
