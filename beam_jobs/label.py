@@ -64,7 +64,7 @@ def _run_batch(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 | RouteToParts(job.plan.parts)
                 | LabelParts(
                     *(job.model, flags.sink, job.input.number, job.input.media(), flags.output),
-                    *(job.run, flags.prune, flags.threads, jobs.is_in_process(options)),
+                    *(job.run, flags.prune, flags.threads, flags.stall_timeout),
                 )
             )
         settled = books.settle(flags.output, job.run, job.plan, done="labelled")

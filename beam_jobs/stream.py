@@ -268,6 +268,7 @@ def _build(flags: argparse.Namespace, job: Job, model: TrainedModel, options: Pi
             job.plan.parts,
             flags.threads,
             flags.max_latency,
+            flags.stall_timeout,
             flags.publish or "",
         )
     )

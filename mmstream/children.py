@@ -7,6 +7,7 @@ child, too, or that hangs in it, is to blame.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import shutil
@@ -122,8 +123,11 @@ class Children:
             current.unlink(missing_ok=True)
             (self._folder / worker.ENDED).unlink(missing_ok=True)
             code, verdict = self._try(place, current)
-            if self.marked(worker.ENDED) or not current.exists():
-                return found  # all are tried, or what tries them could not be loaded
+            if self.marked(worker.ENDED):
+                return found
+            if not current.exists():
+                logging.getLogger(__name__).warning("no record was tried alone: what tries them could not be loaded")
+                return found
             tried, step = current.read_text().split()
             deaths = deaths + 1 if int(tried) == place else 1
             place = int(tried)

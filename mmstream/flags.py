@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 LOCAL_RUNNERS = (None, "DirectRunner", "direct")
 """What --runner may say where a job runs in its own process."""
-STALL_SECONDS = 600
-"""For so long work on the same records may take, unless the user says otherwise."""
 BEAM_EPILOG = "Options that are not listed go to Beam, as --runner=FlinkRunner."
 
 
@@ -234,10 +232,10 @@ def _add_job_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stall-timeout",
         type=_seconds,
-        default=STALL_SECONDS,
+        default=600,
         metavar="SECONDS",
         help="end a worker that has had the same records in hand for so long, and find the one to blame (default: "
-        f"{STALL_SECONDS}); on this machine only",
+        "600); on a cluster only a record that is tried alone is ended",
     )
     summary = "how many work at once in a worker (default: one a core)"
     parser.add_argument("--threads", type=_count, default=os.cpu_count(), metavar="N", help=summary)

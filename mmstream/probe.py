@@ -1,4 +1,4 @@
-"""Tries records one by one on behalf of the supervisor: `python -m mmstream.probe START`."""
+"""Tries records one by one for `mmstream.children`: `python -m mmstream.probe START`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What a process does for the supervisor that started it: it notes which records it works on, so that the note is there
-when it dies, and passes over those that are known to kill it. Without a supervisor all of this does nothing.
+when it dies, and passes over those that are known to kill it. Where there is no supervisor, `mmstream.unfinished` does
+the same with notes in the output.
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ def is_child() -> bool:
 
 
 def begin() -> None:
-    """End when the supervisor ends, and never take more memory than the machine has."""
+    """End when the parent ends, and never take more memory than it leaves of the machine's."""
     watch = functools.partial(_end_with, int(os.environ.pop(PIPE)))
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
-    limit_memory(total_memory())
+    limit_memory(total_memory() - _resident_memory(os.getppid()))
 
 
 def propose(trial: Trial) -> None:
@@ -131,9 +132,15 @@ def progress() -> None:
         _note().touch()
 
 
-def condemn(verdicts: Mapping[str, Verdict]) -> None:
-    """Pass over some records from now on, by `key_of`, as this process has found out by itself that they kill it."""
+@contextlib.contextmanager
+def condemned(verdicts: Mapping[str, Verdict]) -> Iterator[None]:
+    """While the block runs, these verdicts, by `key_of`, count in this process, which has no supervisor."""
     _own_verdicts.update(verdicts)
+    try:
+        yield
+    finally:
+        for key in verdicts:
+            _own_verdicts.pop(key, None)
 
 
 def verdict_on(record: Record) -> Verdict | None:
@@ -153,6 +160,13 @@ def total_memory() -> int:
     with contextlib.suppress(OSError, ValueError):
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return total
+
+
+def _resident_memory(process: int) -> int:
+    """Bytes that a process keeps in memory."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def limit_memory(limit: int) -> None:

@@ -50,7 +50,7 @@ def deliver(road, tmp_path, monkeypatch):
     def write(*items, run="run", parts_before=0):
         with lock.held(str(out), "run"), jobs.pipeline(PipelineOptions(runner=RUNNER)) as pipeline:
             model = SharedModel(str(road.model), embeddings=False)
-            about = (model, "parquet", job_input, str(out), run, plan.parts, 2, 1.0, "memory://here")
+            about = (model, "parquet", job_input, str(out), run, plan.parts, 2, 1.0, 60.0, "memory://here")
             written = stream.LabelStream(*about)
             if parts_before:
                 written._keyed = lambda item: (stream.part_of_item(item, parts_before), pickle.dumps(item))

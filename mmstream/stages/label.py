@@ -342,7 +342,7 @@ class LabelParts(beam.PTransform):
         run: the run's start.
         prune: remove what the output holds of records that are not in the input.
         threads: that decode and predict, in each worker process.
-        watched: by a supervisor. If not, workers note which parts they have begun, in case they die.
+        stall_seconds: for so long work on one record may take, where it is tried alone (`mmstream.unfinished`).
     """
 
     model: SharedModel
@@ -353,7 +353,7 @@ class LabelParts(beam.PTransform):
     run: str
     prune: bool
     threads: int
-    watched: bool
+    stall_seconds: float
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -363,9 +363,7 @@ class LabelParts(beam.PTransform):
         return grouped | beam.ParDo(WorkAhead(self._label, self.threads))
 
     def _label(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
-        if self.watched:
-            return self._label_part(part, items, workers)
-        with begun(self.output, part, items, LabelTrial(self.model, self.media)):
+        with begun(self.output, part, items, LabelTrial(self.model, self.media), self.stall_seconds):
             return self._label_part(part, items, workers)
 
     def _label_part(self, part: int, items: list[Record | DeadLetter], workers: Workers) -> list[Any]:
@@ -396,7 +394,7 @@ def smaller_batch(model: TrainedModel) -> dict[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class LabelTrial:
-    """Labels records on behalf of the supervisor (`mmstream.worker`), and throws the labels away.
+    """Labels records to find out which kills its process (`mmstream.children`), and throws the labels away.
 
     Attributes:
         model: that labels.

@@ -270,6 +270,7 @@ class LabelStream(beam.PTransform):
         parts: P.
         threads: that decode and predict, in each worker.
         latency: seconds that a record waits at most for others of its part.
+        stall_seconds: for so long work on one record may take, where it is tried alone (`mmstream.unfinished`).
         publish: URI of where labels are sent, too; "" for nowhere.
     """
 
@@ -281,6 +282,7 @@ class LabelStream(beam.PTransform):
     parts: int
     threads: int
     latency: float
+    stall_seconds: float
     publish: str
 
     def __post_init__(self) -> None:
@@ -322,7 +324,7 @@ class _LabelBatch(beam.DoFn):
         stands = _Places(about.job_input, items)
         with (
             _LOCKS[part % len(_LOCKS)],
-            begun(about.output, part, items, LabelTrial(about.model, media)),
+            begun(about.output, part, items, LabelTrial(about.model, media), about.stall_seconds),
         ):
             draft = Draft.of(
                 part,

@@ -14,6 +14,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -123,11 +124,13 @@ class Kafka:
         client.create_topics([NewTopic(name, partitions, 1)], operation_timeout=_PATIENCE_SECONDS)[name].result()
 
     def allow(self, operation: AclOperation, topic: str) -> None:
-        """Let READER do something to a topic."""
+        """Let READER do something to a topic, and wait until the broker knows it."""
         about = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL)
-        rule = AclBinding(*about, f"User:{READER}", "*", operation, AclPermissionType.ALLOW)
-        client = self.admin()  # which must live until its answer is there
+        about += (f"User:{READER}", "*", operation, AclPermissionType.ALLOW)
+        rule, client = AclBinding(*about), self.admin()
         client.create_acls([rule])[rule].result()
+        while not client.describe_acls(AclBindingFilter(*about)).result():
+            time.sleep(0.1)
 
     def admin(self) -> AdminClient:
         """A client for whatever else is to be done."""

@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from kafka_server import Kafka
 from small_road import EMOJI, emoji_rows, read_lines, read_rows, run, snapshot, write_manifest
 
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 240
 SOON = ("--streaming", "--every", "1", "--max-latency", "2")
 SELDOM = "--checkpointing_interval=600000"
 """No checkpoint before the test ends: a worker that dies is given everything once more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -59,8 +60,10 @@ class Pool:
 
     def kill_workers(self) -> int:
         """SIGKILL to all that run; how many these were."""
-        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
-        workers = [int(number) for task in tasks for number in (task / "children").read_text().split()]
+        workers: list[int] = []
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a thread may end in this moment
+                workers += map(int, (task / "children").read_text().split())
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         return len(workers)
