@@ -29,6 +29,7 @@ _CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
 READER, PASSWORD = "agnes-the-reader", "hunter2-geheim"
 """Who may use the broker over TLS, as far as `Kafka.allow` says so."""
 _JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{HOME / 'kafka'}/*")
+_ANY = (ResourceType.ANY, None, ResourcePatternType.ANY)
 _CONFIG = """
 process.roles=broker,controller
 node.id=1
@@ -130,6 +131,13 @@ class Kafka:
         rule, client = AclBinding(*about), self.admin()
         client.create_acls([rule])[rule].result()
         while not client.describe_acls(AclBindingFilter(*about)).result():
+            time.sleep(0.1)
+
+    def allow_nothing(self) -> None:
+        """Take back all that `allow` has allowed, and wait until the broker knows it."""
+        rules, client = AclBindingFilter(*_ANY, None, None, AclOperation.ANY, AclPermissionType.ANY), self.admin()
+        client.delete_acls([rules])[rules].result()
+        while client.describe_acls(rules).result():
             time.sleep(0.1)
 
     def admin(self) -> AdminClient:

@@ -338,6 +338,8 @@ ssl.ca.location={kafka.authority}
 """)
     monkeypatch.setenv("MMSTREAM_KAFKA_CONFIG", str(config))
     monkeypatch.setenv("MMSTREAM_KAFKA_SASL_PASSWORD", PASSWORD)
+    yield
+    kafka.allow_nothing()
 
 
 def test_topics_are_published_to_and_read_over_tls_with_a_password(kafka, topic, as_reader):
@@ -356,6 +358,13 @@ def test_topics_are_published_to_and_read_over_tls_with_a_password(kafka, topic,
             take(stream, split.rows)
 
 
+def check_that_publishing_fails(uri: str, error: str) -> None:
+    publisher = KafkaPublisher()
+    publisher.open(uri)
+    with contextlib.closing(publisher), pytest.raises(MmstreamError, match=error):
+        publisher.publish([{"id": "1"}], [])
+
+
 def test_who_may_not_is_told_so(kafka, topic, as_reader, monkeypatch):
     secure, source, publisher = f"kafka://{kafka.secure}/{topic}", Kafka(), KafkaPublisher()
     for what in (source.splits, publisher.open):
@@ -365,12 +374,11 @@ def test_who_may_not_is_told_so(kafka, topic, as_reader, monkeypatch):
     kafka.allow(AclOperation.DESCRIBE, topic)
     with pytest.raises(MmstreamError, match=f"^cannot read {topic}/0 of Kafka: .*Topic authorization failed$"):
         source.splits(secure)
-    publisher.open(secure)
-    with (
-        contextlib.closing(publisher),
-        pytest.raises(MmstreamError, match=f"^1 of 1 messages .* the topic '{topic}': .*Topic authorization failed$"),
-    ):
-        publisher.publish([{"id": "1"}], [])
+    refused = f"^cannot send to the topic '{topic}': .*Cluster authorization failed$"  # there is none it may write to
+    check_that_publishing_fails(secure, refused)
+    kafka.create_topic(f"{topic}-own")
+    kafka.allow(AclOperation.WRITE, f"{topic}-own")
+    check_that_publishing_fails(secure, f"^1 of 1 messages .* the topic '{topic}': .*Topic authorization failed$")
 
     monkeypatch.setenv("MMSTREAM_KAFKA_SASL_PASSWORD", "wrong")
     with pytest.raises(MmstreamError, match=r"^cannot reach Kafka .* SASL authentication error: .* credentials"):

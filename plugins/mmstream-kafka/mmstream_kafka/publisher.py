@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -44,15 +44,16 @@ class KafkaPublisher(Publisher):
         """Send some, and return when all have arrived.
 
         Raises:
-            MmstreamError: not all have arrived within a minute, or one is larger than Kafka takes.
+            MmstreamError: not all have arrived within a minute, one is larger than Kafka takes, or the broker refuses.
         """
         failures: list[KafkaError] = []
-        for row in rows:
-            self._send(str(row["id"]), json_line(row), "label", failures)
-        for letter in letters:
-            key = letter.origin if letter.error == DUPLICATE else letter.id  # the id is another record's
-            self._send(key or letter.origin, letter.to_json(), "dead_letter", failures)
-        late = self._producer.flush(options.PATIENCE_SECONDS + 5)
+        with self._telling():
+            for row in rows:
+                self._send(str(row["id"]), json_line(row), "label", failures)
+            for letter in letters:
+                key = letter.origin if letter.error == DUPLICATE else letter.id  # the id is another record's
+                self._send(key or letter.origin, letter.to_json(), "dead_letter", failures)
+            late = self._producer.flush(options.PATIENCE_SECONDS + 5)
         if failures or late:
             raise MmstreamError(self._explain(failures, late, len(rows) + len(letters)))
 
@@ -74,13 +75,27 @@ class KafkaPublisher(Publisher):
             except BufferError:  # librdkafka's queue is full; what is in it goes, or times out
                 self._producer.poll(0.1)
             except KafkaException as error:
-                failure: KafkaError = error.args[0]
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
                 break
-        if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            raise MmstreamError(
-                f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka takes: "
-                "raise message.max.bytes here, and max.message.bytes of the topic"
-            )
+        raise MmstreamError(
+            f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka takes: "
+            "raise message.max.bytes here, and max.message.bytes of the topic"
+        )
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """While the block runs, what ends the producer is told; it may come as the cause of what then went wrong."""
+        try:
+            yield
+            return
+        except KafkaException as error:
+            failure: KafkaError = error.args[0]
+        except SystemError as error:
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            failure = error.__cause__.args[0]
+        topic = self._connection.address.topic
         raise MmstreamError(f"cannot send to the topic {topic!r}: {self._connection.explain(failure)}")
 
     def _explain(self, failures: list[KafkaError], late: int, total: int) -> str:
