@@ -11,32 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from planting import plant
+from planting import POISON, plant
 from small_road import COMMITTED, read_lines, read_rows, snapshot, write_manifest
 
 from mmstream import worker
 
 COMMAND = [sys.executable, "-m", "mmstream.cli"]
-DECODER = """
-def plant(module):
-    decode = module.Image.decode
-
-    def planted(self, data):
-        if data == b"abort":
-            import os
-            os.abort()
-        if data == b"sleep":
-            import time
-            time.sleep(100_000)
-        if data == b"fill":
-            raise MemoryError
-        if data == b"leave":
-            import os
-            os._exit(0)
-        return decode(self, data)
-
-    module.Image.decode = planted
-"""
 
 
 @pytest.fixture
@@ -63,7 +43,7 @@ def supervised(
 @pytest.mark.slow
 def test_a_record_that_aborts_and_one_that_hangs_end_in_quarantine_alone(road, poisoned, tmp_path):
     manifest = poisoned("abort", "sleep")
-    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    env = plant(tmp_path / "planted", "mmstream_image.field", POISON)
     label = ("label", road.model, "--input", manifest, "--output", tmp_path / "out", "--stall-timeout", 20)
     (tmp_path / "base64.py").write_text("raise ImportError('the data were imported')")
     done = supervised(*label, env=env, folder=tmp_path)
@@ -141,7 +121,7 @@ def test_a_worker_that_is_merely_slow_gets_more_time_and_nobody_is_blamed(road, 
 def test_a_record_that_ends_the_process_in_another_way_ends_in_quarantine_alone(
     road, poisoned, tmp_path, kind, error, message
 ):
-    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    env = plant(tmp_path / "planted", "mmstream_image.field", POISON)
     done = supervised("label", road.model, "--input", poisoned(kind), "--output", tmp_path / "out", env=env)
     assert done.returncode == 0, done.stderr
     (letter,) = read_lines(tmp_path / "out" / "dead_letters")
@@ -156,7 +136,7 @@ def test_preprocessing_quarantines_too(road, poisoned, tmp_path):
     (road.folder / "data" / "abort.poison").write_bytes(b"abort")
     rows[7]["image"] = "abort.poison"
     manifest = write_manifest(road.folder / "data" / "poisoned_sample.jsonl", rows)
-    env = plant(tmp_path / "planted", "mmstream_image.field", DECODER)
+    env = plant(tmp_path / "planted", "mmstream_image.field", POISON)
     command = ("preprocess", road.config, "--set", f"source.path={manifest}", "--output", tmp_path / "out")
     done = supervised(*command, env=env)
     assert done.returncode == 0, done.stderr

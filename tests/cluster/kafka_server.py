@@ -29,7 +29,6 @@ _CLUSTER_ID = "bW1zdHJlYW0tdGVzdHMhIQ"
 READER, PASSWORD = "agnes-the-reader", "hunter2-geheim"
 """Who may use the broker over TLS, as far as `Kafka.allow` says so."""
 _JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{HOME / 'kafka'}/*")
-_ANY = (ResourceType.ANY, None, ResourcePatternType.ANY)
 _CONFIG = """
 process.roles=broker,controller
 node.id=1
@@ -135,7 +134,8 @@ class Kafka:
 
     def allow_nothing(self) -> None:
         """Take back all that `allow` has allowed, and wait until the broker knows it."""
-        rules, client = AclBindingFilter(*_ANY, None, None, AclOperation.ANY, AclPermissionType.ANY), self.admin()
+        about = (ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        rules, client = AclBindingFilter(*about), self.admin()
         client.delete_acls([rules])[rules].result()
         while client.describe_acls(rules).result():
             time.sleep(0.1)

@@ -13,23 +13,11 @@ from pathlib import Path
 
 import pytest
 import servers
-from planting import plant
+from planting import POISON, plant
 from small_road import COMMITTED, read_lines, read_rows, run, snapshot, write_manifest
 from test_batch import wait_for_a_part
 from test_stream import SOON, put, stop, wait_for
 
-ABORTS = """
-def plant(module):
-    decode = module.Image.decode
-
-    def planted(self, data):
-        if data == b"abort":
-            import os
-            os.abort()
-        return decode(self, data)
-
-    module.Image.decode = planted
-"""
 assert put  # a fixture
 
 
@@ -104,7 +92,7 @@ def test_a_record_that_kills_its_worker_ends_in_quarantine_alone(on_flink, pool,
     rows[10]["image"] = "abort.poison"
     (road.folder / "data" / "abort.poison").write_bytes(b"abort")
     manifest = write_manifest(road.folder / "data" / "kills_workers.jsonl", rows)
-    workers = pool(plant(tmp_path / "planted", "mmstream_image.field", ABORTS))
+    workers = pool(plant(tmp_path / "planted", "mmstream_image.field", POISON))
     job = on_flink("label", road.model, "--input", manifest, "--output", tmp_path / "out", *workers.options)
     assert job.wait() == 0, (tmp_path / "said-1.txt").read_text()
     (letter,) = read_lines(tmp_path / "out" / "dead_letters")
@@ -118,7 +106,7 @@ def test_a_record_that_kills_its_worker_ends_in_quarantine_alone(on_flink, pool,
 def test_a_stream_goes_on_after_a_record_that_kills_its_worker(on_flink, pool, road, put, tmp_path):
     put(0, 20)
     (tmp_path / "in" / "00007.png").write_bytes(b"abort")
-    workers, out = pool(plant(tmp_path / "planted", "mmstream_image.field", ABORTS)), tmp_path / "out"
+    workers, out = pool(plant(tmp_path / "planted", "mmstream_image.field", POISON)), tmp_path / "out"
     about = ("--input", tmp_path / "in", "--output", out, *SOON)
     job = on_flink("label", road.model, *about, *workers.options)
     wait_for(out, 19, 1, job)

@@ -57,3 +57,25 @@ def plant(module):
 """
 """What `plant` runs in `mmstream.files`: SIGKILL at a file whose path ends with `point`, before or after it is written;
 one that is written as `.name.mmstream-tmp` beside its place counts as `name.mmstream-tmp`."""
+
+POISON = """
+def plant(module):
+    decode = module.Image.decode
+
+    def planted(self, data):
+        if data == b"abort":
+            import os
+            os.abort()
+        if data == b"sleep":
+            import time
+            time.sleep(100_000)
+        if data == b"fill":
+            raise MemoryError
+        if data == b"leave":
+            import os
+            os._exit(0)
+        return decode(self, data)
+
+    module.Image.decode = planted
+"""
+"""What `plant` runs in `mmstream_image.field`: files that end the process, hang it, fill its memory, or leave it."""
