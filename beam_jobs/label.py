@@ -63,11 +63,11 @@ def _run_batch(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 | ReadRecords(job.input, model.preprocessor.reads(), flags.output, job.run)
                 | RouteToParts(job.plan.parts)
                 | LabelParts(
-                    *(job.model, flags.sink, job.input.number, job.input.media(), flags.output),
-                    *(job.run, flags.prune, flags.threads, flags.stall_timeout),
+                    *(job.model, flags.sink, job.sink_options, job.input.number, job.input.media(), flags.output),
+                    *(job.plan.parts, job.run, flags.prune, flags.threads, flags.stall_timeout),
                 )
             )
-        settled = books.settle(flags.output, job.run, job.plan, done="labelled")
+        settled = books.settle(flags.output, job.run, job.plan, done="labelled", holder=job.run)
         lock.check(flags.output, job.run)
         seconds = round(time.monotonic() - started, 3)
         write_books(flags.output, settled, model, seconds, pruned=flags.prune)

@@ -9,9 +9,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmstream import books, components, files, jobs, lock, parts, terminal, worker
-from mmstream.errors import MmstreamError, UsageError
+from beam_jobs.sink_choice import check_sink, sink_options
+from mmstream import books, components, files, jobs, lock, outputs, parts, terminal, worker
+from mmstream.errors import MmstreamError, UsageError, listed
 from mmstream.interfaces import Sink
+from mmstream.json_files import write_json
 from mmstream.sources import source_for
 from mmstream.stages.label import LabelTrial, SharedModel
 from mmstream.stages.reading import Input
@@ -31,7 +33,7 @@ def open_model(flags: argparse.Namespace) -> TrainedModel:
         MmstreamError: it cannot be opened, or is not the one that is expected.
     """
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
-    before = parts.read_about(flags.output) if flags.output else {}
+    before = outputs.read_about(flags.output, "label") if flags.output else {}
     model = TrainedModel(flags.model, embeddings=flags.embeddings, resume=flags.resume or before.get("resume"))
     if flags.follow and (flags.expect or not (flags.watch or flags.streaming)):
         raise UsageError("--follow needs --watch or --streaming, and excludes --expect")
@@ -41,6 +43,7 @@ def open_model(flags: argparse.Namespace) -> TrainedModel:
         model = Successors(flags.follow, model).look() or model
     if flags.expect and flags.expect != model.fingerprint:
         raise MmstreamError(f"{flags.model} has the fingerprint {model.fingerprint}, not {flags.expect} (--expect)")
+    model.warn_if_weakly_bound()
     return model
 
 
@@ -65,6 +68,7 @@ class Job:
         model: that labels, as threads and workers share it.
         input: what is read.
         sink: of the labels.
+        sink_options: parameters that it was made with.
         plan: of the output.
         others: paths of the other inputs that the output was fed from.
     """
@@ -73,6 +77,7 @@ class Job:
     model: SharedModel
     input: Input
     sink: Sink
+    sink_options: Mapping[str, Any]
     plan: parts.Plan
     others: Sequence[str]
 
@@ -90,44 +95,46 @@ def opened(flags: argparse.Namespace, model: TrainedModel, job_input: Input, cou
     Raises:
         MmstreamError: the output holds something else, or another job holds it.
     """
-    sink = components.build("sink", flags.sink, {})
-    parts.check_output(flags.output, "label")
+    options = sink_options(flags)
+    sink = components.build("sink", flags.sink, options)
+    outputs.check_output(flags.output, "label")
     run_name = books.new_run()
     follow = flags.follow or "" if flags.streaming else ""  # otherwise the job itself goes over to a newer one
-    shared = SharedModel(model.path, flags.embeddings, model.resume, follow)
+    shared = SharedModel(model.path, flags.embeddings, model.resume, follow, model.fingerprint)
     worker.propose(LabelTrial(shared, job_input.media()))
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        before = parts.read_about(flags.output)  # under the lock: another job may just have ended
-        check_sink(before, flags.sink, flags.output)
+        before = outputs.read_about(flags.output, "label")  # under the lock: another job may just have ended
+        check_sink(before, flags.sink, options, flags.output)
         check_model(before, model, flags.output, relabel=flags.relabel or bool(flags.follow))
         inputs = before.get("inputs", [])
         job_input = dataclasses.replace(job_input, number=number_of(inputs, job_input.path))
         others = [each for each in inputs if each["path"] != job_input.path]
         if (others or flags.follow) and before and not flags.prune:
             check_columns(before, model, flags.output)
-        plan = parts.open_output(flags.output, "label", count)
-        about = about_job(model, flags.sink, [*others, dataclasses.asdict(job_input)])
-        write_about(flags.output, about, before if flags.follow else {})
+        plan = outputs.open_output(flags.output, "label", count)
+        about = about_job(model, flags.sink, options, [*others, dataclasses.asdict(job_input)])
+        write_about(flags.output, about, before if flags.follow else {}, run_name)
         with jobs.log(flags.output, run_name):
-            yield Job(run_name, shared, job_input, sink, plan, [each["path"] for each in others])
+            yield Job(run_name, shared, job_input, sink, options, plan, [each["path"] for each in others])
 
 
-def write_about(output: str, about: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+def write_about(output: str, about: Mapping[str, Any], before: Mapping[str, Any], run: str) -> None:
     """Write job.json.
 
     Args:
         output: directory of the output.
         about: what it says.
         before: what it said, if rows of other models may stay; else {}.
+        run: the run's start.
     """
     earlier = {*before.get("earlier", ()), before.get("fingerprint", about["fingerprint"])} - {about["fingerprint"]}
-    parts.write_about(output, {**about, **({"earlier": sorted(earlier)} if earlier else {})})
+    outputs.write_about(output, {**about, **({"earlier": sorted(earlier)} if earlier else {})}, run)
 
 
-def take_over(output: str, model: TrainedModel) -> None:
+def take_over(output: str, model: TrainedModel, run: str) -> None:
     """Let job.json say that from now on this model labels, and rows of those before it stay."""
-    before = parts.read_about(output)
-    write_about(output, about_job(model, before["sink"], before["inputs"]), before)
+    before = outputs.read_about(output, "label")
+    write_about(output, about_job(model, before["sink"], before.get("sink_options", {}), before["inputs"]), before, run)
     terminal.say(f"{model.path} takes over (fingerprint {model.fingerprint})")
 
 
@@ -169,15 +176,16 @@ def write_books(output: str, settled: books.Books, model: TrainedModel, seconds:
         seconds: that it took.
         pruned: whether it was to prune.
     """
-    path = files.join(output, "label.json")
-    before = parts.read_json(path).get("smaller_batch", 0) if settled.skipped else 0  # of rows that are still there
+    before = (
+        outputs.read_books(output, "label").get("smaller_batch", 0) if settled.skipped else 0
+    )  # of rows that are still there
     unusual = {
         "of_another_model": settled.of_another_model,
         "lost": settled.lost,
         "smaller_batch": books.least(settled.smaller_batch, before),
     }
-    parts.write_json(
-        path,
+    write_json(
+        files.join(output, "label.json"),
         {
             **books_of(settled),
             "rows": settled.committed,
@@ -230,21 +238,6 @@ def hint_at_size(output: str, held: int, plan: parts.Plan) -> None:
         terminal.say(f"{held:,} records are many for {plan.parts:,} parts: mmstream repartition {output}")
 
 
-def check_sink(before: Mapping[str, Any], sink: str, output: str) -> None:
-    """An output holds labels of one format.
-
-    Args:
-        before: its job.json; {} where it is new.
-        sink: name of the sink component.
-        output: its directory.
-
-    Raises:
-        MmstreamError: it holds those of another.
-    """
-    if before.get("sink", sink) != sink:
-        raise MmstreamError(f"{output} holds labels of another format (--sink {before['sink']}); name another --output")
-
-
 def check_model(before: Mapping[str, Any], model: TrainedModel, output: str, *, relabel: bool) -> None:
     """An output holds the labels of one model.
 
@@ -289,7 +282,9 @@ def number_of(inputs: Sequence[Mapping[str, Any]], path: str) -> int:
     return known.get(path, max(known.values(), default=-1) + 1)
 
 
-def about_job(model: TrainedModel, sink: str, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def about_job(
+    model: TrainedModel, sink: str, options: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """What job.json says: whose labels these are, and where the records came from, the latest input last."""
     return {
         "model": files.absolute(model.path),
@@ -299,6 +294,7 @@ def about_job(model: TrainedModel, sink: str, inputs: Sequence[Mapping[str, Any]
         "resume": model.resume,
         "schema": model.schema,
         "sink": sink,
+        **({"sink_options": dict(options)} if options else {}),
         "inputs": list(inputs),
     }
 
@@ -338,7 +334,7 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     if rows and job_input.id is not None and job_input.id not in columns:
         raise MmstreamError(
             f"the input has no column {job_input.id!r}, which names a record; say which does with "
-            f"--column {job_input.id}=… It has: {', '.join(sorted(columns))}"
+            f"--column {job_input.id}=… It has: {listed(sorted(columns))}"
         )
     model.preprocessor.check_columns(rows, needed="any")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, files, jobs, lock, parts, terminal, worker
+from mmstream import books, files, jobs, lock, outputs, terminal, worker
 from mmstream.config import Config
 from mmstream.config_file import load_config
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, listed
 from mmstream.flags import add_preprocess_flags
 from mmstream.preprocessing import Preprocessor
 from mmstream.stages.analyse import fingerprint_of
@@ -40,11 +40,12 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     run_name = books.new_run()
     worker.propose(PreprocessTrial(config, media, flags.output))
 
+    outputs.check_output(flags.output, "preprocess")
     is_new = not files.exists(flags.output)
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        plan = parts.open_output(flags.output, "preprocess", rows)
+        plan = outputs.open_output(flags.output, "preprocess", rows)
         about_job = {"config": config.to_yaml(), "inputs": [dataclasses.asdict(job_input)]}
-        parts.write_about(flags.output, about_job)
+        outputs.write_about(flags.output, about_job, run_name)
         try:
             with (
                 jobs.scratch(flags.output) as scratch,
@@ -84,7 +85,7 @@ def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
     for key, column in (("id", config.source.id), ("group", config.split.group), ("column", config.split.column)):
         if column and rows and column not in columns:
             place = "source.id" if key == "id" else f"split.{key}"
-            raise MmstreamError(f"{place}: the data has no column {column!r}; it has {', '.join(sorted(columns))}")
+            raise MmstreamError(f"{place}: the data has no column {column!r}; it has {listed(sorted(columns))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,9 +14,10 @@ from typing import Any
 import apache_beam as beam
 
 from beam_jobs.label_job import check_model, warn_of_smaller_batch
-from mmstream import books, files, jobs, lock, parts, terminal, worker
+from mmstream import books, commits, files, jobs, lock, outputs, parts, terminal, worker
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import add_replay_flags
+from mmstream.json_files import write_json
 from mmstream.stages.label import LabelTrial, SharedModel
 from mmstream.stages.reading import Input, ReadRecords, RouteToParts, every_part, input_named, pieces_of
 from mmstream.stages.replay import REPLAYED_STAGES, ReplayParts, Wanted, attempts
@@ -33,21 +34,27 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     started = time.monotonic()
     options = jobs.beam_options(beam_flags)
     wanted = parse_wanted(flags.only, flags.error)
-    if parts.check_output(flags.output, "label") is None or not (about := parts.read_about(flags.output)):
+    if outputs.check_output(flags.output, "label") is None or not (about := outputs.read_about(flags.output, "label")):
         raise MmstreamError(f"{flags.output} is not an output of `mmstream label`")
     model = TrainedModel(flags.model or about["model"], embeddings=about["embeddings"], resume=about["resume"])
+    model.warn_if_weakly_bound()
     check_model(about, model, flags.output, relabel=False)
     job_input = input_to_replay(about["inputs"], flags)
     media = job_input.media()
     run_name = books.new_run()
-    shared = SharedModel(model.path, model.embeddings, model.resume)
+    shared = SharedModel(model.path, model.embeddings, model.resume, fingerprint=model.fingerprint)
     worker.propose(LabelTrial(shared, media))
     several = len(about["inputs"]) > 1
-    replay_parts = ReplayParts(shared, about["sink"], media, flags.output, run_name, wanted, several, flags.threads)
+    tries = attempts(flags.output)
 
     with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        check_model(parts.read_about(flags.output), model, flags.output, relabel=False)  # a job may just have ended
-        plan = parts.open_output(flags.output, "label", 0)
+        about = outputs.read_about(flags.output, "label")  # a job may just have ended
+        check_model(about, model, flags.output, relabel=False)
+        plan = outputs.open_output(flags.output, "label", 0)
+        replay_parts = ReplayParts(
+            *(shared, about["sink"], about.get("sink_options", {}), media, flags.output, plan.parts),
+            *(run_name, wanted, several, flags.threads),
+        )
         with jobs.log(flags.output, run_name), jobs.pipeline(options) as pipeline:
             if several:
                 records = (
@@ -62,7 +69,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         update_books(flags.output, plan, totals["smaller_batch"])
 
     warn_of_smaller_batch(totals["smaller_batch"])
-    tries = attempts(flags.output)
+    tries.update(attempts(flags.output, run_name))
     counts = {name: totals[name] for name in ("tried", "labelled", "dead_lettered", "not_wanted", "row_not_kept")}
     terminal.summary(
         "replay",
@@ -127,11 +134,10 @@ def update_books(output: str, plan: parts.Plan, smaller_batch: int) -> None:
         plan: of the output.
         smaller_batch: rows that the network was given at a time after memory had run out; 0 where it has not.
     """
-    path = files.join(output, "label.json")
-    about = parts.read_json(path)
+    about = outputs.read_books(output, "label")
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
-    held = books.held_by(parts.every_recorded(output, plan.parts))
+    held = books.held_by(commits.every_recorded(output, plan.parts))
     labelled = held["labelled"] - about["rows"]
     of_last_run = min(labelled, about["dead_lettered"])
     of_earlier_ones = min(labelled - of_last_run, about["skipped"])
@@ -140,7 +146,8 @@ def update_books(output: str, plan: parts.Plan, smaller_batch: int) -> None:
     about["skipped"] -= of_earlier_ones
     smaller = books.least(smaller_batch, about.get("smaller_batch", 0))
     about |= {"smaller_batch": smaller} if smaller else {}
-    parts.write_json(path, {**about, "rows": held["labelled"], "dead_letters": held["dead_lettered"]})
+    about |= {"rows": held["labelled"], "dead_letters": held["dead_lettered"]}
+    write_json(files.join(output, "label.json"), about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,9 +15,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened, take_over
 from beam_jobs.watch import await_records, check_flags
-from mmstream import books, files, jobs, lock, parts, terminal
+from mmstream import books, commits, files, jobs, lock, terminal
 from mmstream.errors import MmstreamError, UsageError, describe
 from mmstream.interfaces import Row
+from mmstream.json_files import write_json
 from mmstream.sources import source_of_scheme
 from mmstream.stages.reading import Input, columns_of
 from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
@@ -120,9 +121,9 @@ class _Books:
             MmstreamError: another job has taken the output over.
         """
         lock.check(self._output, self._run)
-        commits = list(parts.every_recorded(self._output, self._parts))
-        self._go_over({commit.fingerprint for commit in commits if commit} - self._known)
-        held = books.held_by(commits)
+        records = list(commits.every_recorded(self._output, self._parts))
+        self._go_over({commit.fingerprint for commit in records if commit} - self._known)
+        held = books.held_by(records)
         found = {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
         about: dict[str, Any] = {
             **found,
@@ -131,7 +132,7 @@ class _Books:
             "seconds": round(time.monotonic() - self._started, 3),
         }
         try:
-            parts.write_json(files.join(self._output, "label.json"), about)
+            write_json(files.join(self._output, "label.json"), about)
         except OSError as error:  # the workers have their own say about it
             terminal.say(f"warning: cannot write label.json: {describe(error)}")
         return found
@@ -143,7 +144,7 @@ class _Books:
             if newer:
                 self._known.add(fingerprint)
                 self._model = newer
-                take_over(self._output, newer)
+                take_over(self._output, newer, self._run)
 
 
 def _input(
@@ -262,6 +263,7 @@ def _build(flags: argparse.Namespace, job: Job, model: TrainedModel, options: Pi
         | LabelStream(
             job.model,
             flags.sink,
+            job.sink_options,
             job.input,
             flags.output,
             job.run,

@@ -21,7 +21,7 @@ from beam_jobs.label_job import (
     tell,
     write_books,
 )
-from mmstream import books, files, jobs, lock, parts, terminal, worker
+from mmstream import books, commits, files, jobs, lock, outputs, parts, terminal, worker
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError, UsageError, describe
 from mmstream.records import DUPLICATE, DeadLetter, Record
@@ -142,8 +142,8 @@ class _Watch:
         newer = self._successors.look() if self._successors else None
         if newer:
             self._model = newer
-            take_over(self._output, newer)
-            shared = SharedModel(newer.path, newer.embeddings, newer.resume)
+            take_over(self._output, newer, self._job.run)
+            shared = SharedModel(newer.path, newer.embeddings, newer.resume, fingerprint=newer.fingerprint)
             worker.propose(LabelTrial(shared, self._media))
 
     def _read_through(self) -> None:
@@ -182,6 +182,8 @@ class _Watch:
                 media=self._media,
                 sink=self._job.sink,
                 output=self._output,
+                parts_count=self._plan.parts,
+                run=self._job.run,
                 workers=workers,
                 still_there=self._arrivals.still_there,
                 of_any_model=bool(self._flags.follow),
@@ -190,9 +192,7 @@ class _Watch:
         ]
         if not whole and any(draft.damaged for draft in drafts):
             return False
-        for counts in label_drafts(
-            drafts, model=model, media=self._media, run=self._job.run, prune=False, workers=workers
-        ):
+        for counts in label_drafts(drafts, model=model, media=self._media, prune=False, workers=workers):
             self._damaged += cast(list[str], counts["damaged"])
             for name in ("read", "labelled", "dead_lettered", "skipped", "lost"):
                 self._totals[name] += cast(int, counts[name])
@@ -200,12 +200,12 @@ class _Watch:
                 self._kept[name] += cast(int, counts[name])
         lock.check(self._output, self._job.run)
         if self._totals["read"] != sum(self._totals[name] for name in ("labelled", "dead_lettered", "skipped")):
-            raise MmstreamError(f"the books of {self._output} do not balance; this is a bug: {self._totals}")
+            raise MmstreamError(f"the books of {self._output} do not balance: {dict(self._totals)}")
         return True
 
     def settled(self) -> books.Books:
         """The books so far."""
-        held = books.held_by(parts.every_recorded(self._output, self._plan.parts))
+        held = books.held_by(commits.every_recorded(self._output, self._plan.parts))
         totals = {**self._totals, **self._kept, "letters": held["dead_lettered"], **smaller_batch(self._model)}
         return books.Books.of(totals, self._totals["read"], "labelled", self._damaged, held)
 
@@ -220,7 +220,7 @@ class _Watch:
 
     def _parts_with_letters(self) -> Iterator[int]:
         """Parts that hold dead letters, or of which nobody knows what they hold."""
-        for part, commit in enumerate(parts.every_recorded(self._output, self._plan.parts)):
+        for part, commit in enumerate(commits.every_recorded(self._output, self._plan.parts)):
             if commit is None or commit.counts["dead_lettered"]:
                 yield part
 
@@ -280,7 +280,7 @@ def _await_input(
     model: TrainedModel, flags: argparse.Namespace, ending: terminal.Ending, show: Callable[[str], None]
 ) -> Input | None:
     """What is to be read, as it was read before or once something is there that tells; None if asked to end before."""
-    known = {each["path"]: each["use"] for each in parts.read_about(flags.output).get("inputs", [])}
+    known = {each["path"]: each["use"] for each in outputs.read_about(flags.output, "label").get("inputs", [])}
     flags.source = flags.source or known.get(files.absolute(flags.input))
     while True:
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 import corpus
 import pairs
 
-from mmstream import books, parts
+from mmstream import books, outputs, parts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 import servers
@@ -89,7 +89,7 @@ class Bench:
         """
         manifest = corpus.write_manifest(self._directory / "records.jsonl", self._pictures, records)
         output = self._directory / "labelled"
-        plan = parts.open_output(str(output), "label", (count or parts.parts_for(records)) * parts.RECORDS_PER_PART)
+        plan = outputs.open_output(str(output), "label", (count or parts.parts_for(records)) * parts.RECORDS_PER_PART)
         pairs.say(f"{records:,} records, {plan.parts:,} parts, {cores} cores, {workers} workers")
         label = ["label", self._model, f"--input={manifest}", f"--output={output}", f"--threads={cores}", *options]
         these = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))

@@ -6,12 +6,11 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from beam_jobs import label
-from mmstream import files, lock, parts, trained_model
+from mmstream import commits, files, lock, outputs, trained_model
 
-_committed: dict[int, parts.Commit] = {}
+_committed: dict[int, commits.Commit] = {}
 
 
 def commit_part(
@@ -20,15 +19,19 @@ def commit_part(
     fingerprint: str,
     counts: Mapping[str, int],
     made: Mapping[str, bytes | Path],
+    *,
+    parts: int,
+    onto: commits.Commit | None,
     inputs: str = "",
-    holder: str = "",
-    onto: parts.Commit | Literal["any"] | None = "any",
-) -> parts.Commit:
+    run: str = "",
+) -> commits.Commit:
     """Write the files of a part, and remember its counts for the books."""
     for path, content in made.items():
         Path(files.join(output, path)).parent.mkdir(parents=True, exist_ok=True)
         Path(files.join(output, path)).write_bytes(content)  # type: ignore[arg-type]  # label makes bytes alone
-    _committed[part] = parts.Commit(part, fingerprint, dict(counts), {}, inputs)
+    _committed[part] = commits.Commit(
+        part=part, fingerprint=fingerprint, counts=dict(counts), checksums={}, parts=parts
+    )
     return _committed[part]
 
 
@@ -39,9 +42,9 @@ def held(output: str, run: str, *, take_over: bool = False) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    parts.commit_part = commit_part
-    parts.recorded = lambda output, part: _committed.get(part)
-    parts.read_commit = lambda output, part: None
+    commits.commit_part = commit_part
+    commits.recorded = lambda output, part: _committed.get(part)
+    outputs.contradictions = lambda output, plan: iter(())
     lock.held = held
     lock.check = lambda output, run: None
     trained_model.check_files = lambda path, about: None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmstream import components, files, golden, parts
+from mmstream import commits, components, files, golden, outputs, parts
 from mmstream.config import Config, parse_config
 from mmstream.errors import MmstreamError
 from mmstream.examples import parse, read_examples, shards_of, told
@@ -75,27 +75,28 @@ def audit(output: str, input_path: str = "") -> Findings:
     Raises:
         MmstreamError: it is no such output, or the input cannot be read.
     """
-    parts.check_not_cut(output)
+    outputs.check_not_cut(output)
     plan = parts.read_plan(output)
     if plan is None:
         raise MmstreamError(f"{output} is not an output of `mmstream label` or `mmstream preprocess`")
-    about = parts.read_about(output)
+    about = outputs.read_about(output, plan.command)
     look = _Labels(about) if plan.command == "label" else _Examples(output, about)
     findings = Findings(dict.fromkeys(look.kinds, 0))
-    for path in parts.pending(output):
+    for path in commits.pending(output):
         findings.problems.append(f"{path}: a job was interrupted while it committed this part; run it again")
+    findings.problems += outputs.contradictions(output, plan)
     seen: dict[str, Held] = {}
     failed: dict[tuple[int, str], str] = {}
     named: set[str] = set()
     fingerprints: Counter[str] = Counter()
     for part in range(plan.parts):
         name = parts.part_name(part)
-        commit = parts.recorded(output, part)  # just before its files: a stream may go on writing
+        commit = commits.recorded(output, part)  # just before its files: a stream may go on writing
         if commit is None:
             findings.problems.append(f"{name} has no commit record: it is not done")
             continue
         named |= set(commit.checksums)
-        damaged = [f"{path} {problem}" for path, problem in parts.damaged_files(output, commit).items()]
+        damaged = [f"{path} {problem}" for path, problem in commits.damaged_files(output, commit).items()]
         findings.problems += damaged
         if damaged:
             continue
@@ -140,7 +141,7 @@ class _Labels:
         if not about:
             raise MmstreamError("there is no job.json, which says whose labels these are; run `mmstream label` again")
         self._about = about
-        self._sink = components.build("sink", about["sink"], {})
+        self._sink = components.build("sink", about["sink"], about.get("sink_options", {}))
         self.fingerprint: str = about["fingerprint"]
         self.earlier: Sequence[str] = about.get("earlier", ())  # of models that another has taken over from
         self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
@@ -156,7 +157,7 @@ class _Labels:
         """The kind that a count of a commit record counts."""
         return {"labelled": "labels", "dead_lettered": "dead_letters"}[count]
 
-    def read(self, output: str, part: int, commit: parts.Commit) -> Iterator[Held]:
+    def read(self, output: str, part: int, commit: commits.Commit) -> Iterator[Held]:
         """What a part holds."""
         rows_path, letters_path = label_paths(part, self._sink)
         columns = {"id": "string", "_fingerprint": "string", "_digest": "string", "_origin": "string"}
@@ -166,7 +167,7 @@ class _Labels:
 
     def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
         """label.json says what is there."""
-        books = parts.read_json(files.join(output, "label.json"))
+        books = outputs.read_books(output, "label")
         if not books:
             yield "there is no label.json: the last run did not end"
             return
@@ -204,7 +205,7 @@ class _Examples:
         """The kind that a count of a commit record counts."""
         return "dead_letters" if count == "dead_lettered" else count
 
-    def read(self, output: str, part: int, commit: parts.Commit) -> Iterator[Held]:
+    def read(self, output: str, part: int, commit: commits.Commit) -> Iterator[Held]:
         """What a part holds."""
         for path in commit.checksums:
             kind = path.split("/")[1] if path.startswith("examples/") else "dead_letters"
@@ -238,7 +239,7 @@ class _Examples:
 
     def check_books(self, output: str, counts: Mapping[str, int]) -> Iterator[str]:
         """preprocess.json says what is there."""
-        books = parts.read_json(files.join(output, "preprocess.json"))
+        books = outputs.read_books(output, "preprocess")
         if not books:
             yield "there is no preprocess.json: the last run did not end"
             return
@@ -318,11 +319,9 @@ def _check_fingerprints(found: Mapping[str, int], expected: str, earlier: Sequen
 
 def _strays(output: str, named: set[str]) -> Iterator[str]:
     """Files where results lie that no commit record names."""
-    for folder in ("labels", "examples", "dead_letters"):
-        place = files.join(output, folder)
-        for path in files.list_files(place) if files.exists(place) else ():
-            if f"{folder}/{path}" not in named:
-                yield f"{folder}/{path} belongs to no part that is done"
+    for path in outputs.result_files(output):
+        if path not in named:
+            yield f"{path} belongs to no part that is done"
 
 
 def _letters(output: str, path: str) -> Iterator[Held]:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from mmstream import files, parts
+from mmstream import commits, files, lock, parts
 from mmstream.concurrency import at_once
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, repair_hint
+from mmstream.json_files import load, write_json
+
+_NOTE = re.compile(r"(part|read)-\d{5,}\.json")
+_Values = dict[str, int | float | list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,30 +139,47 @@ def notes(output: str, run: str = "", known: Set[str] = frozenset()) -> Iterator
         output: the output directory.
         run: the run's start; "" for all of them.
         known: names that are passed over.
+
+    Raises:
+        DamagedFileError: one is not valid.
     """
-    folder = files.join(output, "runs", run) if run else files.join(output, "runs")
+    folder = f"runs/{run}" if run else "runs"
 
     def read(path: str) -> tuple[str, dict[str, Any]]:
-        return files.name(path), json.loads(files.read_bytes(files.join(folder, path)))
+        return files.name(path), load(output, f"{folder}/{path}", _Values) or {}
 
-    paths = files.list_files(folder) if files.exists(folder) else ()
-    return at_once(read, (path for path in paths if files.name(path) not in known))
+    return at_once(read, (path for path in note_files(output, run) if files.name(path) not in known))
+
+
+def note_files(output: str, run: str = "") -> Iterator[str]:
+    """The notes of a run, or of all of them, by their paths below `runs/`, or below the run's folder there."""
+    paths = files.list_files(files.join(output, "runs", run))
+    return (path for path in paths if _NOTE.fullmatch(files.name(path)))
+
+
+def check_note(output: str, path: str) -> None:
+    """A note below `runs/` is valid.
+
+    Raises:
+        DamagedFileError: it is not.
+    """
+    load(output, f"runs/{path}", _Values)
 
 
 def note(output: str, run: str, name: str, **values: float | list[str]) -> None:
     """Note what a part or a reader has done in a run; done again, the note is replaced."""
-    parts.write_json(files.join(output, "runs", run, f"{name}.json"), values)
+    write_json(files.join(output, "runs", run, f"{name}.json"), values)
 
 
-def held_by(commits: Iterable[parts.Commit | None]) -> Counter[str]:
+def held_by(records: Iterable[commits.Commit | None]) -> Counter[str]:
     """What parts hold by their commit records, by the names of their counts."""
     held = Counter({"dead_lettered": 0})
-    for commit in commits:
+    for commit in records:
         held.update(commit.counts if commit else {})
     return held
 
 
-def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
+def settle(output: str, run: str, plan: parts.Plan, done: str, holder: str = "") -> Books:
     """Close the books of a run: what was read at the source must be what the parts account for and hold.
 
     The run has written each part or has read it through and found it intact, so their files are not read again.
@@ -168,14 +189,16 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         run: the run's start.
         plan: of the output.
         done: name of the count of good records in this run's notes, as "labelled".
+        holder: the run that must still hold the output (`mmstream.lock`); "" where nothing does.
 
     Raises:
-        MmstreamError: they do not balance.
+        MmstreamError: they do not balance, or another job has taken the output over.
     """
+    lock.check(output, holder)
     noted = Run(output, run)
     totals = noted.read()
     held, missing = Counter({"dead_lettered": 0}), list[str]()
-    for part, commit in enumerate(parts.every_recorded(output, plan.parts)):
+    for part, commit in enumerate(commits.every_recorded(output, plan.parts)):
         if commit:
             held.update(commit.counts)
         else:
@@ -187,6 +210,7 @@ def settle(output: str, run: str, plan: parts.Plan, done: str) -> Books:
         raise MmstreamError(
             f"the books of {output} do not balance: {books.read} read at the source, {totals.get('read')} reached the "
             f"parts, {accounted} accounted for, {of_this_input} held, parts without a commit record: "
-            f"{missing or 'none'}. Run the same command again; if this repeats, it is a bug"
+            f"{missing or 'none'}. Something else has changed the output while this job ran, or a worker was lost. "
+            f"Run the same command again, then `mmstream audit {output}`. {repair_hint(output)}"
         )
     return books

@@ -14,18 +14,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mmstream import worker
+from mmstream import alive, scratch, worker
 from mmstream.records import Record
 from mmstream.worker import Trial, Verdict
 
 _LOOK_SECONDS = 0.2
-_GRACE_SECONDS = 15
-"""How long a child may take to end when it is asked to."""
+GRACE_SECONDS = 2
+"""How long a child may take to end when it is asked to; whatever it is at, it may be killed."""
 _START_SECONDS = 600
 """How long a child may take to load what it tries records with."""
 _TRIES = 2
@@ -40,9 +39,9 @@ def blame(records: Sequence[Record], trial: Trial, stall_seconds: float) -> dict
         trial: does to them what it did.
         stall_seconds: after so long with one record a child counts as hung.
     """
-    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
-        (Path(folder) / worker.TRIAL).write_bytes(pickle.dumps(trial))
-        return Children(Path(folder), stall_seconds).blame(records)
+    with scratch.folder() as folder:
+        (folder / worker.TRIAL).write_bytes(pickle.dumps(trial))
+        return Children(folder, stall_seconds).blame(records)
 
 
 class Children:
@@ -51,24 +50,38 @@ class Children:
     Args:
         folder: of what they note.
         stall_seconds: after so long without a sign of life a child counts as hung.
+        grace_seconds: how long a child may take to end when it is asked to.
+        clock: tells the time in seconds.
 
     Attributes:
-        stall: the latter.
+        stall: `stall_seconds`.
         asked: number of the signal that asks all this to end; 0 as long as nobody does.
     """
 
-    def __init__(self, folder: Path, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stall_seconds: float,
+        grace_seconds: float = GRACE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = folder
+        self._grace = grace_seconds
+        self._clock = clock
         self.stall = stall_seconds
         self.asked = 0
-        self._seen: dict[Path, tuple[int, float]] = {}
+        self._seen: dict[Path, tuple[int | None, float]] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask_to_end(self, number: int) -> None:
-        """Hand a signal on."""
+        """Hand a signal on; if it is the second one, end the child at once, and all that it has started."""
+        process = self._process
+        if process and process.poll() is None:
+            if self.asked:
+                _kill(process)
+            else:
+                process.send_signal(number)
         self.asked = number
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(number)
 
     @contextlib.contextmanager
     def start(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
@@ -92,21 +105,40 @@ class Children:
 
     def wait(self, process: subprocess.Popen[bytes]) -> int | None:
         """The return code of a child that ends within a moment; one that was asked to end has only so long."""
-        until = time.monotonic() + _GRACE_SECONDS if self.asked else None
+        until = self._clock() + self._grace if self.asked else None
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_LOOK_SECONDS)
             if not self.asked:
                 return None
-            until = until or time.monotonic() + _GRACE_SECONDS
-            if time.monotonic() > until:
+            if until is None:
+                until = self._clock() + self._grace
+            elif self._clock() > until:
                 end(process)
 
     def has_stalled(self, note: Path) -> bool:
         """Whether nobody has written to a note for too long, by this process's own clock."""
-        changed, now = note.stat().st_mtime_ns, time.monotonic()
-        if self._seen.get(note, (0, 0.0))[0] != changed:
-            self._seen[note] = changed, now
+        return self._is_unchanged(note, note.stat().st_mtime_ns)
+
+    def stalled_step(self) -> str:
+        """What a thread lists or reads without a sign of life for too long; "" where none does."""
+        for path, step in self._steps():
+            if self._is_unchanged(path, step.signs) and step.what:
+                return step.what
+        return ""
+
+    def steps(self) -> set[str]:
+        """What the threads of the last child list or read, or did when it died."""
+        return {step.what for _, step in self._steps() if step.what}
+
+    def _steps(self) -> Iterator[tuple[Path, alive.Step]]:
+        return ((path, alive.look(path)) for path in self._folder.glob(alive.STEPS))
+
+    def _is_unchanged(self, note: Path, sign: int) -> bool:
+        """Whether a note has borne the same sign for too long."""
+        now = self._clock()
+        if self._seen.get(note, (None, 0.0))[0] != sign:
+            self._seen[note] = sign, now
         return now - self._seen[note][1] > self.stall
 
     def marked(self, name: str) -> bool:
@@ -138,13 +170,13 @@ class Children:
 
     def _try(self, start: int, current: Path) -> tuple[int, Verdict | None]:
         """Try the suspects from one on; the child's return code, and what it did where that is plain already."""
-        began = time.monotonic()
+        began = self._clock()
         with self.start(["-m", "mmstream.probe", str(start)]) as process:
             while (code := self.wait(process)) is None:
                 if current.exists():
                     if self.has_stalled(current):
                         return end(process), Verdict("Stalled", f"was not done after {self.stall:g} s")
-                elif time.monotonic() - began > _START_SECONDS:
+                elif self._clock() - began > _START_SECONDS:
                     return end(process), None
             if code == worker.OUT_OF_MEMORY:
                 return code, Verdict("OutOfMemory", "needs more memory than there is")
@@ -153,9 +185,13 @@ class Children:
 
 def end(process: subprocess.Popen[bytes]) -> int:
     """End a child and all that it has started; its return code."""
+    _kill(process)
+    return process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
 
 
 def _verdict_on(code: int) -> Verdict:

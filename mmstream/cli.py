@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with a subparser for each command."""
-    known = argparse.ArgumentParser(
+    known = terminal.Parser(
         prog="mmstream", description="Preprocess, train and label multimodal records with pluggable parts."
     )
     commands = known.add_subparsers(required=True, metavar="COMMAND")
@@ -65,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         ("label", _label, flags.add_label_flags, "Label records with a trained model."),
         ("audit", _audit, flags.add_audit_flags, "Check that an output is whole: each record once, of one model."),
         ("replay", _replay, flags.add_replay_flags, "Try dead letters again."),
+        ("repair", _repair, flags.add_repair_flags, "Mend the files that jobs keep in an output."),
         ("repartition", _repartition, flags.add_repartition_flags, "Cut an output that has grown into more parts."),
         ("export", _export, flags.add_export_flags, "Write a model as a TensorFlow SavedModel that takes raw values."),
         ("verify", _verify, flags.add_verify_flags, "Compare what every path to a model makes of the same records."),
@@ -97,7 +97,7 @@ def _init(args: argparse.Namespace, rest: list[str]) -> int:
         raise MmstreamError(f"{args.output} is there already; name another with --output")
     text = starting_config(files.absolute(args.path), files.absolute(files.parent(args.output)))
     files.write_bytes(args.output, text.encode())
-    print(text, end="")  # noqa: T201
+    terminal.result(text.rstrip("\n"), lines=True)
     terminal.say(f"→ {args.output}; look at it, then: mmstream check {args.output}")
     return 0
 
@@ -117,12 +117,12 @@ def _describe(args: argparse.Namespace, rest: list[str]) -> int:
 
     found = describe_config(config, args.examples)
     if args.json:
-        _print_json(found)
+        terminal.json_result(found)
         return 0
     columns = ("part", "use", "reads", "gives", "parameters")
     terminal.show_table(columns, [[row[column] for column in columns] for row in found["parts"]])
     terminal.show_table(("memory", "MiB"), list(found["memory"].items()))
-    print(f"{found['parameters']:,} parameters in all")  # noqa: T201
+    terminal.result(f"{found['parameters']:,} parameters in all")
     if not args.examples:
         terminal.say(f"vocabularies are taken to hold {STAND_IN_VALUES:,} values; --examples gives the true ones")
     return 0
@@ -151,10 +151,10 @@ def _audit(args: argparse.Namespace, rest: list[str]) -> int:
 
     findings = audit(args.output, args.input)
     if args.json:
-        _print_json(dataclasses.asdict(findings))
+        terminal.json_result(dataclasses.asdict(findings))
     else:
         for problem in findings.problems:
-            print(problem)  # noqa: T201
+            terminal.result(problem)
     terminal.summary("audit", {**findings.counts, "problems": len(findings.problems)})
     return 1 if findings.problems else 0
 
@@ -165,6 +165,18 @@ def _repartition(args: argparse.Namespace, rest: list[str]) -> int:
     before, after = repartition(args.output, take_over=args.break_lock)
     terminal.summary("repartition", {"parts_before": before, "parts": after, "output": args.output})
     return 0
+
+
+def _repair(args: argparse.Namespace, rest: list[str]) -> int:
+    from mmstream.repair import repair
+
+    made = repair(args.output, take_over=args.break_lock)
+    for line in made.done:
+        terminal.say(line)
+    for line in made.lost:
+        terminal.fail(line)
+    terminal.summary("repair", {"mended": len(made.done), "not mended": len(made.lost), "output": args.output})
+    return 1 if made.lost else 0
 
 
 _JOBS = (_preprocess, _label, _replay)
@@ -190,7 +202,7 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     model = load(args.model, embeddings=True)
     found = evaluation.evaluate(model, args.examples, args.split)
     folder, metrics = found.write(), found.metrics
-    _print_json(metrics)
+    terminal.json_result(metrics)
     rows = {f"{name} from {', '.join(head['reads'])}": _scores(head) for name, head in metrics["heads"].items()}
     rows |= {
         f"{name}, as texts": _scores(head["written"]) for name, head in metrics["heads"].items() if "written" in head
@@ -208,7 +220,7 @@ def _compare(args: argparse.Namespace, rest: list[str]) -> int:
 
     found = comparison.compare(args.models, args.examples, args.split)
     if args.json:
-        _print_json(found)
+        terminal.json_result(found)
     else:
         terminal.show_table(comparison.COLUMNS, list(comparison.table(found)))
         if refused := found["not_comparable"]:
@@ -282,16 +294,16 @@ def _plugins_list(args: argparse.Namespace, rest: list[str]) -> int:
             }
             for plugin in loaded
         ]
-        _print_json(rows)
+        terminal.json_result(rows)
         return 0
     for plugin in loaded:
-        print(f"{plugin.name} {plugin.version} ({plugin.distribution})")  # noqa: T201
+        terminal.result(f"{plugin.name} {plugin.version} ({plugin.distribution})")
         for kind, names in plugin.components.items():
-            print(f"  {kind}: {', '.join(names)}")  # noqa: T201
+            terminal.result(f"  {kind}: {', '.join(names)}")
         for why in plugin.refused.values():
-            print(f"  REFUSED: {why}")  # noqa: T201
+            terminal.result(f"  REFUSED: {why}", lines=True)
         if plugin.error:
-            print(f"  BROKEN: {plugin.problem}")  # noqa: T201
+            terminal.result(f"  BROKEN: {plugin.problem}", lines=True)
     return 0
 
 
@@ -300,18 +312,18 @@ def _plugins_show(args: argparse.Namespace, rest: list[str]) -> int:
 
     entries = entries_of(args.name)
     if args.json:
-        _print_json([dataclasses.asdict(entry) for entry in entries])
+        terminal.json_result([dataclasses.asdict(entry) for entry in entries])
         return 0
     for entry in entries:
-        print(f"{entry.kind} {entry.name} ({entry.distribution}, {entry.reference})\n")  # noqa: T201
-        print(entry.text + "\n")  # noqa: T201
+        terminal.result(f"{entry.kind} {entry.name} ({entry.distribution}, {entry.reference})\n", lines=True)
+        terminal.result(f"{entry.text}\n", lines=True)
         if entry.source:
-            print(f"Source: {entry.source}\n")  # noqa: T201
+            terminal.result(f"Source: {entry.source}\n", lines=True)
         if entry.parameters:
             rows = [(p.name, p.type, "(needed)" if p.default is None else p.default, p.text) for p in entry.parameters]
             terminal.show_table(("parameter", "type", "default", ""), rows)
         if entry.example:
-            print(f"In a config:\n\n{entry.example}\n")  # noqa: T201
+            terminal.result(f"In a config:\n\n{entry.example}\n", lines=True)
     return 0
 
 
@@ -320,10 +332,6 @@ def _load_config(args: argparse.Namespace) -> Config:
     for warning in config_file.warnings(config):
         terminal.say(f"warning: {warning}")
     return config
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))  # noqa: T201
 
 
 if __name__ == "__main__":

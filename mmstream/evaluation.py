@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mmstream import examples, files, parts
+from mmstream import examples, files
 from mmstream.conditions import WHOLE, Condition, conditions_for
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Classes, Outcome, Texts
 from mmstream.intervals import bootstrap
+from mmstream.json_files import write_json
 from mmstream.preprocessing import PRESENT, absent
 from mmstream.records import SPLITS
 from mmstream.reliability import expected_calibration_error
@@ -56,7 +57,7 @@ class Evaluation:
         }
         specs = self.model.all_fields.specs
         write_report(files.join(folder, "report.html"), about, self.outcomes, self.targets, specs)
-        parts.write_json(files.join(folder, "metrics.json"), self.metrics)
+        write_json(files.join(folder, "metrics.json"), self.metrics)
         return folder
 
 

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmstream import files, golden, parts
+from mmstream import files, golden
 from mmstream.errors import MmstreamError, describe
+from mmstream.json_files import write_json
 from mmstream.media import Media
 from mmstream.preprocessing import PRESENT
+from mmstream.proof import in_float32
 from mmstream.records import Record
-from mmstream.trained_model import TrainedModel, in_float32
+from mmstream.trained_model import TrainedModel
 
 _HOLDS = {
     "media": "the bytes of a file, empty where there is none",
@@ -45,12 +47,14 @@ def export(model: TrainedModel, directory: str) -> dict[str, Any]:
         what `mmstream.json` beside the SavedModel says: {"inputs", "outputs", "fingerprint", "golden"}.
 
     Raises:
-        MmstreamError: the directory exists, or the golden records do not come out as they should.
+        MmstreamError: the directory exists, the model cannot be proven, or the golden records do not come out as they
+            should.
     """
     import tensorflow as tf
 
     if files.exists(directory):
         raise MmstreamError(f"{directory} is there already; name another with --to")
+    model.prepare()  # a network that nobody has proven is not exported
     inputs = _inputs(model)
     module = tf.Module()
     module.network = model.pruned
@@ -75,6 +79,7 @@ def export(model: TrainedModel, directory: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="mmstream-") as scratch:
         tf.saved_model.save(module, scratch, signatures=serve.get_concrete_function())
+        model.check_again()  # its vocabularies were copied from the model's folder just now
         served = tf.saved_model.load(scratch).signatures["serving_default"]
         about = {
             "inputs": {
@@ -92,7 +97,7 @@ def export(model: TrainedModel, directory: str) -> dict[str, Any]:
             for name in names:
                 path = Path(folder, name)
                 files.write_bytes(files.join(directory, *path.relative_to(scratch).parts), path.read_bytes())
-    parts.write_json(files.join(directory, "mmstream.json"), about)
+    write_json(files.join(directory, "mmstream.json"), about)
     return about
 
 
@@ -189,7 +194,7 @@ def _prove(model: TrainedModel, served: Callable[..., Mapping[str, Any]]) -> dic
     media = golden.golden_media(model.path)
     refused: dict[str, str] = {}
     wrong: list[str] = []
-    records = golden.read_golden(model.path)
+    records = model.golden_records()
     for record in records:
         try:
             values = _values(model, record, media)

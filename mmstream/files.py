@@ -1,21 +1,26 @@
-"""Files by path or URI: the local disk directly, every other scheme through Beam's filesystems."""
+"""Files by path or URI: the local disk directly, every other scheme through Beam's filesystems.
+
+Only a file that is not there counts as not there; every other failure to read is raised (`mmstream.disk`).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from mmstream import disk
+from mmstream.disk import patiently
+
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-_WILD = re.compile(r"[*?\[]")
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _TEMPORARY = ".mmstream-tmp"
 
@@ -56,13 +61,13 @@ def parent(path: str) -> str:
 
 def is_pattern(path: str) -> bool:
     """Whether a path stands for all files that match it, as "shards/*.tar"; a file may be called so, too."""
-    return bool(_WILD.search(path)) and not exists(path)
+    return bool(disk.WILD.search(path)) and not exists(path)
 
 
 def base(path: str) -> str:
     """The folder that the files of an input lie in: the input itself, the parent of a file, the start of a pattern."""
     if is_pattern(path):
-        path = path[: _WILD.search(path).start()]  # type: ignore[union-attr]  # it is a pattern
+        path = path[: disk.WILD.search(path).start()]  # type: ignore[union-attr]  # it is a pattern
         return path.rsplit("/", 1)[0] or "/" if "/" in path else "."
     return path if is_folder(path) else parent(path)
 
@@ -79,7 +84,7 @@ def open_read(path: str) -> BinaryIO:
         OSError: it cannot be opened.
     """
     if not is_remote(path):
-        return Path(path).open("rb")
+        return patiently(lambda: Path(path).open("rb"))
     from apache_beam.io.filesystem import CompressionTypes
 
     return cast(BinaryIO, _beam(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED))
@@ -87,23 +92,49 @@ def open_read(path: str) -> BinaryIO:
 
 def read_bytes(path: str) -> bytes:
     """The whole of a file."""
-    with open_read(path) as file:
-        return file.read()
+
+    def read() -> bytes:
+        with open_read(path) as file:
+            return file.read()
+
+    return patiently(read)
+
+
+def read_if_there(path: str) -> bytes | None:
+    """The whole of a file; None if there is none.
+
+    Raises:
+        OSError: it is there, or may be, and cannot be read.
+    """
+    try:
+        return read_bytes(path)
+    except disk.NOT_THERE:
+        return None
+    except OSError:  # not every store says in its error that there is no such file
+        if is_remote(path) and not exists(path):
+            return None
+        raise
 
 
 def exists(path: str) -> bool:
-    """Whether a file or folder is there."""
-    return bool(_beam(path).exists(path)) if is_remote(path) else Path(path).exists()
+    """Whether a file or folder is there.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    return bool(patiently(lambda: _beam(path).exists(path))) if is_remote(path) else disk.about(path) is not None
 
 
 def size(path: str) -> int | None:
-    """Bytes of a file, None where there is none."""
+    """Bytes of a file, None where there is none.
+
+    Raises:
+        OSError: nobody can tell.
+    """
     if is_remote(path):
         return int(_beam(path).size(path)) if exists(path) else None
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return None
+    about = disk.about(path)
+    return about.st_size if about else None
 
 
 def metadata(path: str) -> tuple[int, float]:
@@ -118,7 +149,7 @@ def metadata(path: str) -> tuple[int, float]:
             raise FileNotFoundError(f"there is no {path}")
         about = found.metadata_list[0]
         return about.size_in_bytes, about.last_updated_in_seconds
-    about = Path(path).stat()
+    about = patiently(Path(path).stat)
     return about.st_size, about.st_mtime_ns
 
 
@@ -128,27 +159,32 @@ def in_seconds(path: str, time: float) -> float:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path is a folder; on an object store, whether anything lies below it."""
+    """Whether a path is a folder; on an object store, whether anything lies below it.
+
+    Raises:
+        OSError: nobody can tell.
+    """
     if not is_remote(path):
-        return Path(path).is_dir()
+        about = disk.about(path)
+        return about is not None and stat.S_ISDIR(about.st_mode)
     return next(list_files(path), None) is not None
 
 
 def list_files(folder: str) -> Iterator[str]:
-    """All files below a folder, as paths relative to it, folder by folder in sorted order.
+    """All files below a folder, as paths relative to it, folder by folder in sorted order; none if it is not there.
 
     Links are not followed into folders; names that begin with a dot are passed over.
+
+    Raises:
+        OSError: a folder cannot be read; what lies in it would be missing without a word.
     """
     if is_remote(folder):
         base = folder.rstrip("/") + "/"
-        (found,) = _beam(folder).match([base + "**"])
+        (found,) = patiently(lambda: _beam(folder).match([base + "**"]))
         paths = (metadata.path[len(base) :] for metadata in found.metadata_list)
         yield from sorted(path for path in paths if not re.search(r"(^|/)\.", path))
         return
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for file in sorted(n for n in names if not n.startswith(".")):
-            yield str((Path(place) / file).relative_to(folder))
+    yield from disk.walk(folder)
 
 
 def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
@@ -157,11 +193,15 @@ def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def match(pattern: str) -> list[str]:
-    """The files that match a pattern, sorted: `*` and `?` within a folder's name, `**` across folders."""
+    """The files that match a pattern, sorted: `*` and `?` within a folder's name, `**` across folders.
+
+    Raises:
+        OSError: a folder on the way cannot be read.
+    """
     if is_remote(pattern):
-        (found,) = _beam(pattern).match([pattern])
+        (found,) = patiently(lambda: _beam(pattern).match([pattern]))
         return sorted(metadata.path for metadata in found.metadata_list)
-    return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
+    return sorted(path for path in disk.matching(pattern) if not is_folder(path))
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -170,8 +210,12 @@ def write_bytes(path: str, data: bytes) -> None:
         with _beam(path).create(path) as file:
             file.write(data)
         return
-    with _replacing(path) as file:
-        file.write(data)
+
+    def write() -> None:
+        with _replacing(path) as file:
+            file.write(data)
+
+    patiently(write)
 
 
 def temporary_for(path: str) -> Path:
@@ -192,12 +236,12 @@ def move_in(temporary: Path, path: str) -> None:
         return
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
-    temporary.replace(path)
+    patiently(lambda: temporary.replace(path))
 
 
-def beside(path: str) -> str:
-    """Where to write what shall `move` to a place: in the same folder, under a name that readers pass over."""
-    return join(parent(path), f".{name(path)}{_TEMPORARY}")
+def beside(path: str, run: str = "") -> str:
+    """Where a run writes what shall `move` to a place: in the same folder, under a name that readers pass over."""
+    return join(parent(path), f".{name(path)}{run and f'.{run}'}{_TEMPORARY}")
 
 
 def move(source: str, target: str) -> None:
@@ -206,8 +250,9 @@ def move(source: str, target: str) -> None:
         if exists(source):
             _beam(source).rename([source], [target])
         return
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        Path(source).replace(target)
+        patiently(lambda: Path(source).replace(target))
 
 
 def remove(path: str) -> None:
@@ -216,7 +261,7 @@ def remove(path: str) -> None:
         if exists(path):
             _beam(path).delete([path])
     else:
-        Path(path).unlink(missing_ok=True)
+        patiently(lambda: Path(path).unlink(missing_ok=True))
 
 
 def remove_folder(folder: str) -> None:
@@ -236,11 +281,15 @@ def sweep(folder: str) -> None:
 
 def checksum(path: str) -> str:
     """The sha256 of a file, as hexadecimal."""
-    with open_read(path) as file:
-        total = hashlib.sha256()
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
+
+    def read() -> str:
+        with open_read(path) as file:
+            total = hashlib.sha256()
+            while block := file.read(1 << 20):
+                total.update(block)
+        return total.hexdigest()
+
+    return patiently(read)
 
 
 @contextlib.contextmanager

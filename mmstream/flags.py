@@ -134,6 +134,8 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
+    option = "a parameter of the sink, as formulas=escape of csv (repeatable); `mmstream plugins show` lists them"
+    parser.add_argument("--sink-option", action="append", default=[], metavar="NAME=VALUE", help=option)
     parser.add_argument(
         "--resume",
         choices=("values", "metadata", "content"),
@@ -219,6 +221,12 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_repartition_flags(parser: argparse.ArgumentParser) -> None:
     """Of `mmstream repartition`."""
+    _add_output(parser)
+    add_break_lock_flag(parser)
+
+
+def add_repair_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `mmstream repair`."""
     _add_output(parser)
     add_break_lock_flag(parser)
 

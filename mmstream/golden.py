@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmstream import files
+from mmstream.errors import MmstreamError, describe
 from mmstream.media import Media
 from mmstream.preprocessing import Preprocessor
 from mmstream.records import Record, json_line, printable
@@ -55,14 +58,28 @@ def write_golden(output: str, records: Sequence[Record], preprocessor: Preproces
 
 
 def read_golden(folder: str) -> list[Record]:
-    """The golden records of an output of preprocess or of a model; [] where it has none."""
+    """The golden records of an output of preprocess, or of a model in training; [] where it has none.
+
+    Raises:
+        MmstreamError: they are damaged.
+    """
     path = files.join(folder, "golden", "records.jsonl")
-    if not files.exists(path):
-        return []
+    return parse_records(files.read_bytes(path)) if files.exists(path) else []
+
+
+def parse_records(data: bytes) -> list[Record]:
+    """The records of golden/records.jsonl.
+
+    Raises:
+        MmstreamError: they are damaged.
+    """
     records = []
-    for number, line in enumerate(files.read_bytes(path).decode().splitlines(), 1):
-        row = json.loads(line)
-        records.append(Record(row["id"], f"golden/records.jsonl:{number}", row))
+    try:
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            row = json.loads(line)
+            records.append(Record(row["id"], f"golden/records.jsonl:{number}", row))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MmstreamError(f"the golden records are damaged: {describe(error)}") from error
     return records
 
 
@@ -78,13 +95,17 @@ def write_expected(folder: str, arrays: Mapping[str, np.ndarray]) -> None:
     files.write_bytes(files.join(folder, "golden", "expected.npz"), buffer.getvalue())
 
 
-def read_expected(folder: str) -> dict[str, np.ndarray]:
-    """What the golden records gave in training, by name; {} where nothing was kept."""
-    path = files.join(folder, "golden", "expected.npz")
-    if not files.exists(path):
-        return {}
-    with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as archive:
-        return dict(archive)
+def parse_expected(data: bytes) -> dict[str, np.ndarray]:
+    """What the golden records gave in training, by name, from golden/expected.npz.
+
+    Raises:
+        MmstreamError: it is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MmstreamError(f"golden/expected.npz is damaged: {describe(error)}") from error
 
 
 def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[Difference]:

@@ -103,6 +103,9 @@ class Source(abc.ABC):
     def splits(self, path: str) -> Sequence[Split]:
         """The pieces of the input, in a fixed order.
 
+        What takes long calls `mmstream.alive.progress` now and then: after `--stall-timeout` without a sign of life the
+        command is ended, as the source hangs.
+
         Args:
             path: a file, a folder, or a pattern as "shards/*.tar"; see `mmstream.files`.
 
@@ -112,7 +115,10 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, split: Split) -> Iterator[Row]:
-        """The rows of one piece. A bad row is yielded with its error; it never ends the reading."""
+        """The rows of one piece. A bad row is yielded with its error; it never ends the reading.
+
+        What takes long before a row is yielded calls `mmstream.alive.progress`, as in `splits`.
+        """
 
     def streams(self, path: str) -> Sequence[str]:
         """The pieces of an input that has no end, by names that stay; none of files, which mmstream watches itself.

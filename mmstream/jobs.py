@@ -22,18 +22,35 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from mmstream import books, files, terminal
+from mmstream import scratch as temporary
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.flags import LOCAL_RUNNERS, add_speech_flags
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def _kinds_of(error: type[Exception]) -> Iterator[str]:
+    """The names, as tracebacks have them, of a class of errors and of all below it that are no fault of the code."""
+    if not issubclass(error, ValueError):
+        module = "" if error.__module__ == "builtins" else f"{error.__module__}."
+        yield re.escape(f"{module}{error.__qualname__}")
+    for kind in error.__subclasses__():
+        yield from _kinds_of(kind)
+
+
 _KINDS = (
     r"mmstream\.errors\.\w+",
-    OSError.__name__,
-    *(kind.__name__ for kind in OSError.__subclasses__()),
-    r"tensorflow\.python\.framework\.errors_impl\.(?:ResourceExhausted|PermissionDenied|NotFound)Error",
+    *dict.fromkeys(_kinds_of(OSError)),
+    r"tensorflow\.python\.framework\.errors_impl\.(?:PermissionDenied|NotFound)Error",
 )
 _MENDABLE = re.compile(rf"^(?:{'|'.join(_KINDS)}): (.*?)(?: \[while running .*|\n\n|\Z)", re.DOTALL | re.MULTILINE)
 """A traceback's last line, of an error that users can mend: one of mmstream's, a full disk, a missing permission."""
+_INTERRUPTED = re.compile(r"^KeyboardInterrupt(?:$|: | \[while running )", re.MULTILINE)
+_OUT_OF_MEMORY = re.compile(
+    r"^(?:[\w.]*MemoryError|tensorflow\.python\.framework\.errors_impl\.ResourceExhaustedError)"
+    r"(?:$|: | \[while running )",
+    re.MULTILINE,
+)
 _UNREACHABLE = re.compile(r"java\.net\.\w+: .*")
 """What a job server says when it cannot reach the cluster."""
 _OF_FLINK = (
@@ -61,7 +78,7 @@ def main(
         run: does it, given the flags and those that go to Beam.
         argv: the command line, None for this process's.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m beam_jobs.{name}", description=summary)
+    parser = terminal.Parser(prog=f"python -m beam_jobs.{name}", description=summary)
     add_flags(parser)
     add_speech_flags(parser)
     flags, beam_flags = parser.parse_known_args(argv)
@@ -122,6 +139,8 @@ def mendable() -> Iterator[None]:
 
     Raises:
         MmstreamError: a stage raised one, or something else went wrong that users can mend.
+        KeyboardInterrupt: a stage was interrupted.
+        MemoryError: memory ran out in a stage.
         RuntimeError: anything else went wrong in a stage.
     """
     try:
@@ -129,8 +148,14 @@ def mendable() -> Iterator[None]:
     except MmstreamError:
         raise
     except RuntimeError as error:  # a runner hands on what a worker raised as the text of its traceback
-        found = [each[1].strip() for each in _MENDABLE.finditer(str(error))]
-        if not found and (unreachable := _UNREACHABLE.search(str(error))):
+        text = str(error)
+        mendable = list(_MENDABLE.finditer(text))
+        last = max((each.start() for each in mendable), default=-1)
+        for kind, pattern in ((KeyboardInterrupt, _INTERRUPTED), (MemoryError, _OUT_OF_MEMORY)):
+            if any(found.start() > last for found in pattern.finditer(text)):
+                raise kind from error
+        found = [each[1].strip() for each in mendable]
+        if not found and (unreachable := _UNREACHABLE.search(text)):
             found = [f"the runner cannot reach its cluster: {unreachable[0]}"]
         if not found:
             raise
@@ -142,8 +167,8 @@ def mendable() -> Iterator[None]:
 def scratch(output: str) -> Iterator[str]:
     """A folder for what a run needs in between: of this machine, or in the output where that is not."""
     if not files.is_remote(output):
-        with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
-            yield folder
+        with temporary.folder() as here:
+            yield str(here)
         return
     folder = files.join(output, "scratch")
     yield folder

@@ -11,7 +11,7 @@ from mmstream import worker
 from mmstream.concurrency import Workers, batched
 from mmstream.errors import RecordError, describe, is_out_of_memory
 from mmstream.media import Media
-from mmstream.preprocessing import Decoded, Loaded, Preprocessor
+from mmstream.preprocessing import Decoded, Preprocessor
 from mmstream.records import DeadLetter, Record, printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def label_batch(records: Sequence[Record], model: TrainedModel, media: Media) ->
 
 def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -> list[Result]:
     results: list[dict[str, Any] | DeadLetter | None] = []
-    good: list[tuple[int, Loaded, Decoded]] = []
+    good: list[tuple[int, str, Decoded]] = []  # of what was read only the digest, or all files stay in memory
     for index, record in enumerate(records):
         loaded = model.preprocessor.load(record, media)
         results.append(None)
@@ -82,7 +82,7 @@ def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -
         except RecordError as error:
             results[index] = dead_letter(record, error, loaded.digest, model.fingerprint)
         else:
-            good.append((index, loaded, decoded))
+            good.append((index, loaded.digest, decoded))
     for index, row in _predict(good, records, model):
         results[index] = row
     return [(record, result) for record, result in zip(records, results, strict=True) if result is not None]
@@ -122,7 +122,7 @@ def dead_letter(record: Record, error: RecordError, digest: str, fingerprint: st
 
 
 def _predict(
-    good: Sequence[tuple[int, Loaded, Decoded]], records: Sequence[Record], model: TrainedModel
+    good: Sequence[tuple[int, str, Decoded]], records: Sequence[Record], model: TrainedModel
 ) -> Iterator[tuple[int, dict[str, Any] | DeadLetter]]:
     """Rows of decoded records; a batch that fails is halved until the bad record alone is left."""
     if not good:
@@ -150,22 +150,22 @@ def _predict(
             yield from _predict(good[:middle], records, model)
             yield from _predict(good[middle:], records, model)
             return
-        index, loaded, _ = good[0]
+        index, digest, _ = good[0]
         failure = RecordError(describe(error), stage="predict", error=type(error).__name__)
-        yield index, dead_letter(records[index], failure, loaded.digest, model.fingerprint)
+        yield index, dead_letter(records[index], failure, digest, model.fingerprint)
         return
     finite = _finite(outputs, len(good))
-    for (index, loaded, _), row, sound in zip(good, rows, finite, strict=True):
+    for (index, digest, _), row, sound in zip(good, rows, finite, strict=True):
         record = records[index]
         if not sound:
             failure = RecordError("the network gave numbers that are not finite", stage="predict", error="NotFinite")
         elif all(row[head] is None for head in model.heads):
             failure = RecordError("no head could read it", stage="predict", error="NothingToRead")
         else:
-            about = {"_fingerprint": model.fingerprint, "_digest": loaded.digest, "_origin": record.origin}
+            about = {"_fingerprint": model.fingerprint, "_digest": digest, "_origin": record.origin}
             yield index, {"id": record.id, **row, **about}
             continue
-        yield index, dead_letter(record, failure, loaded.digest, model.fingerprint)
+        yield index, dead_letter(record, failure, digest, model.fingerprint)
 
 
 def _finite(outputs: Mapping[str, Any], count: int) -> np.ndarray:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmstream import files
+from mmstream import disk, files
 from mmstream.errors import MmstreamError
 
 FILE = ".lock"
@@ -93,29 +95,60 @@ def _lock(output: str, owner: Owner, take_over: bool) -> Iterator[None]:
     path = Path(_path(output))
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_file_of(path, descriptor):
-                break
-        except BlockingIOError:
-            if take_over:
-                path.unlink(missing_ok=True)
-            elif time.monotonic() > until:
-                os.close(descriptor)
-                raise _refusal(output) from None
-            else:
-                time.sleep(0.1)
-        os.close(descriptor)
+    while (descriptor := _locked(path)) is None:
+        if take_over:
+            path.unlink(missing_ok=True)
+        elif time.monotonic() > until:
+            raise _refusal(output)
+        else:
+            time.sleep(0.1)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(dataclasses.asdict(owner)).encode(), 0)
         yield
     finally:
-        if _is_file_of(path, descriptor):
-            path.unlink()
+        try:
+            if _is_file_of(path, descriptor):
+                path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor of the file of a lock, which is locked from now on until it is closed; None if another is."""
+    while True:
+        descriptor = _opened(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_file_of(path, descriptor):  # else whoever held it has just removed it
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of the file of a lock, which is made if it is not there.
+
+    Raises:
+        MmstreamError: it is no plain file; what a link leads to is not to be overwritten.
+    """
+    try:
+        descriptor = disk.patiently(
+            lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        )
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise MmstreamError(f"{path} is a link, or no plain file; remove it") from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise MmstreamError(f"{path} is no plain file; remove it")
 
 
 @contextlib.contextmanager
@@ -153,14 +186,15 @@ def _renew(output: str, owner: Owner) -> None:
 
 
 def _owner(output: str) -> Owner | None:
-    """Whoever holds a directory; None where nobody does, or is just writing who."""
+    """Whoever holds a directory; None where nobody does, or is just writing who.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    data = files.read_if_there(_path(output))
     try:
-        return Owner(**json.loads(files.read_bytes(_path(output))))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    except OSError:
-        if files.exists(_path(output)):
-            raise
+        return None if data is None else Owner(**json.loads(data))
+    except (ValueError, TypeError):
         return None
 
 
@@ -178,8 +212,8 @@ def _path(output: str) -> str:
 def _is_file_of(path: Path, descriptor: int) -> bool:
     """Whether a path still leads to the file that is open."""
     try:
-        there = path.stat()
-    except OSError:
+        there = path.lstat()
+    except FileNotFoundError:
         return False
     opened = os.fstat(descriptor)
     return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)

@@ -12,7 +12,7 @@ from mmstream import components, files, plugins, worker
 from mmstream.config import FieldConfig
 from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
-from mmstream.media import Media
+from mmstream.media import Media, check_exhausted
 from mmstream.records import Record, digest_of, digest_of_bytes
 from mmstream.transform_graph import TransformGraph, load_transform_graph
 
@@ -90,6 +90,9 @@ class Preprocessor:
 
         A record that is known to end whatever process works on it has that for an error; if it does so when it is read,
         its media are not read.
+
+        Raises:
+            MmstreamError: this process or machine is short of something, so that nothing is known of the record.
         """
         verdict = worker.verdict_on(record)
         quarantined = verdict and RecordError(verdict.message, stage="quarantine", error=verdict.error)
@@ -113,7 +116,11 @@ class Preprocessor:
         return Loaded(values, digest or digest_of(seen), error)
 
     def digest(self, record: Record, media: Media) -> str:
-        """The digest that `load` gives, read no further than it has to be. Never raises for a bad record."""
+        """The digest that `load` gives, read no further than it has to be. It raises what `load` does.
+
+        Raises:
+            MmstreamError: this process or machine is short of something, so that nothing is known of the record.
+        """
         if self._resume == "content":
             return self.load(record, media).digest
         seen = self.values(record)
@@ -137,6 +144,7 @@ class Preprocessor:
 
         Raises:
             RecordError: a value is bad; names the field.
+            MmstreamError: this process or machine is short of something, so that nothing is known of the value.
         """
         decoded: dict[str, Any] = {}
         for name, field in self.fields.items():
@@ -149,6 +157,7 @@ class Preprocessor:
             except (Exception, SystemExit) as error:  # a plugin may raise anything; the record's letter keeps it
                 if isinstance(error, MemoryError) and worker.is_supervised():
                     raise  # it need not be this record that fills the memory, and the supervisor finds out which does
+                check_exhausted(error, f"the field {name!r} of a record")
                 raise self._failure(name, error) from error
         return decoded
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from mmstream.spool import Spooled
+from mmstream.spool import DamagedSpoolError, Spooled
 
 SPLITS = ("train", "validation", "test")
 DUPLICATE = "DuplicateId"
@@ -162,8 +162,8 @@ def _printable(value: Any, depth: int) -> Any:
 
 def _printable_spooled(value: Spooled) -> dict[str, Any]:
     """As the bytes themselves, unless they are gone."""
-    if value.size <= _LARGE_VALUE_BYTES:
-        with contextlib.suppress(OSError):
+    if value.path and value.size <= _LARGE_VALUE_BYTES:
+        with contextlib.suppress(FileNotFoundError, DamagedSpoolError):
             return {"base64": base64.b64encode(value.read()).decode()}
     return {"sha256": value.sha256, "bytes": value.size}
 

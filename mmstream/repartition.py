@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmstream import books, components, files, lock, parts
+from mmstream import books, commits, components, files, lock, outputs, parts
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import LabelType, Sink
-from mmstream.records import DeadLetter
-from mmstream.stages.label import label_paths, read_part
+from mmstream.json_files import write_json
+from mmstream.records import DeadLetter, json_line
+from mmstream.stages.label import Labelled, label_paths, read_part
 from mmstream.stages.reading import dump_letters
 
 _FOLDERS = ("labels", "dead_letters", "parts")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Holdings:
+    """What an output holds, however it is cut.
+
+    Attributes:
+        counts: records by what became of them.
+        digest: of all rows and letters, in any order.
+    """
+
+    counts: Mapping[str, int]
+    digest: int
+
+
 def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
     """Cut an output of `mmstream label` anew, about 1,000 records a part; the rows stay as they are.
 
-    The new parts are written beside the old ones, and when all are there they take their place, which is over in a
-    moment. Interrupted before that, nothing has changed; interrupted in it, the same command goes on.
+    The new parts are written beside the old ones. When all are there, and are proven to hold what the old ones do, they
+    take their place, which is over in a moment; the old ones are removed once that is proven of what lies in the place,
+    too. Interrupted before that, nothing has changed; interrupted in it, the same command goes on.
 
     Args:
         output: the directory, on a local disk.
@@ -37,44 +54,48 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
     """
     if files.is_remote(output):
         raise MmstreamError("repartition works on a local disk; copy the output to one first")
+    if not files.is_folder(output):
+        raise MmstreamError(f"{output} is not an output of `mmstream label`")
     run = books.new_run()
+    outputs.check_places(output)
     with lock.held(output, run, take_over=take_over):
-        staged = Path(parts.staged(output))
-        if (staged / "ready").exists():
-            plan = parts.read_plan(str(staged / "old")) or parts.read_plan(output)
-        else:
-            shutil.rmtree(staged, ignore_errors=True)
-            plan = parts.check_output(output, "label")
-            if plan is None:
+        staged = Path(outputs.staged(output))
+        old, new = staged / "old", staged / "new"
+        about = _about(output)
+        if not files.exists(str(staged / "ready")):
+            if files.exists(str(staged)):
+                shutil.rmtree(staged)
+            if outputs.check_output(output, "label") is None:
                 raise MmstreamError(f"{output} is not an output of `mmstream label`")
-            parts.recover(output)
-            _write(output, plan, staged / "new")
+            plan = outputs.open_output(output, "label", 0)
+            _write(output, plan, str(new), about)
+            _check_equal(output, str(new), about)
             files.write_bytes(str(staged / "ready"), b"")
         lock.check(output, run)
         _swap(Path(output), staged)
-        found = parts.read_plan(output)
-        if plan is None or found is None:
-            raise MmstreamError(f"{output} has lost its parts/plan.json")
-        return plan.parts, found.parts
+        _check_equal(str(old), output, about)
+        before, after = parts.read_plan(str(old)), parts.read_plan(output)
+        shutil.rmtree(staged)
+        if before is None or after is None:
+            raise MmstreamError(f"{output} has lost its {parts.PLAN}")
+        return before.parts, after.parts
 
 
-def _write(output: str, plan: parts.Plan, new: Path) -> None:
-    about = parts.read_about(output)
+def _about(output: str) -> tuple[Sink, dict[str, LabelType]]:
+    """The sink and the columns of an output's labels."""
+    about = outputs.read_about(output, "label")
     if not about:
-        raise MmstreamError(f"{output} has no job.json; run `mmstream label` again, which writes it")
-    sink: Sink = components.build("sink", about["sink"], {})
-    schema: dict[str, LabelType] = about["schema"]
-    commits = [parts.read_commit(output, part) for part in range(plan.parts)]
-    broken = [parts.part_name(part) for part, commit in enumerate(commits) if commit is None]
-    if broken:
-        raise MmstreamError(
-            f"{', '.join(broken)} of {output} are not whole; run `mmstream label` again, which mends them"
-        )
-    records = sum(sum(commit.counts.values()) for commit in commits if commit)
-    count = max(parts.parts_for(records), plan.parts)
-    parts.write_json(str(new / "parts" / "plan.json"), dataclasses.asdict(dataclasses.replace(plan, parts=count)))
-    for part, commit in enumerate(commits):
-        held = read_part(output, part, sink, schema)
+        raise MmstreamError(f"{output} has no {outputs.ABOUT}; run `mmstream label` again, which writes it")
+    return components.build("sink", about["sink"], about.get("sink_options", {})), about["schema"]
+
+
+def _write(output: str, plan: parts.Plan, new: str, about: tuple[Sink, dict[str, LabelType]]) -> None:
+    records = list(commits.every_recorded(output, plan.parts))
+    count = max(parts.parts_for(sum(sum(record.counts.values()) for record in records if record)), plan.parts)
+    write_json(files.join(new, parts.PLAN), plan.model_copy(update={"parts": count}).model_dump())
+    for part in range(plan.parts):
+        held = _read_whole(output, part, about)
+        schema = about[1]
         if any(row.keys() != schema.keys() for row in held.rows):
             raise MmstreamError(
                 f"{parts.part_name(part)} of {output} holds rows of a model with other columns; finish with `mmstream "
@@ -83,26 +104,71 @@ def _write(output: str, plan: parts.Plan, new: Path) -> None:
         for finer in range(part, count, plan.parts):  # as P doubles, a part is cut, and never mixed with another
             rows = [row for row in held.rows if parts.part_of(row["id"], count) == finer]
             letters = [letter for letter in held.letters if parts.part_of(letter.id or letter.origin, count) == finer]
-            _commit(str(new), finer, commit.fingerprint if commit else "", rows, letters, sink, schema)
+            fingerprint = held.commit.fingerprint if held.commit else ""
+            _commit(new, finer, count, fingerprint, rows, letters, about)
+
+
+def _read_whole(output: str, part: int, about: tuple[Sink, dict[str, LabelType]]) -> Labelled:
+    """What a part holds.
+
+    Raises:
+        MmstreamError: it is not whole.
+    """
+    held = read_part(output, part, *about)
+    if held.commit is None or held.damaged:
+        raise MmstreamError(
+            f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
+        )
+    return held
 
 
 def _commit(
     new: str,
     part: int,
+    count: int,
     fingerprint: str,
     rows: Sequence[dict[str, Any]],
     letters: Sequence[DeadLetter],
-    sink: Sink,
-    schema: dict[str, LabelType],
+    about: tuple[Sink, dict[str, LabelType]],
 ) -> None:
+    sink, schema = about
     rows_path, letters_path = label_paths(part, sink)
-    parts.commit_part(
+    commits.commit_part(
         new,
         part,
         fingerprint,
         {"labelled": len(rows), "dead_lettered": len(letters)},
         {rows_path: sink.dumps(rows, schema), letters_path: dump_letters(letters)},
+        parts=count,
+        onto=None,
     )
+
+
+def _check_equal(before: str, after: str, about: tuple[Sink, dict[str, LabelType]]) -> None:
+    """Two directories of parts hold the same rows and letters, cut in any way; every file is read and checked.
+
+    Raises:
+        MmstreamError: they do not; nothing has been removed.
+    """
+    if _holdings(before, about) != _holdings(after, about):
+        raise MmstreamError(
+            f"the parts in {after} do not hold what those in {before} do; nothing was removed. Copy the whole output "
+            "before anything else, and report this"
+        )
+
+
+def _holdings(output: str, about: tuple[Sink, dict[str, LabelType]]) -> _Holdings:
+    plan = parts.read_plan(output)
+    if plan is None:
+        raise MmstreamError(f"{output} has lost its {parts.PLAN}")
+    counts, digest = Counter[str](), 0
+    for part in range(plan.parts):
+        held = _read_whole(output, part, about)
+        counts.update(held.commit.counts if held.commit else {})
+        counts.update({"rows": len(held.rows), "letters": len(held.letters)})
+        for line in (*map(json_line, held.rows), *(letter.to_json() for letter in held.letters)):
+            digest = (digest + int.from_bytes(hashlib.sha256(line.encode()).digest())) % 2**256
+    return _Holdings(counts, digest)
 
 
 def _swap(output: Path, staged: Path) -> None:
@@ -113,4 +179,3 @@ def _swap(output: Path, staged: Path) -> None:
             if not (staged / "old" / name).exists():
                 os.rename(output / name, staged / "old" / name)  # noqa: PTH104 - the folder, not what a link leads to
             os.rename(staged / "new" / name, output / name)  # noqa: PTH104
-    shutil.rmtree(staged)

@@ -8,6 +8,10 @@ import hashlib
 from mmstream import files
 
 
+class DamagedSpoolError(OSError):
+    """A spooled file is not what was written."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spooled:
     """Stands in a row in place of bytes.
@@ -26,11 +30,11 @@ class Spooled:
         """The bytes.
 
         Raises:
-            OSError: the file is gone, or is not what was written.
+            OSError: the file is gone, cannot be read, or is not what was written.
         """
         data = files.read_bytes(self.path)
         if len(data) != self.size or hashlib.sha256(data).hexdigest() != self.sha256:
-            raise OSError(f"the spooled file {self.path} is damaged; remove it and run the job again")
+            raise DamagedSpoolError(f"the spooled file {self.path} is damaged; remove it and run the job again")
         return data
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from mmstream import components, files, plugins
 from mmstream.catalogue import flow
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, listed
 from mmstream.interfaces import Field, Source, Suggestion
 from mmstream.media import Media
 from mmstream.records import SPLITS
@@ -90,7 +90,7 @@ def starting_config(path: str, config_folder: str) -> str:
     ]
     columns = _with_distinct_names(columns)
     if not columns:
-        raise MmstreamError(f"nothing in {path} looks like what a field reads; its columns: {', '.join(sorted(found))}")
+        raise MmstreamError(f"nothing in {path} looks like what a field reads; its columns: {listed(sorted(found))}")
     targets, why_target = _targets(columns)
     inputs, tables = _together([column for column in columns if column not in targets])
     unread = sorted({*found} - {column.name for column in columns} - {id_column, split_column})

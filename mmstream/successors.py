@@ -39,8 +39,10 @@ class Successors:
                     continue
                 self._check(found)
                 found.prepare()
+                found.warn_if_weakly_bound()
             except Exception as error:  # noqa: BLE001 - a broken model may raise anything; the old one goes on
-                terminal.say(f"warning: {path} is refused, and {self._current.path} goes on: {describe(error)}")
+                message = f"warning: {path} is refused, and {self._current.path} goes on: {describe(error)}"
+                terminal.say(message, lines=True)
                 continue
             self._current, self._since = found, finished
             return found
@@ -59,10 +61,14 @@ class Successors:
             raise MmstreamError("it reads other columns of the input; it needs a start of its own")
 
     def with_fingerprint(self, fingerprint: str) -> TrainedModel | None:
-        """The model of this fingerprint, which somebody else has proven; it is the one in use then."""
+        """The model of this fingerprint, which somebody else has proven; it is the one in use then.
+
+        The fingerprint of an earlier format says nothing of the columns, so these are compared here, too.
+        """
         for finished, path in self._newer():
             try:
                 found = self._open(path)
+                self._check(found)
             except MmstreamError:  # not the one: that could be opened
                 continue
             if found.fingerprint == fingerprint:

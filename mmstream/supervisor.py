@@ -3,7 +3,8 @@
 The worker notes which records it has in hand (`mmstream.worker`). When it dies, each of these is tried alone in a child
 process (`mmstream.probe`), and only a record that kills that child, too, or that hangs in it, is passed over from then
 on and becomes a dead letter. A worker that was killed from outside leaves only innocent records, and is started again;
-one that was merely slow gets twice the time.
+one that was merely slow gets twice the time. A worker that hangs while it lists or reads something (`mmstream.alive`),
+when no record is to blame yet, ends the command.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import contextlib
 import json
 import pickle
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
-from mmstream import terminal, worker
-from mmstream.children import Children, cause, end
+from mmstream import alive, scratch, terminal, worker
+from mmstream.children import GRACE_SECONDS, Children, cause, end
 from mmstream.records import Record
 from mmstream.worker import Verdict
 
 _MOST_UNEXPLAINED = 5
 """So many deaths in a row, without a record to blame and before anything was finished, end the command."""
+_WATCH = "--watch"
+_WATCH_GRACE_SECONDS = 15
+"""How long a worker that watches may take to end when it is asked to: it labels what it has in hand first."""
 
 
 def supervise(argv: Sequence[str], stall_seconds: float) -> int:
@@ -33,8 +37,23 @@ def supervise(argv: Sequence[str], stall_seconds: float) -> int:
         argv: the command line, without the program.
         stall_seconds: after so long with the same records in hand a worker counts as hung.
     """
-    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
-        return _Supervisor(Path(folder), stall_seconds).run(argv)
+    watches = any(len(word) > 2 and _WATCH.startswith(word) for word in argv)  # a flag may be cut short
+    with scratch.folder() as folder:
+        return _Supervisor(folder, stall_seconds, _WATCH_GRACE_SECONDS if watches else GRACE_SECONDS).run(argv)
+
+
+class _Ending(NamedTuple):
+    """How a worker ended.
+
+    Attributes:
+        code: its return code.
+        stalled: whether it hung with records in hand.
+        step: what it hung at while it listed or read something; "" if it did not.
+    """
+
+    code: int
+    stalled: bool = False
+    step: str = ""
 
 
 class _Supervisor:
@@ -43,23 +62,27 @@ class _Supervisor:
     Args:
         folder: of the notes.
         stall_seconds: see `supervise`.
+        grace_seconds: how long a worker may take to end when it is asked to.
     """
 
-    def __init__(self, folder: Path, stall_seconds: float) -> None:
+    def __init__(self, folder: Path, stall_seconds: float, grace_seconds: float) -> None:
         self._folder = folder
-        self._children = Children(folder, stall_seconds)
+        self._children = Children(folder, stall_seconds, grace_seconds)
         self._most_patience = 2**_MOST_UNEXPLAINED * stall_seconds
         self._verdicts: dict[str, Verdict] = {}
 
     def run(self, argv: Sequence[str]) -> int:
         unexplained, children = 0, self._children
+        steps: set[str] = set()
         with self._signals():
             while True:
-                code, stalled = self._work(argv)
+                code, stalled, step = self._work(argv)
                 if children.marked(worker.ENDED):
                     return int((self._folder / worker.ENDED).read_text() or code)
                 if children.asked:
                     return terminal.stopped(children.asked)
+                if step:
+                    return _give_up_at(step, f"was not done after {children.stall:g} s (--stall-timeout)")
                 terminal.say(
                     f"the worker process {_how_it_ended(code, stalled, children.stall)}; looking for the reason"
                 )
@@ -68,6 +91,9 @@ class _Supervisor:
                 if children.asked:
                     return terminal.stopped(children.asked)
                 unexplained = 0 if found or got_on else unexplained + 1
+                again, steps = sorted(steps & children.steps()), children.steps()
+                if again and unexplained > 1 and not stalled:
+                    return _give_up_at(again[0], f"has ended the worker process twice ({cause(code)})")
                 if unexplained == _MOST_UNEXPLAINED:
                     terminal.fail(
                         f"mmstream: the worker process died {unexplained} times, and no record that it had in hand is "
@@ -85,15 +111,18 @@ class _Supervisor:
                 (self._folder / "verdicts.json").write_text(json.dumps(self._verdicts))
                 terminal.say("starting a new worker process, which goes on where the last one was")
 
-    def _work(self, argv: Sequence[str]) -> tuple[int, bool]:
-        """Run a worker to its end; its return code, and whether it hung."""
-        for path in (*self._notes(), self._folder / worker.ENDED, self._folder / worker.GOT_ON):
+    def _work(self, argv: Sequence[str]) -> _Ending:
+        """Run a worker to its end."""
+        marks = (self._folder / worker.ENDED, self._folder / worker.GOT_ON)
+        for path in (*self._notes(), *self._folder.glob(alive.STEPS), *marks):
             path.unlink(missing_ok=True)
         with self._children.start(["-m", "mmstream.cli", *argv]) as process:
             while (code := self._children.wait(process)) is None:
                 if any(self._children.has_stalled(note) for note in self._notes() if note.stat().st_size):
-                    return end(process), True
-            return code, False
+                    return _Ending(end(process), stalled=True)
+                if step := self._children.stalled_step():
+                    return _Ending(end(process), step=step)
+            return _Ending(code)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -119,6 +148,15 @@ class _Supervisor:
             with contextlib.suppress(EOFError, pickle.UnpicklingError):  # it died before it had written it
                 records |= {worker.key_of(record): record for record in pickle.loads(note.read_bytes())}
         return [records[key] for key in sorted(records)]
+
+
+def _give_up_at(step: str, what_happened: str) -> int:
+    """Say that a command ends for what its worker listed or read; returns the exit code."""
+    terminal.fail(
+        f"mmstream: {step} {what_happened}; it may be damaged, or what it lies on does not answer. Mend it or leave it "
+        "out, or allow more time; the same command goes on from here"
+    )
+    return 1
 
 
 def _how_it_ended(code: int, stalled: bool, seconds: float) -> str:

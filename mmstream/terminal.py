@@ -1,4 +1,8 @@
-"""What a person at the terminal reads: mmstream's own lines; what libraries say goes to a file."""
+"""What a person at the terminal reads: mmstream's own lines; what libraries say goes to a file.
+
+Everything that is printed passes through here, and no character of somebody's data reaches the terminal that it would
+obey (`mmstream.escapes`).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from types import FrameType, TracebackType
+from typing import Any, Literal, NoReturn
 
-from mmstream.errors import MmstreamError, UsageError, describe
+from mmstream.errors import MmstreamError, UsageError, describe, is_out_of_memory
+from mmstream.escapes import escaped, escaped_json, escaped_lines
 
 Mode = Literal["text", "quiet", "json"]
 
@@ -44,8 +50,18 @@ def is_interactive() -> bool:
     return _mode == "text" and sys.stderr.isatty()
 
 
+class Parser(argparse.ArgumentParser):
+    """A command line whose complaints are escaped: names of files stand on it, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end with exit code 2."""
+        super().error(escaped(message))
+
+
 def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
     """The exit code of a command: 0 done, 1 failed, 2 wrong usage, 3 more dead letters than allowed.
+
+    130 and 143 say that a signal has ended it.
 
     Args:
         parser: of its command line.
@@ -54,15 +70,24 @@ def exit_code(parser: argparse.ArgumentParser, run: Callable[[], int]) -> int:
     if threading.current_thread() is threading.main_thread():
         for number in _ENDING:
             signal.signal(number, _interrupt)
+        sys.excepthook = _show_traceback
     try:
         return run()
     except UsageError as error:
-        parser.error(describe(error))
+        parser.error(escaped(describe(error)))
     except (MmstreamError, OSError) as error:  # a full disk, a folder that may not be written
-        fail(f"mmstream: {describe(error)}")
+        fail(f"mmstream: {describe(error)}", lines=True)
         return 1
-    except (KeyboardInterrupt, RuntimeError):
-        if _interrupted is None:
+    except KeyboardInterrupt:  # also one that a library raised, of a signal that it took itself
+        return stopped(_interrupted or signal.SIGINT)
+    except Exception as error:
+        if is_out_of_memory(error):
+            fail(
+                "mmstream: out of memory; the same command goes on from here: give it more memory, fewer --threads, "
+                "or train with a smaller training.batch_size"
+            )
+            return 1
+        if _interrupted is None or not isinstance(error, RuntimeError):
             raise
         return stopped(_interrupted)
 
@@ -110,48 +135,66 @@ def stopped(number: int) -> int:
     return 128 + number
 
 
-def say(message: str, **facts: Any) -> None:
-    """A line for the person at the terminal, on stderr: stdout is for results. The facts show in JSON alone."""
+def say(message: str, *, lines: bool = False, **facts: Any) -> None:
+    """A line for the person at the terminal, on stderr: stdout is for results. The facts show in JSON alone.
+
+    Args:
+        message: the line.
+        lines: it is several, which mmstream itself has cut; otherwise a line end in it is of a value, and is escaped.
+        facts: for programs that read JSON.
+    """
     if _mode != "quiet":
-        _write("info", message, facts)
+        _write("info", message, facts, lines)
 
 
-def fail(message: str) -> None:
-    """A line that says what went wrong, in every mode."""
-    _write("error", message, {})
+def fail(message: str, *, lines: bool = False) -> None:
+    """A line (or several) that says what went wrong, in every mode."""
+    _write("error", message, {}, lines)
 
 
 def summary(title: str, rows: Mapping[str, Any]) -> None:
     """The table at the end of a command: what it did, a line each."""
     if _mode == "json":
-        _write("info", title, dict(rows))
+        _write("info", title, dict(rows), lines=False)
     else:
-        width = max(map(len, rows))
+        names = {name: escaped(name.replace("_", " ")) for name in rows}
+        width = max(map(len, names.values()))
         say(
-            "\n".join(
-                [title, *(f"  {name.replace('_', ' '):<{width}}  {shown(value)}" for name, value in rows.items())]
-            )
+            "\n".join([escaped(title), *(f"  {names[name]:<{width}}  {shown(value)}" for name, value in rows.items())]),
+            lines=True,
         )
+
+
+def result(text: str, *, lines: bool = False) -> None:
+    """A line of a command's result (or several), on stdout."""
+    print(escaped_lines(text) if lines else escaped(text))  # noqa: T201 - this is the terminal output
+
+
+def json_result(value: Any) -> None:
+    """A command's result as JSON, on stdout."""
+    print(escaped_json(json.dumps(value, indent=1, ensure_ascii=False)))  # noqa: T201 - this is the terminal output
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A result as a table, on stdout; every cell is shown whole."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD)
+    table = Table(*(Column(Text(escaped(column))) for column in columns), box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def shown(value: Any) -> str:
-    """A value as people read it.
+    r"""A value as people read it, in one line.
 
     >>> [shown(value) for value in (12345, 0.25, None, ["a", "b"])]
     ['12,345', '0.25', '-', 'a, b']
+    >>> print(shown("\x1b[2J"))
+    \x1b[2J
     """
     if value is None:
         return "-"
@@ -161,7 +204,7 @@ def shown(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return ", ".join(map(shown, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(shown, value)) if isinstance(value, list | tuple) else escaped(str(value))
 
 
 def divert_library_noise() -> None:
@@ -239,10 +282,17 @@ def _set_level(level: int) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def _write(level: str, message: str, facts: Mapping[str, Any]) -> None:
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python shows of an error that nothing has caught; the values in it are strangers' as often as not."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(escaped_lines(text), end="", file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal output
+
+
+def _write(level: str, message: str, facts: Mapping[str, Any], lines: bool) -> None:
     if _mode == "json":
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        message = json.dumps(
-            {"time": now, "level": level, "message": message, **facts}, ensure_ascii=False, default=str
-        )
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal output
+        about = {"time": now, "level": level, "message": message, **facts}
+        text = escaped_json(json.dumps(about, ensure_ascii=False, default=str))
+    else:
+        text = escaped_lines(message) if lines else escaped(message)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal output

@@ -7,37 +7,32 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
-import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmstream import files, golden, parts, plugins, terminal
+from mmstream import files, golden, plugins, terminal
 from mmstream.concurrency import Workers
 from mmstream.config import Config, parse_config
-from mmstream.errors import MmstreamError, is_out_of_memory
+from mmstream.errors import MmstreamError, describe, is_out_of_memory
 from mmstream.interfaces import LabelType
 from mmstream.labelling import label_records
 from mmstream.media import Media
+from mmstream.model_description import EARLIER_FORMAT, check_heads, read_description
+from mmstream.model_files import ModelFiles, check_claims, check_files, fingerprints_of, what_differs
+from mmstream.network_file import digest_of_weights, load_network
 from mmstream.preprocessing import PRESENT, Preprocessor, Resume, Tensors
+from mmstream.proof import expected_arrays, in_float32
 from mmstream.records import Record, strong_digest_of
 
-_FORMAT = 3
-_PIECES = {
-    "weights": "the weights",
-    "transform": "the fitted preprocessing (vocabularies, scaling)",
-    "config": "the sections `fields` and `model` of the config",
-    "calibration": "the calibration (thresholds)",
-    "batch": "the batch size",
-}
-"""What a fingerprint is made of, beside versions."""
+__all__ = ["TrainedModel", "load", "versions_of", "what_differs"]
+
 _CORE_DISTRIBUTIONS = ("mmstream", "keras", "tensorflow", "pillow")
+_MOST_SHOWN = 300
+"""Characters of what a library says."""
 
 
 class TrainedModel:
@@ -46,12 +41,14 @@ class TrainedModel:
     Args:
         path: the model's directory.
         embeddings: also give the embedding of each field and the fused vector.
-        about: what model.json would say, while training has not written it yet.
         resume: what the digest of a record reads; None for what the config says.
+        in_training: what model.json will say, of training itself, which makes a model that nothing proves yet: neither
+            files nor golden records are compared. Everybody else reads model.json.
 
     Attributes:
+        about: what model.json says.
         batch: B, the number of rows that the network is given at a time.
-        fingerprints: digests of the model's pieces, by piece, and the versions that are installed.
+        fingerprints: digests of the model's pieces, by piece, and the versions that are installed; {} in training.
         fingerprint: one digest of all of these.
 
     Raises:
@@ -63,28 +60,45 @@ class TrainedModel:
         path: str,
         *,
         embeddings: bool = False,
-        about: dict[str, Any] | None = None,
         resume: Resume | None = None,
+        in_training: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.embeddings = embeddings
+        self._in_training = in_training is not None
         try:
-            self.about = about or json.loads(files.read_bytes(files.join(path, "model.json")))
-            self.config: Config = parse_config(files.read_bytes(files.join(path, "config.yaml")).decode())
+            self.about = read_description(path) if in_training is None else dict(in_training)
+            self._files = ModelFiles(path, None if self._in_training else self.about["checksums"])
+            if not self._in_training:
+                check_files(path, self.about)
+            self.config: Config = parse_config(self._files.read("config.yaml").decode())
         except (OSError, ValueError) as error:
-            raise MmstreamError(f"{path} is not a model that `mmstream train` finished: {error}") from error
-        if about is None and self.about.get("format") != _FORMAT:
-            raise MmstreamError(f"{path} has format {self.about.get('format')!r}; this mmstream reads format {_FORMAT}")
+            raise MmstreamError(f"the model {path} cannot be read: {describe(error)[:_MOST_SHOWN]}") from error
+        self.fingerprints: dict[str, Any] = {}
+        if not self._in_training:
+            check_heads(path, self.about, self.config)
+            if self.is_weakly_bound:
+                check_claims(path, self.about, self.config)
+            self.fingerprints = {**fingerprints_of(self.about, self.config), "versions": versions_of(self.config)}
+        self.fingerprint = strong_digest_of(self.fingerprints)
         self.batch: int = self.about["batch"]
         self.calibration: dict[str, Any] = self.about["calibration"]
-        if about is None:
-            check_files(path, self.about)
-            self._check_claims()
         self.heads: dict[str, Any] = self.about["heads"]
-        self.fingerprints = {**self.about["fingerprints"], "versions": versions_of(self.config)}
-        self.fingerprint = strong_digest_of(self.fingerprints)
         self.resume: Resume = resume or self.config.resume
         self._lock = threading.Lock()
+
+    @property
+    def is_weakly_bound(self) -> bool:
+        """Whether the fingerprint is one of format 3, which does not cover all that decides what the model says."""
+        return not self._in_training and self.about["format"] == EARLIER_FORMAT
+
+    def warn_if_weakly_bound(self) -> None:
+        """Say that the fingerprint is one of an earlier format, and what it does not cover."""
+        if self.is_weakly_bound:
+            terminal.say(
+                f"warning: {self.path} was made by an earlier mmstream; its fingerprint does not cover the network's "
+                "layers, its heads and its golden records; `mmstream train` again makes one that does"
+            )
 
     @functools.cached_property
     def preprocessor(self) -> Preprocessor:
@@ -156,7 +170,7 @@ class TrainedModel:
 
     def history(self) -> list[dict[str, float]]:
         """A row for each epoch of the training: "epoch" and all that was measured in it."""
-        lines = files.read_bytes(files.join(self.path, "history.csv")).decode().splitlines()
+        lines = self._files.read("history.csv").decode().splitlines()
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
 
     def head(self, name: str) -> Any:
@@ -171,9 +185,13 @@ class TrainedModel:
 
     @functools.cached_property
     def network(self) -> Any:
-        """The whole inference network; only components that the config names are imported for it."""
-        network = load_network(files.join(self.path, "network.keras"), self.config)
-        if "golden" in self.about and digest_of_weights(network) != self.about["fingerprints"]["weights"]:
+        """The whole inference network; only components that the config names are imported for it.
+
+        Raises:
+            MmstreamError: it cannot be loaded, or is another than the model's.
+        """
+        network = load_network(self._files.read("network.keras"), files.join(self.path, "network.keras"), self.config)
+        if self.is_weakly_bound and digest_of_weights(network) != self.about["fingerprints"]["weights"]:
             raise MmstreamError(f"the fingerprint of the model {self.path} is not its own: the weights differ")
         return network
 
@@ -186,9 +204,26 @@ class TrainedModel:
 
     def verify(self) -> list[golden.Difference]:
         """Run the golden records through preprocessing and network, and compare with what training kept."""
-        if "_loaded" in self.__dict__:
-            return self._check(self.__dict__["_loaded"])
-        return self._check(self._compile())
+        return self._proven(self.__dict__.get("_loaded"))[1]
+
+    def golden_records(self) -> list[Record]:
+        """The golden records; [] if it has none.
+
+        Raises:
+            MmstreamError: they are not what training kept.
+        """
+        records = golden.parse_records(self._files.read("golden/records.jsonl")) if self.about["golden"] else []
+        if len(records) != self.about["golden"]:
+            raise MmstreamError(f"the golden records of {self.path} are not all there, so it cannot be proven")
+        return records
+
+    def check_again(self) -> None:
+        """The fitted preprocessing, which TensorFlow reads by the names of its files, is what was checked on opening.
+
+        Raises:
+            MmstreamError: somebody has changed it meanwhile.
+        """
+        self._files.check_again("transform")
 
     def label(self, records: Iterable[Mapping[str, Any]], *, threads: int | None = None) -> Iterator[Any]:
         """Label rows of a dataset in Python, without Beam.
@@ -212,26 +247,14 @@ class TrainedModel:
         """Of every field of the config, read by a head or not."""
         return Preprocessor(self.config.fields, files.join(self.path, "transform"))
 
-    def _check_claims(self) -> None:
-        """The fingerprint is of what the model holds; that of the weights is checked when they are loaded."""
-        found = {
-            "transform": digest_of_transform(self.about["checksums"]),
-            "config": digest_of_config(self.config),
-            "calibration": strong_digest_of(self.calibration),
-            "batch": self.batch,
-        }
-        for piece, digest in found.items():
-            if self.about["fingerprints"][piece] != digest:
-                raise MmstreamError(f"the fingerprint of the model {self.path} is not its own: {_PIECES[piece]} differ")
-
     def _halve_batch(self) -> None:
         self.batch //= 2
         self.__dict__.pop("_loaded", None)
         terminal.say(f"warning: out of memory; from now on {self.batch} records at a time: last digits may differ")
 
     def _load(self) -> Any:
-        step = self._compile()
-        wrong = [difference for difference in self._check(step) if not difference.within]
+        step, differences = self._proven()
+        wrong = [difference for difference in differences if not difference.within]
         if wrong:
             lines = [f"  {d.name}: differs by {d.largest:.3g}, allowed {d.allowed:.3g}" for d in wrong]
             raise MmstreamError(
@@ -239,6 +262,25 @@ class TrainedModel:
                 "could not be trusted:\n" + "\n".join(lines) + f"\n{self._version_hint()}"
             )
         return step
+
+    def _proven(self, step: Any = None) -> tuple[Any, list[golden.Difference]]:
+        """The network as a function (by default it is compiled now), and what it makes of the golden records.
+
+        Raises:
+            MmstreamError: something in it fails; who made the model may have made it so.
+        """
+        try:
+            step = step or self._compile()
+            return step, self._check(step)
+        except MmstreamError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise MmstreamError(
+                f"the network of the model {self.path} fails on its golden records, or does not fit its config: "
+                f"{describe(error)[:_MOST_SHOWN]}"
+            ) from error
 
     def _compile(self) -> Any:
         """The network as one function of one fixed batch shape."""
@@ -260,100 +302,39 @@ class TrainedModel:
         return call
 
     def _check(self, step: Any) -> list[golden.Difference]:
-        records, expected = golden.read_golden(self.path), golden.read_expected(self.path)
-        if "golden" not in self.about:  # in training, which is about to make them
+        if self._in_training:  # which is about to make them
             return []
-        if len(records) != self.about["golden"] or bool(records) != bool(expected):
-            raise MmstreamError(f"the golden records of {self.path} are not all there, so it cannot be proven")
-        if not records:
-            return []
-        found = expected_arrays(self, records, golden.golden_media(self.path), step, expected)
-        return golden.compare(expected, found)
+        found: list[golden.Difference] = []
+        if records := self.golden_records():
+            expected = golden.parse_expected(self._files.read("golden/expected.npz"))
+            made = expected_arrays(self, records, golden.golden_media(self.path), step, expected)
+            unproven = set() if self.is_weakly_bound and expected else made.keys() - expected.keys()
+            if unproven:
+                raise MmstreamError(
+                    f"the golden records of {self.path} are not all there, so it cannot be proven: training kept no "
+                    f"{min(unproven)[:_MOST_SHOWN]}"
+                )
+            found = golden.compare(expected, made)
+        self._open_vocabularies()
+        self.check_again()
+        return found
+
+    def _open_vocabularies(self) -> None:
+        """Let all be read that labelling reads of the fitted preprocessing, so that it can be compared after that."""
+        _ = self.all_fields.fitted, self.preprocessor.specs
+        if self.preprocessor.has_transform and not all(field.media for field in self.preprocessor.fields.values()):
+            _ = self.preprocessor.graph
 
     def _version_hint(self) -> str:
-        changed = what_differs(self.about["fingerprints"], self.fingerprints)
+        then = self.about["fingerprints"] if self.is_weakly_bound else self.about
+        now = {"versions": self.fingerprints["versions"]}
+        changed = what_differs({"versions": then["versions"]}, now)
         return f"Changed since training: {', '.join(changed)}." if changed else "No package version changed."
 
 
 def load(path: str | Path, *, embeddings: bool = False) -> TrainedModel:
     """Open a model that `mmstream train` made."""
     return TrainedModel(os.fspath(path), embeddings=embeddings)
-
-
-def load_network(path: str, config: Config) -> Any:
-    """A saved network; imports the core's layers and the components of the config, and nothing else by name.
-
-    Raises:
-        MmstreamError: a component is not installed, or the file is damaged.
-    """
-    import keras
-
-    from mmstream.models import layers, writing  # noqa: F401 - registers the core's layers with Keras
-
-    for encoder in config.model.encoders.values():
-        plugins.find("encoder", encoder.use)
-    for head in config.model.heads.values():
-        plugins.find("head", head.use)
-    if config.model.fusion:
-        plugins.find("fusion", config.model.fusion.use)
-    if config.model.imputation:
-        plugins.find("objective", config.model.imputation.use)
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise MmstreamError(f"the network {path} cannot be loaded: {error}") from error
-
-
-def expected_arrays(
-    model: TrainedModel,
-    records: Sequence[Record],
-    media: Media,
-    step: Any = None,
-    kept: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """Tensors and outputs of golden records by name, as "tensors/image/pixels" and "outputs/heads/group/logits".
-
-    Ids that a forced head generated may flip on a near tie; its logits along the ids that training kept may not, so
-    those are what is compared.
-
-    Args:
-        model: whose preprocessing and network they go through.
-        records: golden records.
-        media: where their media lie.
-        step: the compiled network, {field: {tensor [B, …]}} → named outputs; the model's own by default.
-        kept: what training kept; None in training itself.
-    """
-    from mmstream.models.compose import forced_readings
-
-    preprocessor, batch, step = model.preprocessor, model.batch, step or model.predict
-    found: dict[str, list[np.ndarray]] = {}
-    readings = forced_readings(model.network, model.heads, preprocessor.fields)
-    for start in range(0, len(records), batch):
-        chunk = records[start : start + batch]
-        tensors = preprocessor.tensors([preprocessor.decode(preprocessor.load(r, media).values) for r in chunk], batch)
-        arrays = {f"tensors/{name}": value for name, value in golden.flatten(tensors)}
-        arrays |= {f"outputs/{name}": value for name, value in golden.flatten(step(tensors))}
-        for name, reading in (readings(tensors) if readings else {}).items():
-            ids = arrays.pop(f"outputs/heads/{name}/ids")
-            for key in ("score", "match"):
-                arrays.pop(f"outputs/heads/{name}/{key}", None)
-            key = f"outputs/heads/{name}/generated"
-            if kept is not None:
-                ids = np.zeros_like(ids)
-                ids[: len(chunk)] = kept[key][start : start + len(chunk)]
-            arrays[key] = ids
-            forced = model.head(name)(reading, {"ids": ids, PRESENT: np.ones(batch, np.float32)})
-            arrays[f"outputs/heads/{name}/logits"] = np.asarray(forced["logits"])
-        for name, value in arrays.items():
-            found.setdefault(name, []).append(value[: len(chunk)])
-    return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def in_float32(outputs: Any) -> Any:
-    """Outputs of a network of any precision with every float as float32; TensorFlow code."""
-    import tensorflow as tf
-
-    return tf.nest.map_structure(lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, outputs)
 
 
 def versions_of(config: Config) -> dict[str, str]:
@@ -372,66 +353,3 @@ def versions_of(config: Config) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return dict(sorted(versions.items()))
-
-
-def digest_of_weights(network: Any) -> str:
-    """A digest of a network's weights by their paths; states of random number generators do not count."""
-    weights = {weight.path: weight for weight in network.weights if "seed_generator" not in weight.path}
-    total = hashlib.sha256()
-    for path in sorted(weights):
-        total.update(path.encode())
-        total.update(np.asarray(weights[path]).tobytes())
-    return total.hexdigest()[:32]
-
-
-def digest_of_transform(checksums: Mapping[str, str]) -> str:
-    """A digest of a fitted transform by the checksums of a model's files."""
-    files_of_it = {path: sha for path, sha in checksums.items() if path.startswith("transform/")}
-    return strong_digest_of({path: sha for path, sha in files_of_it.items() if not path.endswith("fingerprint")})
-
-
-def digest_of_config(config: Config) -> str:
-    """A digest of the sections of a config that decide what a model says; keys left at their defaults do not count."""
-    return strong_digest_of(config.model_dump(mode="json", include={"fields", "model"}, exclude_defaults=True))
-
-
-def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two models differ, by their `fingerprints`: a line each."""
-    found = [name for piece, name in _PIECES.items() if then.get(piece) != now.get(piece)]
-    before, after = then.get("versions", {}), now.get("versions", {})
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            found.append(f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}")
-    return found
-
-
-def write_model_json(path: str, about: Mapping[str, Any]) -> None:
-    """Write the last file of a model, without which it does not count; it has the checksums of all others."""
-    checksums = {name: files.checksum(files.join(path, name)) for name in _files_of(path)}
-    parts.write_json(files.join(path, "model.json"), {**about, "format": _FORMAT, "checksums": checksums})
-
-
-def check_files(path: str, about: Mapping[str, Any]) -> None:
-    """The files of a model are what training wrote.
-
-    Raises:
-        MmstreamError: one differs, is missing, or is one too many.
-    """
-    wrote, there = about["checksums"], set(_files_of(path))
-    if missing := sorted(wrote.keys() - there):
-        raise MmstreamError(f"the model {path} is not whole: {', '.join(missing)} cannot be read")
-    if more := sorted(there - wrote.keys()):
-        raise MmstreamError(f"the model {path} holds {', '.join(more)}, which training did not write")
-    for name in sorted(there):
-        if files.checksum(files.join(path, name)) != wrote[name]:
-            raise MmstreamError(f"{name} of the model {path} is not what training wrote: its checksum differs")
-
-
-def _files_of(path: str) -> Iterator[str]:
-    """The files that a model is made of, beside model.json."""
-    yield from (
-        name for name in ("network.keras", "config.yaml", "history.csv") if files.exists(files.join(path, name))
-    )
-    for folder in ("golden", "transform"):
-        place = files.join(path, folder)
-        yield from (f"{folder}/{name}" for name in files.list_files(place))

@@ -15,24 +15,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from mmstream import books, evaluation, examples, files, golden, lock, parts, terminal
+from mmstream import books, evaluation, examples, files, golden, lock, outputs, terminal
 from mmstream.conditions import WHOLE
 from mmstream.config import Config
 from mmstream.errors import MmstreamError
+from mmstream.json_files import write_json
+from mmstream.model_files import write_model_json
 from mmstream.models.compose import Composition, compose
 from mmstream.models.loss_weights import WeighLosses
 from mmstream.models.multimodal_model import MultimodalModel
+from mmstream.network_file import network_bytes
 from mmstream.preprocessing import Preprocessor, settings_of
-from mmstream.records import digest_of, strong_digest_of
-from mmstream.trained_model import (
-    TrainedModel,
-    digest_of_config,
-    digest_of_transform,
-    digest_of_weights,
-    expected_arrays,
-    versions_of,
-    write_model_json,
-)
+from mmstream.proof import expected_arrays
+from mmstream.records import digest_of
+from mmstream.trained_model import TrainedModel, versions_of
 
 
 def train(
@@ -54,6 +50,7 @@ def train(
     about_examples = read_about_examples(examples_path, config)
     work = Path(output) / "training"
     key = digest_of([config.model_dump(mode="json", exclude={"source", "resume"}), about_examples["fingerprint"]])
+    outputs.check_places(output)
     with lock.held(output, books.new_run(), take_over=take_over):
         if open_model_directory(output, work, key):
             return TrainedModel(output)
@@ -105,12 +102,16 @@ def read_about_examples(examples_path: str, config: Config) -> dict[str, Any]:
     """What preprocess says of its output.
 
     Raises:
-        MmstreamError: it is not there, was made with other fields, or has nothing to train on.
+        MmstreamError: it is not there, is damaged, was made with other fields, or has nothing to train on.
     """
-    try:
-        about = json.loads(files.read_bytes(files.join(examples_path, "preprocess.json")))
-    except (OSError, ValueError) as error:
-        raise MmstreamError(f"{examples_path} is not a finished output of `mmstream preprocess`: {error}") from error
+    about = outputs.read_books(examples_path, "preprocess")
+    if not about:
+        raise MmstreamError(f"{examples_path} is not a finished output of `mmstream preprocess`")
+    if "transform" in about and about["transform"] != outputs.transform_files(examples_path):
+        raise MmstreamError(
+            f"transform/ in {examples_path} is not what preprocess wrote; run `mmstream preprocess` again, which "
+            "writes it anew"
+        )
     fields = settings_of(config.fields)
     changed = sorted(name for name in {*fields, *about["fields"]} if fields.get(name) != about["fields"].get(name))
     if changed:
@@ -238,7 +239,7 @@ class Checkpoint(keras.callbacks.Callback):
             shutil.copyfile(current, temporary)
             temporary.replace(self._best())
         state = {"epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history}
-        parts.write_json(str(self._state), state)
+        write_json(str(self._state), state)
         (self._folder / f"epoch-{previous}.weights.h5").unlink(missing_ok=True)
         for path in set(self._folder.glob("best-*.weights.h5")) - {self._best()}:
             path.unlink()
@@ -257,11 +258,13 @@ def save_model(
     config: Config, composition: Composition, examples_path: str, output: str, checkpoint: Checkpoint
 ) -> TrainedModel:
     """Write a model directory: network, preprocessing, calibration, golden records, and model.json last of all."""
-    files.remove(files.join(output, "golden", "expected.npz"))  # of a run that was interrupted while it was saving
-    network_path = Path(output) / "network.keras"
-    composition.inference.save(network_path)
+    files.sweep(output)  # what a run that was killed while it was saving left half-written is no part of a model
+    for folder in ("golden", "transform", "engines"):
+        if files.exists(files.join(output, folder)):
+            files.remove_folder(files.join(output, folder))
+    files.write_bytes(files.join(output, "network.keras"), network_bytes(composition.inference))
     files.write_bytes(files.join(output, "config.yaml"), config.to_yaml().encode())
-    transform = _copy_folder(examples_path, output, "transform")
+    _copy_folder(examples_path, output, "transform")
     _copy_folder(examples_path, output, "golden")
     _write_history(Path(output) / "history.csv", checkpoint.history)
 
@@ -279,19 +282,12 @@ def save_model(
         },
         "fused": "fused" in composition.inference.output,
         "calibration": {},
-        "fingerprints": {
-            "weights": digest_of_weights(composition.inference),
-            "transform": digest_of_transform(transform),
-            "config": digest_of_config(config),
-            "batch": config.training.batch_size,
-            "versions": versions_of(config),
-        },
+        "versions": versions_of(config),
         "epochs": checkpoint.epoch,
         "best_epoch": checkpoint.best_epoch,
     }
-    model = TrainedModel(output, embeddings=True, about=about)
-    about["calibration"] = calibrate(model, examples_path)
-    about["fingerprints"]["calibration"] = strong_digest_of(about["calibration"])
+    model = TrainedModel(output, embeddings=True, in_training=about)
+    about["calibration"] = json.loads(json.dumps(calibrate(model, examples_path)))  # as it is when it is read again
     records = golden.read_golden(output)
     if records:
         expected = expected_arrays(model, records, golden.golden_media(output))
@@ -358,14 +354,10 @@ def _inputs(config: Config, tensors: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _copy_folder(source: str, target: str, name: str) -> dict[str, str]:
-    """Copy a folder; returns the checksum of each file, by its path below the target."""
+def _copy_folder(source: str, target: str, name: str) -> None:
     folder = files.join(source, name)
-    copied = {}
     for path in files.list_files(folder) if files.exists(folder) else ():
         files.write_bytes(files.join(target, name, path), files.read_bytes(files.join(folder, path)))
-        copied[f"{name}/{path}"] = files.checksum(files.join(target, name, path))
-    return copied
 
 
 def _write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

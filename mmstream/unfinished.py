@@ -16,8 +16,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from mmstream import children, files, parts, worker
+from mmstream.json_files import load
 from mmstream.records import DeadLetter, Record
 
+Deaths = dict[str, int]
+"""How many workers have died with each record in hand, by `worker.key_of`."""
 _DEATHS = 2
 """So many workers may die with a record in hand before it is tried alone: one may be chance, as a lost machine."""
 _TRYING = threading.Lock()
@@ -43,8 +46,9 @@ def begun(
     if worker.is_supervised() or not records:
         yield
         return
-    note = files.join(output, "unfinished", f"{parts.part_name(part)}.json")
-    deaths = _read(note)
+    name = f"unfinished/{parts.part_name(part)}.json"
+    note = files.join(output, name)
+    deaths = Counter(load(output, name, Deaths) or {})
     suspects = [record for key, record in records.items() if deaths[key] >= _DEATHS]
     verdicts = _try(suspects, trial, stall_seconds) if suspects else {}
     _write(note, deaths + Counter(records.keys()))
@@ -65,16 +69,6 @@ def _try(suspects: Sequence[Record], trial: worker.Trial, stall_seconds: float) 
     for key, verdict in verdicts.items():
         logging.getLogger(__name__).warning("quarantined %r: %s", json.loads(key)[0], verdict.message)
     return verdicts
-
-
-def _read(note: str) -> Counter[str]:
-    """How many workers have died with each record in hand, by `worker.key_of`."""
-    if not files.exists(note):
-        return Counter()
-    try:
-        return Counter(json.loads(files.read_bytes(note)))
-    except FileNotFoundError:  # a worker that was given up has got done with it in this moment
-        return Counter()
 
 
 def _write(note: str, deaths: Mapping[str, int]) -> None:

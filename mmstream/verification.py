@@ -87,6 +87,7 @@ def _through_preprocessing(
         fingerprint="",
         media=media,
         output=folder,
+        parts_count=1,
         holder="",
         golden=0,
         workers=workers,
@@ -108,8 +109,18 @@ def _rows(
 ) -> list[Difference]:
     sink = components.build("sink", "parquet", {})
     output = str(Path(folder) / "labelled")
-    draft = Draft.of(0, records, input_number=0, model=model, media=media, sink=sink, output=output, workers=workers)
-    label_drafts([draft], model=model, media=media, run="", prune=False, workers=workers)
+    draft = Draft.of(
+        *(0, records),
+        input_number=0,
+        model=model,
+        media=media,
+        sink=sink,
+        output=output,
+        parts_count=1,
+        run="",
+        workers=workers,
+    )
+    label_drafts([draft], model=model, media=media, prune=False, workers=workers)
     of_job = {row["id"]: row for row in read_part(output, 0, sink, model.schema).rows}
     given = [{"id": record.id, **_with_bytes(record, model, media)} for record in records]
     in_python = {row["id"]: row for row in model.label(given, threads=2) if isinstance(row, dict)}

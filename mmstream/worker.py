@@ -13,15 +13,16 @@ import pickle
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
+from mmstream import alive
+from mmstream.alive import FOLDER, progress
 from mmstream.records import Record
 
-FOLDER = "MMSTREAM_SUPERVISED"
-"""The environment variable that names the folder of notes."""
+__all__ = ["FOLDER", "progress"]
+
 PIPE = "MMSTREAM_SUPERVISOR_PIPE"
 """The environment variable that names a file descriptor that ends when the supervisor does; only its child sees it."""
 
@@ -30,9 +31,6 @@ ENDED = "ended"
 GOT_ON = "got_on"
 OUT_OF_MEMORY = 71
 """Exit code of a process that has used up its memory."""
-_SAY_SECONDS = 0.2
-"""How often a thread says at most that it gets on."""
-_thread = threading.local()
 _own_verdicts: dict[str, Verdict] = {}
 
 
@@ -99,12 +97,15 @@ def holding(records: Sequence[Record]) -> Iterator[None]:
     if not is_supervised():
         yield
         return
-    note = _note()
+    note = _folder() / f"thread-{threading.get_ident()}"
     note.write_bytes(pickle.dumps(list(records)))
+    alive.hold(note)
     try:
         yield
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
+    finally:
+        alive.hold(None)
     note.write_bytes(b"")
 
 
@@ -122,14 +123,6 @@ def ended(code: int | None = None) -> None:
     """
     if is_supervised():
         (_folder() / ENDED).write_text("" if code is None else str(code))
-
-
-def progress() -> None:
-    """Say that this thread still gets on with what it has in hand."""
-    now = time.monotonic()
-    if is_supervised() and now - getattr(_thread, "said", 0.0) > _SAY_SECONDS:
-        _thread.said = now
-        _note().touch()
 
 
 @contextlib.contextmanager
@@ -183,10 +176,6 @@ def _end_with(pipe: int) -> None:
         subprocess.Popen(["rm", "-rf", os.environ[FOLDER]])  # the supervisor can no longer do it
     finally:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _note() -> Path:
-    return _folder() / f"thread-{threading.get_ident()}"
 
 
 def _folder() -> Path:

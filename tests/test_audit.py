@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from small_road import read_rows, recommit, run, write_manifest
 
-from mmstream import parts
+from mmstream import outputs, parts
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def forge(rows):
 
 def test_a_row_that_also_stands_in_another_part_is_found(road, pictures, tmp_path, capsys):
     manifest, output = write_manifest(road.folder / "data" / "audited.jsonl", pictures(40)), tmp_path / "out"
-    assert parts.open_output(str(output), "label", 2 * parts.RECORDS_PER_PART).parts == 2
+    assert outputs.open_output(str(output), "label", 2 * parts.RECORDS_PER_PART).parts == 2
     assert run("label", road.model, "--input", manifest, "--output", output) == 0
     (moved, *_) = pyarrow.parquet.read_table(output / "labels" / "part-00001.parquet").to_pylist()
     rewrite(output, lambda rows: [moved, *rows])
@@ -85,7 +85,7 @@ def test_rows_that_were_tampered_with_are_found(labelled, capsys, change, findin
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
-        (lambda out: (out / "labels" / "part-00000.parquet").unlink(), "labels/part-00000.parquet cannot be read"),
+        (lambda out: (out / "labels" / "part-00000.parquet").unlink(), "labels/part-00000.parquet is not there"),
         (lambda out: (out / "dead_letters" / "part-00000.jsonl").write_text(""), "its checksum differs"),
         (lambda out: (out / "parts" / "part-00000.json").unlink(), "part-00000 has no commit record"),
         (lambda out: (out / "label.json").unlink(), "there is no label.json"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmstream import books, parts
+from mmstream import books, commits, outputs, parts
 from mmstream.errors import MmstreamError
 
 RUN = "2026-01-01T00-00-00.000000Z"
@@ -13,12 +13,13 @@ RUN = "2026-01-01T00-00-00.000000Z"
 @pytest.fixture
 def output(tmp_path):
     folder = str(tmp_path / "out")
-    parts.open_output(folder, "label", 2000)
+    outputs.open_output(folder, "label", 2000)
     return folder
 
 
 def label(output, part, count):
-    parts.commit_part(output, part, "f1", {"labelled": count, "dead_lettered": 0}, {f"labels/{part}": b"rows"})
+    made = {f"labels/{parts.part_name(part)}.x": b"rows"}
+    commits.commit_part(output, part, "f1", {"labelled": count, "dead_lettered": 0}, made, parts=2, onto=None)
     books.note(output, RUN, parts.part_name(part), read=count, labelled=count, damaged=[f"part {part} was damaged"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,44 @@ mutated = st.builds(
     st.binary(max_size=40),
     st.integers(0, 3000),
 )
+READING_MIB = {"jsonl": 320, "csv": 320, "tfrecord": 320, "webdataset": 320, "parquet": 512}
+"""What reading may add to the memory of a process, by source: 64 MiB for a row and what is made of it; Parquet's pages
+are in memory whole."""
+READS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from hostile_files import WRITERS
+from mmstream import plugins
+from mmstream.errors import MmstreamError
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+
+name, folder = sys.argv[2], Path(sys.argv[3])
+source, rows, before = plugins.find("source", name)(), {}, 0
+for path in [folder / "warm" / next((folder / "warm").iterdir()), *sorted(folder.glob("*.*"))]:
+    found = []
+    try:
+        for split in source.splits(str(path)):
+            for row in source.read(split):
+                found = [*found[:1], [row.error is None, str(row.error)[:300]]]
+    except MmstreamError as error:
+        found = [[False, str(error)]]
+    if before:
+        rows[path.name] = found
+    before = before or peak()
+print(json.dumps({"added": peak() - before, "rows": rows}))
+"""
+WRITES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from hostile_files import WRITERS, write_good
+(Path(sys.argv[3]) / "warm").mkdir()
+write_good(sys.argv[2], Path(sys.argv[3]) / "warm")
+WRITERS[sys.argv[2]](Path(sys.argv[3]))
+"""
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
@@ -69,6 +108,23 @@ def test_any_value_is_decoded_or_refused(name, value):
     except (TypeError, ValueError, OSError):
         return
     assert found is None or set(found) == set(field.raw())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READING_MIB)
+def test_files_that_stand_for_very_much_are_read_within_bounds_and_cost_no_other_row(tmp_path, name):
+    support = str(Path(__file__).parent / "support")
+    for code in (WRITES, READS):  # each in a process of its own: to write them takes much, too
+        command = [sys.executable, "-c", code, support, name, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["added"] < READING_MIB[name] * 1024 * 1024, f"{found['added'] / 1024**2:,.0f} MiB"
+    assert len(found["rows"]) >= 9
+    for file, rows in found["rows"].items():
+        alone = name == "parquet" or file.startswith("header")  # nothing stands before or behind what is bad
+        assert alone or [sound for sound, _ in rows] == [True, True], (file, rows)
+        assert all(len(message) < 300 for _, message in rows)
 
 
 @pytest.mark.slow

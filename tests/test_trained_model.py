@@ -15,8 +15,8 @@ import mmstream
 from mmstream import examples
 from mmstream.errors import MmstreamError
 from mmstream.media import Media
+from mmstream.model_files import write_model_json
 from mmstream.records import Record
-from mmstream.trained_model import write_model_json
 from mmstream.transform_graph import load_transform_graph
 
 
@@ -133,7 +133,24 @@ def test_a_model_whose_golden_records_come_out_otherwise_refuses_to_label(copy, 
 def test_golden_records_that_are_gone_are_missed(copy):
     (copy / "golden" / "records.jsonl").unlink()
     seal(copy)
+    with pytest.raises(MmstreamError, match=r"has no checksum of golden/records\.jsonl"):
+        mmstream.load(copy)
+
+
+def test_golden_records_of_which_one_is_gone_are_missed(copy):
+    path = copy / "golden" / "records.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    seal(copy)
     with pytest.raises(MmstreamError, match=r"golden records .* are not all there"):
+        mmstream.load(copy).prepare()
+
+
+def test_golden_records_that_prove_less_than_they_should_are_refused(copy):
+    with np.load(copy / "golden" / "expected.npz") as archive:
+        arrays = {name: value for name, value in archive.items() if name != "outputs/heads/group/logits"}
+    np.savez(copy / "golden" / "expected.npz", **arrays)
+    seal(copy)
+    with pytest.raises(MmstreamError, match="training kept no outputs/heads/group/logits"):
         mmstream.load(copy).prepare()
 
 

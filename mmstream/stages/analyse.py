@@ -11,9 +11,10 @@ import apache_beam as beam
 import pyarrow
 import pyarrow.compute
 
-from mmstream import files, lock, parts, plugins, worker
+from mmstream import files, lock, outputs, plugins, worker
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
+from mmstream.json_files import write_json
 from mmstream.preprocessing import Preprocessor, settings_of
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, split_of
 from mmstream.stages.reading import first_of_each, unpacked
@@ -119,7 +120,7 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
     statistics = {name: fitted.statistics for name, fitted in Preprocessor(config.fields, directory).fitted.items()}
     fingerprint = digest_of([assets, statistics, settings_of(config.fields), field_versions(config)])
     marker = _marker(output)
-    if fingerprint_of(output) == fingerprint:
+    if fingerprint_of(output) == fingerprint and _is_as_written(output):
         return fingerprint
     lock.check(output, holder)
     files.remove(marker)
@@ -129,6 +130,12 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
         files.write_bytes(files.join(output, "transform", path), files.read_bytes(files.join(directory, path)))
     files.write_bytes(marker, fingerprint.encode())
     return fingerprint
+
+
+def _is_as_written(output: str) -> bool:
+    """Whether the transform of an output is what the run wrote that closed the books, if one has."""
+    wrote = outputs.read_books(output, "preprocess").get("transform")
+    return wrote is None or wrote == outputs.transform_files(output)
 
 
 def fingerprint_of(output: str) -> str | None:
@@ -181,7 +188,7 @@ class AnalyseColumns(beam.PTransform):
             | beam.FlatMap(_filled)
             | beam.CombinePerKey(sum)
             | beam.combiners.ToDict()
-            | beam.Map(lambda counts: parts.write_json(files.join(self.directory, "filled.json"), counts))
+            | beam.Map(lambda counts: write_json(files.join(self.directory, "filled.json"), counts))
         )
         analysed = (batches, _adapter_config(preprocessor)) | tft_beam.AnalyzeDataset(_preprocessing_fn(preprocessor))
         written = analysed | tft_beam.WriteTransformFn(self.directory)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import books, components, files, parts
+from mmstream import books, commits, components, parts
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import LabelType, Sink
@@ -40,12 +40,14 @@ class Labelled:
     Attributes:
         rows: labels.
         letters: dead letters.
+        commit: its record, None where it was never committed.
         damaged: its files that are not as they were committed, and what is wrong with each; they are not read.
         lost: how many rows and letters these held.
     """
 
     rows: list[LabelRow]
     letters: list[DeadLetter]
+    commit: commits.Commit | None = None
     damaged: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lost: int = 0
 
@@ -63,7 +65,6 @@ def label_drafts(
     *,
     model: TrainedModel,
     media: Media,
-    run: str,
     prune: bool,
     workers: Workers,
     publish: Callable[[Sequence[LabelRow | DeadLetter]], None] = _to_nobody,
@@ -84,7 +85,7 @@ def label_drafts(
     for draft in drafts:
         results = [next(fresh) for _ in draft.todo]
         publish([*results, *draft.new_letters])
-        counts.append(draft.commit(results, run, prune=prune))
+        counts.append(draft.commit(results, prune=prune))
     return counts
 
 
@@ -106,12 +107,13 @@ class Draft:
     _model: TrainedModel
     _sink: Sink
     _output: str
+    _parts: int
+    _run: str
     _items: int
     _kept: list[LabelRow | DeadLetter]
     _letters: list[DeadLetter]
     _before: Labelled
     _others: Labelled
-    _onto: parts.Commit | None
 
     @classmethod
     def of(
@@ -124,6 +126,8 @@ class Draft:
         media: Media,
         sink: Sink,
         output: str,
+        parts_count: int,
+        run: str,
         workers: Workers,
         still_there: StillThere = _nowhere,
         of_any_model: bool = False,
@@ -138,13 +142,14 @@ class Draft:
             media: where media may lie.
             sink: of the labels.
             output: directory of the output.
+            parts_count: P.
+            run: that must still hold the output when the part is committed; "" where nothing holds it.
             workers: that digest records.
             still_there: whether the input has a row that is not among the items; no, where these are all.
             of_any_model: leave the labels of records that have not changed, whichever model made them.
         """
-        parts.finish(output, part)
-        onto = parts.recorded(output, part)
-        before = _read(output, part, onto, sink, model.schema)
+        commits.finish(output, part, run)
+        before = read_part(output, part, sink, model.schema)
         standing = _standing(before, {item.id for item in items}, still_there)
         records, letters = first_of_each(items, standing)
         kept, todo = still_valid(records, before, model, media, workers, of_any_model=of_any_model)
@@ -154,7 +159,7 @@ class Draft:
             [row for row in before.rows if row["id"] not in ids],
             [each for each in before.letters if _stays(each, ids, read, input_number, still_there)],
         )
-        return cls(part, todo, model, sink, output, len(items), kept, letters, before, others, onto)
+        return cls(part, todo, model, sink, output, parts_count, run, len(items), kept, letters, before, others)
 
     @property
     def damaged(self) -> Mapping[str, str]:
@@ -167,12 +172,11 @@ class Draft:
         known = {letter.to_json() for letter in self._before.letters}
         return [letter for letter in self._letters if letter.to_json() not in known]
 
-    def commit(self, fresh: Sequence[LabelRow | DeadLetter], run: str, *, prune: bool) -> Counts:
+    def commit(self, fresh: Sequence[LabelRow | DeadLetter], *, prune: bool) -> Counts:
         """Commit the part, given what has become of each record of `todo`.
 
         Args:
             fresh: label rows and dead letters.
-            run: that must still hold the output; "" where nothing holds it.
             prune: remove results of records that are not among the items.
 
         Returns:
@@ -197,14 +201,16 @@ class Draft:
         rows = sorted((r for r in results if not isinstance(r, DeadLetter)), key=lambda row: row["id"])
         all_letters = [result for result in results if isinstance(result, DeadLetter)]
         rows_path, letters_path = label_paths(self.part, sink)
-        parts.commit_part(
+        aside = {path: self._put_aside(path, problem) for path, problem in before.damaged.items()}
+        commits.commit_part(
             self._output,
             self.part,
             model.fingerprint,
             {"labelled": len(rows), "dead_lettered": len(all_letters)},
             {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(all_letters)},
-            holder=run,
-            onto=self._onto,
+            parts=self._parts,
+            onto=before.commit,
+            run=self._run,
         )
         failed = sum(isinstance(result, DeadLetter) for result in fresh)
         return {
@@ -218,24 +224,32 @@ class Draft:
             "of_another_model": sum(row["_fingerprint"] != model.fingerprint for row in others.rows)
             + sum(letter.fingerprint not in ("", model.fingerprint) for letter in others.letters),
             "lost": 0 if prune else max(0, lost),
-            "damaged": [f"{path} {problem}" for path, problem in before.damaged.items()],
+            "damaged": [f"{path} {problem}{aside[path]}" for path, problem in before.damaged.items()],
         }
+
+    def _put_aside(self, path: str, problem: str) -> str:
+        """Keep a damaged file that is there; what is said of that."""
+        if problem == commits.IS_NOT_THERE:
+            return ""
+        return f" (it lies in {commits.put_aside(self._output, path, self._run)} now)"
 
 
 def read_part(output: str, part: int, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
-    """What a part holds; nothing where it was never committed."""
-    return _read(output, part, parts.recorded(output, part), sink, schema)
+    """What a part holds, its files read once; nothing where it was never committed.
 
-
-def _read(output: str, part: int, commit: parts.Commit | None, sink: Sink, schema: Mapping[str, LabelType]) -> Labelled:
-    """What a part holds by its commit record."""
+    Raises:
+        DamagedFileError: its commit record is not valid.
+        OSError: something that is there cannot be read.
+    """
+    commit = commits.recorded(output, part)
     if commit is None:
-        return Labelled([], [], parts.damaged_record(output, part))
-    damaged = parts.damaged_files(output, commit)
+        return Labelled([], [])
+    contents = commits.read_files(output, commit)
     rows_path, letters_path = label_paths(part, sink)
-    rows = [] if rows_path in damaged else sink.loads(files.read_bytes(files.join(output, rows_path)), schema)
-    letters = [] if letters_path in damaged else load_letters(files.read_bytes(files.join(output, letters_path)))
-    return Labelled(rows, letters, damaged, sum(commit.counts.values()) - len(rows) - len(letters))
+    rows = sink.loads(contents.sound[rows_path], schema) if rows_path in contents.sound else []
+    letters = load_letters(contents.sound[letters_path]) if letters_path in contents.sound else []
+    lost = sum(commit.counts.values()) - len(rows) - len(letters) if contents.damaged else 0
+    return Labelled(rows, letters, commit, contents.damaged, lost)
 
 
 def still_valid(
@@ -284,12 +298,14 @@ class SharedModel:
         embeddings: whether rows get embeddings.
         resume: what a record's digest reads; None for what the model's config says.
         follow: folder of models, the newest of which takes over; "" where this one stays.
+        fingerprint: that the model must have where it is opened; "" for any.
     """
 
     path: str
     embeddings: bool
     resume: Resume | None = None
     follow: str = ""
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         self._shared = Shared()
@@ -300,7 +316,13 @@ class SharedModel:
         return opened.current()
 
     def _open(self) -> _Opened:
-        return _Opened(TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume), self.follow)
+        model = TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume)
+        if self.fingerprint not in ("", model.fingerprint):
+            raise MmstreamError(
+                f"the model {self.path} has the fingerprint {model.fingerprint} here, not {self.fingerprint} as where "
+                "the job was started: it was changed, or other versions are installed"
+            )
+        return _Opened(model, self.follow)
 
 
 class _Opened:
@@ -336,9 +358,11 @@ class LabelParts(beam.PTransform):
     Attributes:
         model: that labels.
         sink: name of the sink component.
+        sink_options: its parameters.
         input_number: of the input in job.json.
         media: where media may lie.
         output: directory of the output.
+        parts: P.
         run: the run's start.
         prune: remove what the output holds of records that are not in the input.
         threads: that decode and predict, in each worker process.
@@ -347,9 +371,11 @@ class LabelParts(beam.PTransform):
 
     model: SharedModel
     sink: str
+    sink_options: Mapping[str, Any]
     input_number: int
     media: Media
     output: str
+    parts: int
     run: str
     prune: bool
     threads: int
@@ -375,13 +401,13 @@ class LabelParts(beam.PTransform):
             input_number=self.input_number,
             model=model,
             media=self.media,
-            sink=components.build("sink", self.sink, {}),
+            sink=components.build("sink", self.sink, self.sink_options),
             output=self.output,
+            parts_count=self.parts,
+            run=self.run,
             workers=workers,
         )
-        (counts,) = label_drafts(
-            [draft], model=model, media=self.media, run=self.run, prune=self.prune, workers=workers
-        )
+        (counts,) = label_drafts([draft], model=model, media=self.media, prune=self.prune, workers=workers)
         seconds = round(time.monotonic() - started, 3)
         books.note(self.output, self.run, parts.part_name(part), **counts, seconds=seconds, **smaller_batch(model))
         return [counts]

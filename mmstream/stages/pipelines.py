@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, files, parts
+from mmstream import books, files, outputs, parts
 from mmstream.concurrency import Workers
 from mmstream.config import Config
 from mmstream.config_file import load_config
@@ -131,7 +131,7 @@ class Preprocess(beam.PTransform):
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         """Analyse, then apply, then close the books."""
         config, output, run, started = self._config, self._output, books.new_run(), time.time()
-        plan = parts.open_output(output, "preprocess", self._parts * parts.RECORDS_PER_PART)
+        plan = outputs.open_output(output, "preprocess", self._parts * parts.RECORDS_PER_PART)
         reads, spool, id_column = Preprocessor(config.fields).reads(), files.join(output, "spool"), self._id
         items = rows | beam.Map(lambda row: _checked(row, id_column, reads, spool))
         count = beam.pvalue.AsSingleton(items | beam.combiners.Count.Globally())

@@ -17,15 +17,16 @@ from typing import Any, ClassVar, NamedTuple
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import books, files, lock, parts, worker
+from mmstream import books, commits, files, lock, outputs, parts, worker
 from mmstream.concurrency import Workers, batched
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
 from mmstream.examples import ExampleWriter, serialise
 from mmstream.golden import write_golden
+from mmstream.json_files import write_json
 from mmstream.labelling import dead_letter, digests_of
 from mmstream.media import Media
-from mmstream.preprocessing import READ, Decoded, Loaded, Preprocessor, settings_of
+from mmstream.preprocessing import READ, Decoded, Preprocessor, settings_of
 from mmstream.records import SPLITS, DeadLetter, Record, hash_fraction
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.analyse import (
@@ -67,6 +68,7 @@ def preprocess_part(
     fingerprint: str,
     media: Media,
     output: str,
+    parts_count: int,
     holder: str,
     golden: int,
     workers: Workers,
@@ -77,12 +79,12 @@ def preprocess_part(
         {"read", "examples", "dead_lettered", "skipped"}: records by what became of them in this run; and the `golden`
         best candidates for golden records.
     """
-    parts.finish(output, part)
+    commits.finish(output, part, holder)
     records, letters = first_of_each(items)
     shards = {name: f"examples/{name}/{parts.part_name(part)}.tfrecord.gz" for name in SPLITS}
     letters_path = f"dead_letters/{parts.part_name(part)}.jsonl"
-    commit = parts.read_commit(output, part)
-    if commit and commit.fingerprint == fingerprint:
+    commit = commits.recorded(output, part)
+    if commit and commit.fingerprint == fingerprint and not commits.damaged_files(output, commit):
         digests = (digest for _, digest in digests_of(records, preprocessor, media, workers))
         if commit.inputs == _digest_of_inputs(zip(records, digests, strict=True), letters, split):
             dead = {letter.id for letter in load_letters(files.read_bytes(files.join(output, letters_path)))}
@@ -111,7 +113,13 @@ def preprocess_part(
     dead_lettered = len(letters) + len(failed)
     counts = {**{name: writer.count for name, writer in writers.items()}, "dead_lettered": dead_lettered}
     inputs = _digest_of_inputs(seen, letters, split)
-    parts.commit_part(output, part, fingerprint, counts, made, inputs, holder)
+    commits.commit_part(
+        *(output, part, fingerprint, counts, made),
+        parts=parts_count,
+        onto=commit,
+        inputs=inputs,
+        run=holder,
+    )
     return {
         "read": len(items),
         "examples": len(good),
@@ -132,7 +140,9 @@ def _examples_of(
     records: Sequence[Record], preprocessor: Preprocessor, split: SplitConfig, media: Media, fingerprint: str
 ) -> list[tuple[Record, Example | DeadLetter]]:
     results: dict[str, Example | DeadLetter] = {}
-    good: list[tuple[Record, str, Loaded, Decoded]] = []
+    good: list[
+        tuple[Record, str, str, Decoded]
+    ] = []  # of what was read only the digest, or a batch holds all its files
     for record in records:
         loaded = preprocessor.load(record, media)
         worker.progress()
@@ -146,12 +156,12 @@ def _examples_of(
         except RecordError as error:
             results[record.id] = dead_letter(record, error, loaded.digest, fingerprint)
         else:
-            good.append((record, name, loaded, decoded))
+            good.append((record, name, loaded.digest, decoded))
     tensors = preprocessor.tensors([decoded for *_, decoded in good]) if good else {}
-    for row, (record, name, loaded, decoded) in enumerate(good):
+    for row, (record, name, digest, decoded) in enumerate(good):
         texts = preprocessor.texts(decoded)
-        data = serialise(tensors, row, record.id, record.origin, loaded.digest, texts)
-        results[record.id] = Example(name, data, loaded.digest)
+        data = serialise(tensors, row, record.id, record.origin, digest, texts)
+        results[record.id] = Example(name, data, digest)
     return [(record, results[record.id]) for record in records]
 
 
@@ -171,7 +181,7 @@ def close_books(
     Raises:
         MmstreamError: the books do not balance, or another job has taken the output over.
     """
-    settled = books.settle(output, run, plan, done="examples")
+    settled = books.settle(output, run, plan, done="examples", holder=holder)
     about = {
         "read": settled.read,
         "examples": settled.done,
@@ -182,10 +192,11 @@ def close_books(
         "fingerprint": fingerprint_of(output),
         "plugins": field_versions(config),
         "fields": settings_of(config.fields),
+        "transform": outputs.transform_files(output),
         "seconds": round(seconds, 3),
     }
     lock.check(output, holder)
-    parts.write_json(files.join(output, "preprocess.json"), about)
+    write_json(files.join(output, "preprocess.json"), about)
     return about
 
 
@@ -199,6 +210,7 @@ class PreprocessParts(beam.PTransform):
         output: directory of the output, which holds `transform/` when the first part comes.
         run: the run's start.
         holder: the run that must hold the output (`mmstream.lock`); "" where nothing does.
+        parts: P.
         threads: that decode, in each worker process.
         after: what must be done before, as a side input.
     """
@@ -208,6 +220,7 @@ class PreprocessParts(beam.PTransform):
     output: str
     run: str
     holder: str
+    parts: int
     threads: int
     after: Any
 
@@ -230,6 +243,7 @@ class PreprocessParts(beam.PTransform):
             fingerprint=fitted.fingerprint,
             media=self.media,
             output=self.output,
+            parts_count=self.parts,
             holder=self.holder,
             golden=self.config.golden,
             workers=workers,
@@ -300,7 +314,7 @@ class PreprocessRecords(beam.PTransform):
         grouped = items | RouteToParts(self.parts)
         fitted = beam.pvalue.AsSingleton(grouped | FitTransform(self.config, self.output, self.scratch, self.holder))
         candidates = grouped | PreprocessParts(
-            self.config, self.media, self.output, self.run, self.holder, self.threads, after=fitted
+            self.config, self.media, self.output, self.run, self.holder, self.parts, self.threads, after=fitted
         )
         return candidates | WriteGolden(self.config, self.media, self.output, self.holder)
 

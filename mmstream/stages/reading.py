@@ -12,16 +12,18 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from mmstream import books, components, files, parts
+from mmstream import alive, books, components, files, parts
 from mmstream.errors import MmstreamError, RecordError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.labelling import dead_letter
 from mmstream.media import Media
-from mmstream.records import DUPLICATE, DeadLetter, Record, digest_of, origin_key, printable
+from mmstream.records import DUPLICATE, DeadLetter, Large, Record, digest_of, from_printable, origin_key, printable
 from mmstream.spool import spool
 
 SAMPLE_ROWS = 100
 _ROUTED_TOGETHER = 4096
+_LONG_TEXT = 16 * 1024
+"""Characters; whether a longer text is as large as `records.Large` depends on its bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,8 @@ def pieces_of(job_input: Input) -> list[Piece]:
         MmstreamError: it cannot be read, or has no rows.
     """
     try:
-        splits = job_input.source().splits(job_input.path)
+        with alive.step(f"looking through {job_input.path}"):
+            splits = job_input.source().splits(job_input.path)
     except OSError as error:
         raise MmstreamError(f"cannot read {job_input.path}: {describe(error)}") from error
     pieces, left = [], job_input.limit
@@ -103,7 +106,9 @@ def pieces_of(job_input: Input) -> list[Piece]:
 
 def rows_of(job_input: Input, pieces: Iterable[Piece]) -> Iterator[Row]:
     """The rows of some pieces."""
-    return (row for piece in pieces for row in islice(job_input.source().read(piece.split), piece.rows))
+    for piece in pieces:
+        rows = islice(job_input.source().read(piece.split), piece.rows)
+        yield from alive.watched(f"reading {piece.split.origin or piece.split.path}", rows)
 
 
 def sample(job_input: Input, pieces: Sequence[Piece]) -> list[Mapping[str, Any]]:
@@ -195,16 +200,23 @@ def load_letters(data: bytes) -> list[DeadLetter]:
 def without_media(record: Record, reads: Mapping[str, bool], folder: str) -> Record:
     """A record that may cross a shuffle: references stand in it for bytes that are media, or that nobody reads.
 
+    A large text that nobody reads is left out, too; digest and dead letter are the same as with it.
+
     Args:
         record: as it was read.
         reads: the columns that are read, and whether as media.
         folder: where media are spooled; "" for a pass that does not need them.
     """
-    replaced = {
+    replaced: dict[str, Any] = {
         column: spool(value, folder if column in reads else "")
         for column, value in record.columns.items()
         if isinstance(value, bytes) and reads.get(column, True)
     }
+    for column, value in record.columns.items():
+        if column not in reads and isinstance(value, str) and len(value) > _LONG_TEXT:
+            kept = from_printable(printable(value))
+            if isinstance(kept, Large):
+                replaced[column] = kept
     return dataclasses.replace(record, columns={**record.columns, **replaced}) if replaced else record
 
 

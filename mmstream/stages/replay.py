@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, components, files, parts
+from mmstream import books, commits, components, files, parts
 from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Sink
@@ -55,6 +55,7 @@ def replay_part(
     media: Media,
     sink: Sink,
     output: str,
+    parts_count: int,
     run: str,
     wanted: Wanted,
     ids: Set[str] | None,
@@ -68,6 +69,7 @@ def replay_part(
         media: where media may lie.
         sink: of the labels.
         output: directory of the output.
+        parts_count: P.
         run: the run's start.
         wanted: which letters are tried.
         ids: of the records that are tried; None for all.
@@ -80,9 +82,9 @@ def replay_part(
     Raises:
         MmstreamError: the part is not whole.
     """
-    parts.finish(output, part)
-    commit = parts.recorded(output, part)
+    commits.finish(output, part, run)
     before = read_part(output, part, sink, model.schema)
+    commit = before.commit
     if commit is None or before.damaged:
         raise MmstreamError(
             f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
@@ -111,13 +113,15 @@ def replay_part(
             count += 1
     rows.sort(key=lambda row: row["id"])
     rows_path, letters_path = label_paths(part, sink)
-    parts.commit_part(
+    commits.commit_part(
         output,
         part,
         commit.fingerprint,
         {"labelled": len(rows), "dead_lettered": len(letters)},
         {rows_path: sink.dumps(rows, model.schema), letters_path: dump_letters(letters.values())},
-        holder=run,
+        parts=parts_count,
+        onto=commit,
+        run=run,
     )
     return {
         "tried": len(records),
@@ -155,10 +159,10 @@ def _lacks_something(value: Any) -> bool:
     return isinstance(value, Large)
 
 
-def attempts(output: str) -> Counter[str]:
-    """How often each dead letter has been replayed, by its id."""
+def attempts(output: str, run: str = "") -> Counter[str]:
+    """How often each dead letter has been replayed, by its id; in a run, or in all of them."""
     found: Counter[str] = Counter()
-    for _, values in books.notes(output):
+    for _, values in books.notes(output, run):
         found.update(values.get("tried_ids", ()))
     return found
 
@@ -170,8 +174,10 @@ class ReplayParts(beam.PTransform):
     Attributes:
         model: that labelled.
         sink: name of the sink component.
+        sink_options: its parameters.
         media: where media may lie.
         output: directory of the output.
+        parts: P.
         run: the run's start.
         wanted: which letters are tried.
         of_input: only letters of the records among the items are tried; else of all, and no items are needed.
@@ -180,8 +186,10 @@ class ReplayParts(beam.PTransform):
 
     model: SharedModel
     sink: str
+    sink_options: Mapping[str, Any]
     media: Media
     output: str
+    parts: int
     run: str
     wanted: Wanted
     of_input: bool
@@ -200,8 +208,9 @@ class ReplayParts(beam.PTransform):
             part,
             model=model,
             media=self.media,
-            sink=components.build("sink", self.sink, {}),
+            sink=components.build("sink", self.sink, self.sink_options),
             output=self.output,
+            parts_count=self.parts,
             run=self.run,
             wanted=self.wanted,
             ids={item.id for item in items} if self.of_input else None,

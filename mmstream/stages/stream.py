@@ -264,6 +264,7 @@ class LabelStream(beam.PTransform):
     Attributes:
         model: that labels.
         sink: name of the sink component.
+        sink_options: its parameters.
         job_input: where the records come from.
         output: directory of the output.
         run: the run's start.
@@ -276,6 +277,7 @@ class LabelStream(beam.PTransform):
 
     model: SharedModel
     sink: str
+    sink_options: Mapping[str, Any]
     job_input: Input
     output: str
     run: str
@@ -332,8 +334,10 @@ class _LabelBatch(beam.DoFn):
                 input_number=about.job_input.number,
                 model=model,
                 media=media,
-                sink=components.build("sink", about.sink, {}),
+                sink=components.build("sink", about.sink, about.sink_options),
                 output=about.output,
+                parts_count=about.parts,
+                run=about.run,
                 workers=self._workers,
                 still_there=stands,
                 of_any_model=bool(about.model.follow),
@@ -345,7 +349,6 @@ class _LabelBatch(beam.DoFn):
                 [draft],
                 model=model,
                 media=media,
-                run=about.run,
                 prune=False,
                 workers=self._workers,
                 publish=self._publish,

@@ -36,13 +36,14 @@ def plant(folder: Path, module: str, code: str) -> dict[str, str]:
 
 KILL = """
 def plant(module):
-    import os, signal
+    import os, re, signal
 
     def kill_at(name):
         call = getattr(module, name)
 
         def planted(*arguments):
             place = str(arguments[0 if name == "write_bytes" else 1]).replace("/.", "/")
+            place = re.sub(r"\\.[0-9]{{4}}-[0-9][0-9]-[0-9][0-9]T[0-9.-]+Z", "", place)
             if place.endswith({point!r}) and {before}:
                 os.kill(os.getpid(), signal.SIGKILL)
             call(*arguments)
@@ -56,7 +57,7 @@ def plant(module):
     kill_at("move")
 """
 """What `plant` runs in `mmstream.files`: SIGKILL at a file whose path ends with `point`, before or after it is written;
-one that is written as `.name.mmstream-tmp` beside its place counts as `name.mmstream-tmp`."""
+one that is written as `.name.<run>.mmstream-tmp` beside its place counts as `name.mmstream-tmp`, and so on."""
 
 POISON = """
 def plant(module):

@@ -8,18 +8,23 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from mmstream import files
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import LabelType, Row, Sink, Source, Split
 from mmstream.records import json_line
 from mmstream_io import inputs
+from mmstream_io.open_quotes import Again
 
 SPLIT_BYTES = 8 * 1024 * 1024
 MAX_LINE_BYTES = inputs.MAX_ROW_BYTES
 MAX_QUOTED_BYTES = 256 * 1024
 """A row that is open for longer than this is taken for one with a quote that was never closed."""
+MAX_CELL = 16 * 1024 * 1024
+"""Characters of a cell; Python's reader keeps one as four bytes each."""
+_DELIMITER_BYTES = 1024 * 1024
+"""So much of the first line tells the delimiter."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t|"
 """The first of those that stand equally often is meant."""
@@ -29,7 +34,14 @@ _NEVER_CLOSED = "a quote is opened and never closed"
 _CELL = re.compile(r'("(?:[^"]|"")*"|[^",\n]*)([,\n])')
 """A cell that `CsvSink` wrote, and what ends it. (Python's own reader does not tell an empty text from nothing.)"""
 
-csv.field_size_limit(MAX_LINE_BYTES + MAX_QUOTED_BYTES)
+_BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+"""What a text may begin with that a spreadsheet takes for a formula, in full width, too; and what escapes it."""
+
+csv.field_size_limit(MAX_CELL)
+
+
+_Line = tuple[bytes, int, bool]
+"""A line as `inputs.lines_of` gives it."""
 
 
 class _Record(NamedTuple):
@@ -40,16 +52,22 @@ class _Record(NamedTuple):
         start: its first byte.
         end: one past its last.
         cells: what it says; none where it cannot be read.
-        raw: its bytes; of a line that is too long the first of them.
+        lines: that it stands in, as `inputs.lines_of` gives them.
         error: why it cannot be read.
+        free: whether what stands before it has no part in how it is read.
     """
 
     line: int
     start: int
     end: int
     cells: list[str]
-    raw: bytes
+    lines: list[_Line]
     error: ValueError | None
+    free: bool
+
+    def raw(self) -> bytes:
+        """Its bytes; of a line that is too long the first of them."""
+        return b"".join(line if whole else line[: inputs.RAW_BYTES] for line, _, whole in self.lines)
 
 
 class _Lines:
@@ -58,21 +76,26 @@ class _Lines:
     Attributes:
         taken: lines of the row, as `inputs.lines_of` gives them.
         problem: why one of them is no text.
+        free: whether what stood before the row has no part in how it is read.
     """
 
-    def __init__(self, source: Iterator[tuple[bytes, int, bool]], encoding: str) -> None:
+    def __init__(self, source: Iterator[_Line], encoding: str, delimiter: str) -> None:
         self._source = source
-        self._ahead: deque[tuple[bytes, int, bool]] = deque()
+        self._ahead: deque[_Line] = deque()
         self._encoding = encoding
+        self._delimiter = delimiter
         self._size = 0
-        self.taken: list[tuple[bytes, int, bool]] = []
+        self._most = MAX_QUOTED_BYTES
+        self._again = Again()
+        self.taken: list[_Line] = []
         self.problem: ValueError | None = None
+        self.free = True
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if self._size >= MAX_QUOTED_BYTES:
+        if self._size >= self._most:
             raise StopIteration
         line, size, whole = item = self._ahead.popleft() if self._ahead else next(self._source)
         self.taken.append(item)
@@ -80,17 +103,25 @@ class _Lines:
         if not whole:
             raise ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
         try:
-            return line.decode(self._encoding)
+            text = inputs.text_of(line, self._encoding)
         except UnicodeDecodeError as error:  # where the row ends can be seen all the same
             self.problem = self.problem or error
-            return line.decode(self._encoding, "replace")
+            text = line.decode(self._encoding, "replace")
+        if len(text) > inputs.MAX_VALUES and text.count(self._delimiter) > inputs.MAX_VALUES:
+            raise ValueError(f"the line holds more than {inputs.MAX_VALUES:,} delimiters, which are too many to read")
+        return text
 
     def begin_row(self) -> None:
         """What was taken belongs to the last row."""
+        if not self.free or self._again.has_begun:
+            self._again.go_on(sum(size for _, size, _ in self.taken))
+            self.free = self._again.is_over()
+            self._most = 1 if self._again.is_enough() else MAX_QUOTED_BYTES  # with a line taken it is full
         self._size, self.taken, self.problem = 0, [], None
 
     def give_back(self) -> None:
         """Keep the first line alone."""
+        self._again.note(self._size)
         self._ahead.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
 
@@ -153,7 +184,7 @@ class Csv(Source):
             records = self._records(file.path, opened, 0, None, 1)
             self._header(file.path, records)
             for record in records:
-                if rows and record.end - start > most:
+                if rows and record.free and record.end - start > most:
                     yield Split(file.path, rows, file.origin, first, start, end)
                     rows = 0
                 if not rows:
@@ -171,9 +202,7 @@ class Csv(Source):
             return []
         if record.error:
             raise MmstreamError(f"{path}: the first line names no columns: {describe(record.error)}")
-        doubled = {name for name in record.cells if record.cells.count(name) > 1}
-        if doubled:
-            raise MmstreamError(f"{path}: the first line names a column twice: {', '.join(map(repr, sorted(doubled)))}")
+        inputs.check_names(path, record.cells, "the first line names")
         return record.cells
 
     def _records(self, path: str, file: BinaryIO, start: int, end: int | None, number: int) -> Iterator[_Record]:
@@ -183,7 +212,8 @@ class Csv(Source):
         if not start and file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
             start = len(_BYTE_ORDER_MARK)
         file.seek(start)
-        lines = _Lines(inputs.lines_of(file, None if end is None else end - start, MAX_LINE_BYTES), self.encoding)
+        source = inputs.lines_of(file, None if end is None else end - start, MAX_LINE_BYTES)
+        lines = _Lines(source, self.encoding, delimiter)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             lines.begin_row()
@@ -203,8 +233,7 @@ class Csv(Source):
             error = error or lines.problem
             end_of_row = start + sum(size for _, size, _ in lines.taken)
             if cells or error:
-                raw = b"".join(line if whole else line[: inputs.RAW_BYTES] for line, _, whole in lines.taken)
-                yield _Record(number, start, end_of_row, cells, raw, error)
+                yield _Record(number, start, end_of_row, cells, lines.taken, error, lines.free)
             start, number = end_of_row, number + len(lines.taken)
 
     def _likely_delimiter(self, path: str, file: BinaryIO) -> str:
@@ -213,7 +242,7 @@ class Csv(Source):
         if self.names is not None:
             return ","
         file.seek(0)
-        line = file.readline(MAX_LINE_BYTES).decode(self.encoding, "replace")
+        line = file.readline(_DELIMITER_BYTES).decode(self.encoding, "replace")
         return max(_DELIMITERS, key=_QUOTED.sub("", line).count)
 
     def _row(self, record: _Record, origin: str, names: Sequence[str]) -> Row:
@@ -222,21 +251,36 @@ class Csv(Source):
             error = ValueError(f"expected {len(names)} cells; found {len(record.cells)}")
         if not error:
             return Row(origin, {name: cell or None for name, cell in zip(names, record.cells, strict=True)})
-        raw: bytes | str = record.raw.rstrip(b"\r\n")
-        with contextlib.suppress(UnicodeDecodeError):
-            raw = record.raw.rstrip(b"\r\n").decode(self.encoding)
+        raw = record.raw().rstrip(b"\r\n")
+        with contextlib.suppress(ValueError):  # a line of another encoding, or one that is too large
+            return Row(origin, None, inputs.text_of(raw, self.encoding), error)
         return Row(origin, None, raw, error)
 
 
 class CsvSink(Sink):
-    """Comma-separated values with a line of names: texts in double quotes, lists as JSON in quotes, null as nothing."""
+    """Comma-separated values with a line of names: texts in double quotes, lists as JSON in quotes, null as nothing.
+
+    A spreadsheet takes a text for a formula that begins with =, +, - or @, or with a tab or line end before one, and
+    may run it: it can read other cells, fetch addresses, or start programs. Captions and ids are strangers' texts, so
+    let "escape" write files that people open with one, and open them with the comma as the only delimiter. Numbers stay
+    numbers, and lists begin with a bracket, which begins no formula.
+
+    Source: OWASP, "CSV injection".
+
+    Args:
+        formulas: "keep" writes texts as they are; "escape" puts an apostrophe before those that begin as a formula may,
+            and before those that begin with an apostrophe, so that reading the file gives the texts back as they were.
+    """
 
     suffix = ".csv"
 
+    def __init__(self, *, formulas: Literal["keep", "escape"] = "keep") -> None:
+        self.formulas = formulas
+
     def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
         """The file; columns in the schema's order."""
-        lines = [[_quoted(name) for name in schema]]
-        lines += [[_cell(row.get(name), kind) for name, kind in schema.items()] for row in rows]
+        lines = [[_quoted(self._harmless(name)) for name in schema]]
+        lines += [[self._cell(row.get(name), kind) for name, kind in schema.items()] for row in rows]
         return "".join(",".join(line) + "\n" for line in lines).encode()
 
     def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
@@ -246,17 +290,32 @@ class CsvSink(Sink):
             lines[-1].append(cell)
             if end == "\n":
                 lines.append([])
-        names = [_unquoted(cell) for cell in lines[0]]
+        names = [self._as_it_was(_unquoted(cell)) for cell in lines[0]]
         return [
-            {name: _value(cell, schema.get(name, "string")) for name, cell in zip(names, line, strict=True)}
+            {name: self._value(cell, schema.get(name, "string")) for name, cell in zip(names, line, strict=True)}
             for line in lines[1:-1]
         ]
+
+    def _cell(self, value: Any, kind: LabelType) -> str:
+        return _cell(self._harmless(value) if kind == "string" and isinstance(value, str) else value, kind)
+
+    def _value(self, cell: str, kind: LabelType) -> Any:
+        value = _value(cell, kind)
+        return self._as_it_was(value) if isinstance(value, str) else value
+
+    def _harmless(self, text: str) -> str:
+        return f"'{text}" if self.formulas == "escape" and text.startswith(_BEGIN_FORMULAS) else text
+
+    def _as_it_was(self, text: str) -> str:
+        return text.removeprefix("'") if self.formulas == "escape" else text
 
 
 def _explained(error: csv.Error) -> ValueError:
     """What Python's reader says, for those who do not call it."""
     message = describe(error)
-    if message == "unexpected end of data":
+    if message.startswith("field larger than field limit"):
+        message = f"a cell is longer than {MAX_CELL:,} characters"
+    elif message == "unexpected end of data":
         message = _NEVER_CLOSED
     elif message.startswith("new-line character seen in unquoted field"):
         message = "a carriage return stands in the middle of the line"

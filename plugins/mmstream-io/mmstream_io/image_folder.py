@@ -64,7 +64,7 @@ class ImageFolder(Source):
             yield Row(path, {"image": path, "category": _top(path) or None})
 
     def _pictures(self, folder: str) -> Iterator[str]:
-        return (path for path in files.list_files(folder) if path.lower().endswith(self.suffixes))
+        return (path for path in inputs.signalled(files.list_files(folder)) if path.lower().endswith(self.suffixes))
 
 
 def _cut(count: int) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,8 @@ class Jsonl(Source):
     """Reads files of JSON objects, one a line; blank lines are passed over. Files may be gzipped.
 
     A line that is not valid UTF-8, not JSON or not an object becomes a row with an error; so does one that is longer
-    than 64 MiB, or that says a key twice or NaN, which JSON does not have.
+    than 64 MiB, holds more than 1,048,576 values or an object of more than 16,384 keys, or that says a key twice or
+    NaN, which JSON does not have.
 
     Source: https://jsonlines.org
     """
@@ -88,7 +89,7 @@ def _row(origin: str, line: bytes, whole: bool) -> Row:
     line = line.rstrip(b"\r\n")
     raw: bytes | str = line
     try:
-        raw = text = line.decode("utf-8")
+        raw = text = inputs.text_of(line)
         columns = inputs.parse_json(text)
         if not isinstance(columns, dict):
             raise ValueError(f"expected a JSON object; found {type(columns).__name__}")

@@ -8,16 +8,18 @@ from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from mmstream.alive import progress
 from mmstream.interfaces import Row, Source, Split
 from mmstream_io import inputs
+from mmstream_io.examples import Example, check_example
 
 SPLIT_BYTES = 32 * 1024 * 1024
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _CHECKSUM_MASK = 0xA282EAD8
+_PROGRESS_RECORDS = 256
 
 
 class _Frame(NamedTuple):
@@ -33,9 +35,9 @@ class Tfrecord(Source):
     """Reads TFRecord files of `tf.train.Example`. Files may be gzipped (.gz).
 
     A feature is a column: no value is None, one is itself, several are a list. Bytes that are valid UTF-8 are text,
-    for an Example does not tell text from bytes. A record whose checksum does not fit, that is larger than 64 MiB or
-    that is no Example (a SequenceExample is none) becomes a row with an error; where a length cannot be trusted, so
-    does the rest of the file, as one row.
+    for an Example does not tell text from bytes. A record whose checksum does not fit, that is larger than 64 MiB, has
+    more than 16,384 features or 1,048,576 values or is no Example (a SequenceExample is none) becomes a row with an
+    error; where a length cannot be trusted, so does the rest of the file, as one row.
 
     Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
 
@@ -68,10 +70,22 @@ class Tfrecord(Source):
         if frame.error:
             return Row(origin, None, frame.data[: inputs.RAW_BYTES], frame.error)
         try:
-            features = _features(frame.data)
+            return Row(origin, self._columns(frame.data))
         except DecodeError as error:
-            return Row(origin, None, frame.data[: inputs.RAW_BYTES], ValueError(f"not a tf.train.Example: {error}"))
-        return Row(origin, {name: self._column(name, features[name]) for name in sorted(features)})
+            error = ValueError(f"not a tf.train.Example: {error}")
+            return Row(origin, None, frame.data[: inputs.RAW_BYTES], error)
+        except ValueError as error:
+            return Row(origin, None, frame.data[: inputs.RAW_BYTES], error)
+
+    def _columns(self, data: bytes) -> dict[str, Any]:
+        """The columns of a record.
+
+        Raises:
+            DecodeError: it is no Example.
+            ValueError: it holds too much.
+        """
+        features = _features(data)
+        return {name: self._column(name, features[name]) for name in sorted(features)}
 
     def _column(self, name: str, feature: Any) -> Any:
         kind = feature.WhichOneof("kind")
@@ -86,13 +100,18 @@ def _features(data: bytes) -> Any:
 
     Raises:
         DecodeError: it is none, or is more than one: what its message does not name would be lost.
+        ValueError: it holds too many features or values.
     """
-    example = _Example.FromString(data)
+    check_example(data)
+    example = Example.FromString(data)
     size = example.ByteSize()
     example.DiscardUnknownFields()
     if example.ByteSize() != size:
         raise DecodeError("it holds more than features")
-    return example.features.feature
+    features = example.features.feature
+    if len(features) > inputs.MAX_COLUMNS:
+        raise ValueError(f"the record has {len(features):,} features; at most {inputs.MAX_COLUMNS:,} are read")
+    return features
 
 
 def _plain(value: Any, kind: str) -> Any:
@@ -116,7 +135,11 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
 
 def _frames(file: BinaryIO, position: int, end: int | None, *, skim: bool = False) -> Iterator[_Frame]:
     """The records of a file from here on; to skim is to pass over their data."""
+    number = 0
     while end is None or position < end:
+        number += 1
+        if not number % _PROGRESS_RECORDS:
+            progress()
         header = file.read(_HEADER.size)
         if not header:
             return
@@ -135,6 +158,7 @@ def _frames(file: BinaryIO, position: int, end: int | None, *, skim: bool = Fals
         rest = position + len(header)
         file.seek(rest)
         while block := file.read(1 << 20):
+            progress()
             rest += len(block)
         yield _Frame(position, rest, header, ValueError(problem))
         return
@@ -155,6 +179,7 @@ def _data(file: BinaryIO, size: int, skim: bool) -> tuple[bytes, ValueError | No
         data = file.read(min(size, inputs.RAW_BYTES))
         left = size - len(data)
         while left and (block := file.read(min(left, 1 << 20))):  # no file can seek as far as a length may say
+            progress()
             left -= len(block)
         return data, ValueError(f"the record has {size:,} bytes, more than {inputs.MAX_ROW_BYTES:,}")
     if skim:
@@ -166,43 +191,3 @@ def _data(file: BinaryIO, size: int, skim: bool) -> tuple[bytes, ValueError | No
 def _masked(data: bytes) -> int:
     checksum = google_crc32c.value(data)
     return ((checksum >> 15 | checksum << 17) + _CHECKSUM_MASK) & 0xFFFFFFFF
-
-
-def _example_class() -> Any:
-    """The message class of tf.train.Example, in a pool of its own: TensorFlow has its in the common one."""
-    proto = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-    field = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str) -> descriptor_pb2.DescriptorProto:
-        return proto.message_type.add(name=name)
-
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        message(name).field.add(name="value", number=1, label=field.LABEL_REPEATED, type=kind)
-
-    def add(owner: Any, name: str, number: int, of: str, label: Any = field.LABEL_OPTIONAL, **more: Any) -> None:
-        owner.field.add(
-            name=name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=f".tensorflow.{of}", **more
-        )
-
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, of) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1
-    ):
-        add(feature, name, number, of, oneof_index=0)
-    features = message("Features")
-    entry = features.nested_type.add(name="FeatureEntry", options=descriptor_pb2.MessageOptions(map_entry=True))
-    entry.field.add(name="key", number=1, label=field.LABEL_OPTIONAL, type=field.TYPE_STRING)
-    add(entry, "value", 2, "Feature")
-    add(features, "feature", 1, "Features.FeatureEntry", field.LABEL_REPEATED)
-    add(message("Example"), "features", 1, "Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(proto)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-_Example = _example_class()

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
+from mmstream.alive import progress
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Row, Source, Split
 from mmstream_io import inputs
+from mmstream_io.tar import Member, members_of
 
 SPLIT_BYTES = 64 * 1024 * 1024
 KEY = "__key__"
@@ -26,8 +28,9 @@ _COLUMNS = {
 """The column that the only member of a kind stands in, by suffix."""
 _MEDIA = frozenset(suffix for suffix in _COLUMNS if suffix not in ("txt", "cls"))
 _TEXTS = ("txt", "cls", "json")
-_LARGEST_ARCHIVE = 1 << 43
-"""No file is larger, whatever the header of a damaged one says: it cannot even be sought so far."""
+_SHOWN = 20
+"""So many members of a record that cannot be read are listed in its dead letter."""
+_NAME = 80
 
 
 @dataclasses.dataclass
@@ -38,15 +41,24 @@ class _Record:
         stem: "" for a piece of the archive that is no record.
         start: byte at which the first one begins.
         end: one past where the last one ends.
+        sizes: bytes of the members, by suffix.
         members: contents by suffix; empty where they are not wanted.
         error: why the record cannot be read.
+        total: bytes of the members and their names.
     """
 
     stem: str
     start: int
     end: int = 0
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     members: dict[str, bytes] = dataclasses.field(default_factory=dict)
     error: Exception | None = None
+    total: int = 0
+
+    def fail(self, problem: str) -> None:
+        """The record cannot be read; the first reason stays, and nothing is kept of its members."""
+        self.error = self.error or ValueError(problem)
+        self.members = {}
 
 
 class Webdataset(Source):
@@ -58,9 +70,9 @@ class Webdataset(Source):
     columns themselves. Members of a record follow each other. Hidden ones, and those of hidden folders, are passed
     over.
 
-    A record of which a member is cut off, doubled, too large, without a suffix or no plain file becomes a row with an
-    error. So does the place at which an archive is damaged, cut off or goes on behind its end mark, for nothing says
-    what followed.
+    A record of which a member is cut off, doubled, without a suffix, no plain file or has headers of more than 1 MiB
+    becomes a row with an error; so does one of more than 64 MiB or 16,384 members or columns in all. So does the
+    place at which an archive is damaged, cut off or goes on behind its end mark, for nothing says what followed.
 
     Source: https://github.com/webdataset/webdataset
     """
@@ -103,60 +115,71 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
 def _records(file: BinaryIO, end: int | None, *, skim: bool = False) -> Iterator[_Record]:
     """The records of an archive from here on; to skim is to pass over their contents."""
     record: _Record | None = None
-    for member, after in _members(file, end):
+    for member in _members(file, end):
         if isinstance(member, _Record):
             if record:
                 yield record
             record = member
             continue
         stem, suffix = _divided(member.name)
-        if member.isdir() or not stem:
+        if member.is_folder or not stem:
             continue
         if record is None or record.stem != stem:
             if record:
                 yield record
-            record = _Record(stem, member.offset)
-        record.end = after
-        if not member.isreg() or member.issparse():
-            record.error = ValueError(f"the member {member.name!r} is not a plain file")
-        elif member.size > inputs.MAX_ROW_BYTES:
-            record.error = ValueError(f"the member {member.name!r} has {member.size:,} bytes: too many")
-        elif not suffix:
-            record.error = ValueError(f"the member {member.name!r} has no suffix, which would be its column")
-        elif suffix in record.members:
-            record.error = ValueError(f"the member {member.name!r} stands twice")
-        elif skim:
-            record.members[suffix] = b""
-        else:
-            file.seek(member.offset_data)
+            record = _Record(stem, member.start)
+        record.end = member.end
+        problem = _problem_of(member, suffix, record)
+        if problem:
+            record.fail(f"the member {member.name[:_NAME]!r} {problem}")
+        elif not skim and not record.error:
+            file.seek(member.data)
             record.members[suffix] = data = file.read(member.size)
             if len(data) < member.size:
-                record.error = ValueError(f"the archive ends within the member {member.name!r}")
+                record.fail(f"the archive ends within the member {member.name[:_NAME]!r}")
+        if not record.error or len(record.sizes) < _SHOWN:
+            record.sizes[suffix] = member.size
     if record:
         yield record
 
 
-def _members(file: BinaryIO, end: int | None) -> Iterator[tuple[tarfile.TarInfo | _Record, int]]:
-    """The members of an archive from here on, each with the byte after it.
+def _problem_of(member: Member, suffix: str, record: _Record) -> str:
+    """Why a member cannot be part of a record, "" if it can; counts it as one that is."""
+    record.total += member.size + len(member.name)
+    if member.problem:
+        return member.problem
+    if not member.is_plain:
+        return "is not a plain file"
+    if member.size > inputs.MAX_ROW_BYTES:
+        return f"has {member.size:,} bytes: too many"
+    if not suffix:
+        return "has no suffix, which would be its column"
+    if suffix in record.sizes:
+        return "stands twice"
+    if record.total > inputs.MAX_ROW_BYTES:
+        return f"and those before it have more than {inputs.MAX_ROW_BYTES:,} bytes: too many for one record"
+    if len(record.sizes) >= inputs.MAX_COLUMNS:
+        return f"is one of more than {inputs.MAX_COLUMNS:,}: too many for one record"
+    return ""
+
+
+def _members(file: BinaryIO, end: int | None) -> Iterator[Member | _Record]:
+    """The members of an archive from here on.
 
     Where the archive is not whole, the last is a record that says what is wrong.
     """
     place = file.tell()
-    with contextlib.suppress(tarfile.TarError, ValueError, ArithmeticError):  # what stands there shows what ended it
-        archive = tarfile.TarFile(fileobj=file, encoding="utf-8")
-        while member := archive.next():
-            if end is not None and member.offset >= end:
+    with contextlib.suppress(tarfile.TarError, ValueError):  # what stands there shows what ended it
+        for member in members_of(file):
+            if end is not None and member.start >= end:
                 return
-            if not member.offset < archive.offset < _LARGEST_ARCHIVE:
-                break
-            place = archive.offset
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-            yield member, place
+            place = member.end
+            yield member
     if end is not None and place >= end:
         return
     problem = _problem(file, place)
     if problem:
-        yield _Record("", place, place + 1, error=ValueError(problem)), place + 1
+        yield _Record("", place, place + 1, error=ValueError(problem))
 
 
 def _problem(file: BinaryIO, place: int) -> str | None:
@@ -165,7 +188,8 @@ def _problem(file: BinaryIO, place: int) -> str | None:
     block = file.read(tarfile.BLOCKSIZE)
     more = False
     while rest := file.read(1 << 20):  # to the end: there a packed file has the checksum of all that was read
-        more = more or any(rest)
+        progress()
+        more = more or rest.count(0) < len(rest)
     if len(block) < tarfile.BLOCKSIZE:
         return "the archive ends without an end mark; what may have followed is lost"
     if any(block):
@@ -184,7 +208,10 @@ def _divided(name: str) -> tuple[str, str]:
 
 def _row(origin: str, record: _Record) -> Row:
     origin, key = (text.encode("utf-8", "backslashreplace").decode() for text in (origin, record.stem))
-    found = {suffix: f"{len(data):,} bytes" for suffix, data in record.members.items()}
+    shown = list(record.sizes.items())[:_SHOWN]
+    found = {suffix[:_NAME]: f"{size:,} bytes" for suffix, size in shown}
+    if len(shown) < len(record.sizes):
+        found["…"] = f"{len(record.sizes) - len(shown):,} more"
     if record.error:
         return Row(origin, None, {KEY: key, **found}, record.error)
     try:
@@ -197,7 +224,7 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
     """A record's columns.
 
     Raises:
-        ValueError: a text is not UTF-8, a .json is not JSON, or a column stands twice.
+        ValueError: a text is not UTF-8, a .json is not JSON, a column stands twice, or there are too many.
     """
     kinds = Counter(_COLUMNS.get(suffix, suffix) for suffix in members)
     columns: dict[str, Any] = {KEY: key}
@@ -206,7 +233,7 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
         name = kind if kinds[kind] == 1 else suffix
         value: Any = data
         if suffix in _TEXTS:
-            value = data.decode("utf-8")
+            value = inputs.text_of(data)
             value = value.strip() if suffix == "cls" else value
         elif suffix.rpartition(".")[2] not in _MEDIA:
             value = inputs.text_or_bytes(data)
@@ -215,6 +242,8 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
             parsed = inputs.parse_json(value)
             found = parsed if isinstance(parsed, dict) else {name: parsed}
         for column in found.keys() & columns.keys():
-            raise ValueError(f"the column {column!r} stands twice")
+            raise ValueError(f"the column {column[:_NAME]!r} stands twice")
         columns |= found
+        if len(columns) > inputs.MAX_COLUMNS:
+            raise ValueError(f"the record has {len(columns):,} columns; at most {inputs.MAX_COLUMNS:,} are read")
     return columns

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmstream_io import csv
+from mmstream_io import csv, inputs, open_quotes
 from mmstream_io.csv import Csv, CsvSink
 
 from mmstream.errors import MmstreamError
@@ -259,6 +259,62 @@ def test_names_of_columns_may_be_quoted_and_hold_line_ends(read):
     assert read(b'"a\nb","c,d"\n1,2\n') == [Row("rows.csv:3", {"a\nb": "1", "c,d": "2"})]
 
 
+def test_a_first_line_of_too_many_columns_is_refused_with_their_number_and_the_limit(read):
+    header = ",".join(f"c{number}" for number in range(60_000))
+    with pytest.raises(MmstreamError, match=r"rows\.csv: the first line names 60,000 columns; at most 16,384 are read"):
+        read(header.encode())
+    most = ",".join(f"c{number}" for number in range(16_384))
+    assert len(read(f"{most}\n{most}\n".encode())[0].columns) == 16_384
+
+
+def test_of_many_columns_that_stand_twice_a_few_are_named(read):
+    with pytest.raises(MmstreamError, match="names a column twice") as caught:
+        read(",".join(["x" * 500, *(f"c{number}" for number in range(5_000))] * 2).encode())
+    assert "'c0'" in str(caught.value)
+    assert "and 4,981 more" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_line_of_very_many_delimiters_or_a_very_long_cell_costs_no_other(read, monkeypatch):
+    rows = read(b"a,b\n1,2\n" + b"," * 5_000_000 + b"\n3,4\n" + b"," * 20_000 + b"\n5,6\n")
+    assert columns_of(rows) == [{"a": "1", "b": "2"}, None, {"a": "3", "b": "4"}, None, {"a": "5", "b": "6"}]
+    assert str(rows[1].error) == "the line holds more than 1,048,576 delimiters, which are too many to read"
+    assert str(rows[3].error) == "expected 2 cells; found 20001"
+    rows = read(b"a,b\n1," + b"x" * (csv.MAX_CELL + 1) + b"\n3,4\n")
+    assert columns_of(rows) == [None, {"a": "3", "b": "4"}]
+    assert str(rows[0].error) == "a cell is longer than 16,777,216 characters"
+
+
+def test_a_text_that_would_take_up_too_much_memory_costs_no_other(read, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_TEXT_BYTES", 100)
+    rows = read("a\n{}\n{}😀\n{}猫\n1\n".format("x" * 90, "x" * 90, "x" * 30).encode())
+    assert columns_of(rows) == [{"a": "x" * 90}, None, {"a": "x" * 30 + "猫"}, {"a": "1"}]
+    assert str(rows[1].error) == "the text of 95 bytes takes up 368 bytes of memory; at most 100 are read"
+
+
+NEVER_CLOSED = [
+    b'a","\n',  # opens a quote whether one is open or not
+    b'"\n',
+    b'"a\n',
+    b'a"",x,"\n',
+    b'"""\n',
+    b'0,"open\n' + b'1,""\n' * 40,
+    b'0,"open\n' + b"1,2\n" * 40,
+    b'0,"\n1\n',
+]
+
+
+@pytest.mark.parametrize("line", NEVER_CLOSED)
+def test_quotes_that_are_never_closed_are_looked_at_a_bounded_number_of_times(read, monkeypatch, line):
+    looked = []
+    text_of = inputs.text_of
+    monkeypatch.setattr(inputs, "text_of", lambda data, *more: looked.append(len(data)) or text_of(data, *more))
+    data = line * (400_000 // len(line))
+    rows = read(b"a,b\n" + data)
+    assert all(row.columns is None or "open" not in str(row.columns) for row in rows[:100])
+    assert sum(looked) < 12 * 2 * len(data)  # once to find the pieces, and once to read them
+
+
 def test_packed_files_are_unpacked_and_not_cut(read, tmp_path, monkeypatch):
     monkeypatch.setattr(csv, "SPLIT_BYTES", 10)
     lines = b"a\tb\n" + b'1\t"2\n3"\n' * 20 + b"bad\n"
@@ -327,15 +383,20 @@ PIECES = [b"x", b",", b'"', b'""', b"\n", b"\r\n", b"\r", b" ", b"\xff", b"\xc3"
     split_bytes=st.integers(1, 60),
     quoted_bytes=st.integers(1, 60),
     line_bytes=st.integers(6, 60),
+    again=st.sampled_from([(0, 0, 1000), (1, 4, 1000), (16, 4096, 10), (1, 0, 20)]),
     names=st.sampled_from([None, ["a", "b"]]),
 )
-@example(data=b'"\n\n"', split_bytes=1, quoted_bytes=1, line_bytes=60, names=None)
-def test_where_a_file_is_cut_never_changes_its_rows(tmp_path, data, split_bytes, quoted_bytes, line_bytes, names):
+@example(data=b'"\n\n"', split_bytes=1, quoted_bytes=1, line_bytes=60, again=(16, 4096, 1000), names=None)
+def test_where_a_file_is_cut_never_changes_its_rows(
+    tmp_path, data, split_bytes, quoted_bytes, line_bytes, again, names
+):
     path = tmp_path / "rows.csv"
     path.write_bytes((b"" if names else b"a,b\n") + data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv, "MAX_QUOTED_BYTES", quoted_bytes)
         patch.setattr(csv, "MAX_LINE_BYTES", line_bytes)
+        for name, number in zip(("AGAIN", "AGAIN_BYTES", "LONGEST_BYTES"), again, strict=True):
+            patch.setattr(open_quotes, name, number)
         whole = comparable(rows_of(str(path), names=names))
         patch.setattr(csv, "SPLIT_BYTES", split_bytes)
         assert comparable(rows_of(str(path), names=names)) == whole

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmstream_io import jsonl
+from mmstream_io import inputs, jsonl
 from mmstream_io.jsonl import Jsonl, JsonlSink
 
 from mmstream.errors import MmstreamError
@@ -53,6 +53,65 @@ def test_each_line_is_a_row_that_says_where_it_stands(read):
 
 def test_the_last_line_needs_no_newline(read):
     assert [row.columns for row in read(b'{"a": 1}\n{"a": 2}')] == [{"a": 1}, {"a": 2}]
+
+
+DEEP = "[" * 90 + "]" * 90
+LARGE = [
+    "[" + "[]," * 600_000 + "[]]",
+    "[" + "{}," * 600_000 + "1]",
+    "[" + "1," * 1_100_000 + "1]",
+    '[{"a":{}}' + ',{"a":{}}' * 300_000 + "]",
+    "[" + '"",' * 1_100_000 + '""]',
+    "[" + DEEP + f",{DEEP}" * 12_000 + "]",
+    '["' + '","' * 2_200_000 + '"]',
+    "{" + ",".join(f'"{number}":0' for number in range(600_000)) + "}",
+]
+
+
+@pytest.mark.parametrize("value", LARGE)
+def test_a_line_of_too_many_values_is_refused_before_they_are_made(read, value, monkeypatch):
+    made = []
+    decode = inputs._JSON.decode
+    monkeypatch.setattr(inputs._JSON, "decode", lambda text: made.append(len(text)) or decode(text))
+    rows = read(f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 2}}\n'.encode())
+    assert [row.columns for row in rows] == [{"a": 1}, None, {"a": 2}]
+    assert "values or more; at most 1,048,576 are read" in str(rows[1].error)
+    assert max(made) < 100
+
+
+def test_signs_within_texts_are_no_values(read):
+    text = r'[1,2]:{\\"' + "," * 2_000_000 + "\\\\"
+    (row,) = read(json.dumps({"a": text, "b": [text]}).encode())
+    assert row.columns == {"a": text, "b": [text]}
+
+
+def test_an_object_of_too_many_keys_is_refused_wherever_it_stands(read):
+    keys = ",".join(f'"{number}":0' for number in range(20_000))
+    for line in (f"{{{keys}}}", f'{{"a":[{{{keys}}}]}}'):
+        assert str(read(line.encode())[0].error) == "a JSON object has 20,000 keys; at most 16,384 are read"
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("x" * 90, True),
+        ("x" * 90 + "猫", False),
+        ("x" * 30 + "猫", True),
+        ("x" * 30 + "😀", False),
+        ("x" * 20 + "😀", True),
+        ("é" * 45, True),
+        ("x" * 75 + r"\ud83d\ude00", False),
+        ("x" * 75 + r"\u00e9", False),
+        (r"\u732b" * 20, True),
+        (r"\ud83d\ude00" * 10, True),
+    ],
+)
+def test_a_text_that_would_take_up_too_much_memory_is_refused(read, monkeypatch, text, fits):
+    monkeypatch.setattr(inputs, "MAX_TEXT_BYTES", 140)
+    good, row = read(f'{{"a": 1}}\n{{"a": "{text}"}}'.encode())
+    assert good.columns == {"a": 1}
+    assert (row.error is None) == fits
+    assert fits or "bytes of memory; at most 140 are read" in str(row.error)
 
 
 def test_blank_lines_are_passed_over_but_counted(read):
@@ -133,9 +192,9 @@ def test_a_line_that_is_too_long_is_an_error_of_its_own(read, monkeypatch):
 
 
 def test_an_object_of_very_many_keys_that_says_the_last_one_twice_is_refused_at_once(read):
-    keys = [f'"{number}": 0' for number in range(50_000)]
+    keys = [f'"{number}": 0' for number in range(16_000)]
     (row,) = read("{{{}, {}}}".format(", ".join(keys), keys[-1]).encode())
-    assert str(row.error) == "the key '49999' stands twice"
+    assert str(row.error) == "the key '15999' stands twice"
 
 
 def test_lines_keep_their_numbers_across_splits(read, monkeypatch):

@@ -284,7 +284,7 @@ def test_a_file_that_is_cut_off_is_an_error_that_names_it(read):
 
 def test_two_columns_of_one_name_are_an_error_for_one_would_be_lost(read):
     table = pyarrow.table([[1], [2], [3]], names=["a", "b", "a"])
-    with pytest.raises(MmstreamError, match=r"a\.parquet has a column twice: 'a'"):
+    with pytest.raises(MmstreamError, match=r"a\.parquet: it has a column twice: 'a'"):
         read(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 import struct
 
 import google_crc32c
@@ -150,6 +151,58 @@ def test_a_record_that_is_too_large_costs_no_other(read, monkeypatch):
     assert [row.columns for row in rows] == [{"n": 1}, None, {"n": 1}]
     assert f"3,000,000 bytes, more than {len(small)}" in str(rows[1].error)
     assert rows[1].raw == b"x" * 1024
+
+
+def field(number: int, *data: bytes) -> bytes:
+    """A field of a protocol buffer that holds another, or bytes."""
+    size, digits = sum(map(len, data)), b""
+    while size > 127:
+        digits, size = digits + bytes([size & 127 | 128]), size >> 7
+    return b"".join([bytes([number << 3 | 2]), digits, bytes([size]), *data])
+
+
+def of_feature(*data: bytes) -> bytes:
+    """An Example of one feature, called n."""
+    return field(1, field(1, field(1, b"n"), field(2, *data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (of_feature(field(3, field(1, b"\1" * 20_000_000))), "values"),  # eight bytes each in memory, and a pointer
+        (of_feature(field(3, b"\x08\1" * 5_000_000)), "values"),
+        (of_feature(field(3, field(1) * 5_000_000)), "values"),
+        (of_feature(field(2, field(1, bytes(40_000_000)))), "values"),
+        (of_feature(field(1, field(1) * 5_000_000)), "values"),
+        (of_feature(field(1, field(1, b"\x80")) * 2_000_000), "values"),
+        (of_feature(field(1) * 5_000_000), "values"),
+        (field(1, field(1, field(2) * 5_000_000)), "values"),
+        (field(1) * 5_000_000, "values"),
+        (field(1, field(1) * 5_000_000), "features"),
+        (field(1, field(1)) * 5_000_000, "features"),
+        (field(1, *(field(1, field(1, b"%d" % n)) for n in range(100_000))), "features"),
+        (field(1, *(field(1, field(1, b"%d" % n)) for n in range(17_000))), "features"),
+    ],
+)
+def test_a_record_of_too_many_features_or_values_costs_no_other(read, data, message):
+    rows = read(frame(example(n=[1])) + frame(data) + frame(example(n=[2])))
+    assert [row.columns for row in rows] == [{"n": 1}, None, {"n": 2}]
+    assert message in str(rows[1].error)
+    assert re.search("too many to read|at most 16,384 are read", str(rows[1].error))
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"image": [b"\xff" * 2_000_000], "tags": [b"a"] * 1000},
+        {"n": [2**63 - 1] * 200_000, "x": [0.5] * 300_000},
+        {f"column {number}": [b"x" * 200] for number in range(10_000)},
+    ],
+)
+def test_a_large_record_within_the_limits_is_read(read, features):
+    (row,) = read(frame(example(**features)))
+    assert row.error is None
+    assert row.columns.keys() == features.keys()
 
 
 @pytest.mark.parametrize("length", [1 << 20, 1 << 40, (1 << 64) - 1])

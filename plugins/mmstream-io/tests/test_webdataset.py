@@ -339,6 +339,101 @@ def test_where_an_archive_is_cut_never_changes_its_rows(tmp_path, members, kind,
         assert comparable(rows_of(str(path))) == whole
 
 
+def header(kind: bytes, size: int, name: str = "././@LongLink") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def extended(kind: bytes, content: bytes) -> bytes:
+    return header(kind, len(content)) + content + bytes(-len(content) % 512)
+
+
+LARGE = 3_000_000
+TOO_LONG = "has headers of more than 1,048,576 bytes"
+
+
+def pax_line(key: bytes, value: bytes) -> bytes:
+    length = len(key) + len(value) + 3
+    length += len(str(length + len(str(length))))
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+@pytest.mark.parametrize("split_bytes", [1, 1 << 20])
+@pytest.mark.parametrize(
+    "before",
+    [
+        extended(tarfile.GNUTYPE_LONGNAME, b"x" * LARGE + b"\0"),
+        extended(tarfile.GNUTYPE_LONGLINK, b"x" * LARGE + b"\0"),
+        extended(tarfile.XHDTYPE, pax_line(b"comment", b"x" * LARGE)),
+        extended(tarfile.SOLARIS_XHDTYPE, pax_line(b"path", b"x" * LARGE)),
+        extended(tarfile.XHDTYPE, pax_line(b"GNU.sparse.map", b"1," * LARGE)),
+        extended(tarfile.XHDTYPE, b"".join(pax_line(b"k%d" % n, b"x") for n in range(200_000))),
+        extended(tarfile.GNUTYPE_LONGNAME, b"x" * 2_000 + b"\0") * 1_000,  # tarfile would call itself for each
+    ],
+    ids=["name", "link", "comment", "path", "holes", "keys", "chain"],
+)
+def test_a_member_of_too_large_headers_makes_its_record_a_bad_row_alone(read, before, split_bytes, monkeypatch):
+    monkeypatch.setattr(webdataset, "SPLIT_BYTES", split_bytes)
+    (one, two, three) = (archive(*texts(stem))[:1024] for stem in "123")
+    rows = read(one + before + two + three + bytes(1024))
+    assert columns_of(rows) == [row_of("1"), None, row_of("3")]
+    assert errors_of(rows) == {"a.tar/2": f"the member '2.txt' {TOO_LONG}"}
+
+
+@pytest.mark.parametrize("split_bytes", [1, 1 << 20])
+def test_global_headers_are_passed_over_however_large_and_many_they_are(read, split_bytes, monkeypatch):
+    monkeypatch.setattr(webdataset, "SPLIT_BYTES", split_bytes)
+    many = b"".join(extended(tarfile.XGLTYPE, pax_line(b"k%d" % n, b"x" * 2_000)) for n in range(2_000))
+    large = extended(tarfile.XGLTYPE, pax_line(b"path", b"x" * LARGE))
+    (one, two) = (archive(*texts(stem))[:1024] for stem in "12")
+    assert columns_of(read(many + one + large + two + bytes(1024))) == [row_of("1"), row_of("2")]
+
+
+def test_a_member_whose_holes_fill_many_blocks_is_a_bad_row_alone(read):
+    hole = bytearray(header(tarfile.GNUTYPE_SPARSE, 512, "2.bin"))
+    hole[482] = 1
+    hole[148:156] = b" " * 8
+    hole[148:156] = b"%06o\0 " % sum(hole)
+    more = bytearray(512)
+    more[504] = 1
+    (one, three) = (archive(*texts(stem))[:1024] for stem in "13")
+    rows = read(one + bytes(hole) + bytes(more) * 20_000 + bytes(512) + bytes(512) + three + bytes(1024))
+    assert columns_of(rows) == [row_of("1"), None, row_of("3")]
+    assert errors_of(rows) == {"a.tar/2": "the member '2.bin' is not a plain file"}
+
+
+def test_a_record_of_too_many_bytes_in_all_is_a_bad_row_alone(read, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_ROW_BYTES", 3_000)
+    members = [(f"2.{number}", bytes(600)) for number in range(40)]
+    rows = read(archive(*texts("1"), *members, *texts("3")))
+    assert columns_of(rows) == [row_of("1"), None, row_of("3")]
+    assert errors_of(rows) == {
+        "a.tar/2": "the member '2.4' and those before it have more than 3,000 bytes: too many for one record"
+    }
+    assert len(rows[1].raw) < 30
+
+
+def test_a_record_of_too_many_members_or_columns_is_a_bad_row_alone(read, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_COLUMNS", 50)
+    members = [(f"2.{number}", b"x") for number in range(60)]
+    three = [(f"3.{letter}.json", b"{}") for letter in "ab"] + [
+        ("3.json", json.dumps({str(n): n for n in range(49)}).encode())
+    ]
+    rows = read(archive(*texts("1"), *members, *three, *texts("4")))
+    assert columns_of(rows) == [row_of("1"), None, None, row_of("4")]
+    assert errors_of(rows) == {
+        "a.tar/2": "the member '2.50' is one of more than 50: too many for one record",
+        "a.tar/3": "the record has 52 columns; at most 50 are read",
+    }
+
+
+def test_a_json_member_of_too_many_values_is_a_bad_row_alone(read):
+    rows = read(archive(*texts("1"), ("2.json", b"[" + b"[]," * 600_000 + b"1]"), *texts("3")))
+    assert columns_of(rows) == [row_of("1"), None, row_of("3")]
+    assert "the JSON holds 1,200,001 values or more" in errors_of(rows)["a.tar/2"]
+
+
 def test_all_archives_of_a_folder_or_a_pattern_are_read_in_order(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "0.tar").write_bytes(archive(*texts("1")))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import annotated_types
 
+from mmstream.errors import brief
 from mmstream.interfaces import PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, Suggestion, TensorSpec
+from mmstream.normal_form import nfc
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
+MAX_CHARACTERS = 64 * 1024
+"""A longer text is taken for no category or tag."""
+MAX_TAGS = 64 * 1024
+"""Tags of a record."""
 _FEW, _AGAIN, _ENOUGH, _LONGEST_TAG = 20, 0.8, 5, 60
 """What `suggest` goes by: so many values are always few; this share of them has to come more than once; a tag that
 comes so often can be learnt; no tag is longer than this."""
@@ -157,13 +162,15 @@ class Tags(Field):
 
         Raises:
             TypeError: it is not a list of texts or whole numbers.
-            ValueError: one is not valid Unicode.
+            ValueError: one is not valid Unicode, or there are too many.
         """
         if isinstance(value, str) and self.separator is not None:
+            _check_count(value.count(self.separator) + 1)
             value = value.split(self.separator)
         if not isinstance(value, list | tuple):
             hint = "; a text needs the parameter `separator`" if isinstance(value, str) else ""
             raise TypeError(f"expected a list of tags; found {type(value).__name__}{hint}")
+        _check_count(len(value))
         return {"values": [text for text in dict.fromkeys(map(_text, value)) if text]}
 
     def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
@@ -213,15 +220,24 @@ def _ids(values: Any, name: str, min_count: int, max_values: int) -> Any:
     return tf.RaggedTensor.from_sparse(found) + RESERVED_IDS
 
 
+def _check_count(tags: int) -> None:
+    if tags > MAX_TAGS:
+        raise ValueError(f"it holds {tags:,} tags; at most {MAX_TAGS:,} are read")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     if not isinstance(value, str):
-        raise TypeError(f"expected a text or a whole number; found {type(value).__name__}: {value!r:.80}")
+        raise TypeError(f"expected a text or a whole number; found {type(value).__name__}: {brief(value)}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"not valid Unicode: {error.reason} in {value!r:.80}") from error
-    return " ".join(_BLANKS.sub(" ", unicodedata.normalize("NFC", value)).split())
+        raise ValueError(f"not valid Unicode: {error.reason} in {brief(value)}") from error
+    if len(value) > MAX_CHARACTERS:
+        raise ValueError(
+            f"a text of {len(value):,} characters is no value of a set; at most {MAX_CHARACTERS:,} are read"
+        )
+    return " ".join(_BLANKS.sub(" ", nfc(value)).split())

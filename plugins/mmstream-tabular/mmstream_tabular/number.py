@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import annotated_types
 
+from mmstream.errors import brief
 from mmstream.interfaces import Field, Fitted, Spec, Suggestion, TensorSpec
 
 _MANY = 10
@@ -145,19 +146,19 @@ class Number(Field):
             try:
                 number = float(text)
             except ValueError as error:
-                raise ValueError(f"expected a number; found {value!r:.80}") from error
+                raise ValueError(f"expected a number; found {brief(value)}") from error
             if math.isnan(number):
-                raise ValueError(f"{value!r:.80} is no number; `missing: [{text}]` would make it a missing one")
+                raise ValueError(f"{brief(value)} is no number; `missing: [{text}]` would make it a missing one")
         elif isinstance(value, int | float):
             number = float(value) if abs(value) <= _LARGEST or value != value else math.inf
         elif value is None:
             return None
         else:
-            raise TypeError(f"expected a number; found {type(value).__name__}: {value!r:.80}")
+            raise TypeError(f"expected a number; found {type(value).__name__}: {brief(value)}")
         if math.isnan(number):
             return None
         if abs(number) > _LARGEST:
-            raise ValueError(f"{value!r:.80} is too large")
+            raise ValueError(f"{brief(value)} is too large")
         return number
 
 

@@ -170,3 +170,19 @@ def test_any_text_at_all_is_a_value_or_none_that_fits_on_one_line(field, shared_
     for text in json.loads((shared_data / "odd_text/blns.json").read_text(encoding="utf-8")):
         for values in [values for raw, values in (field.decode(text) or {}).items() if raw != "place"]:
             assert all(value and value.strip() == value and "\n" not in value for value in values)
+
+
+def test_a_text_that_is_too_long_for_a_value_and_too_many_tags_are_refused():
+    with pytest.raises(ValueError, match=r"a text of 65,537 characters is no value of a set; at most 65,536 are read"):
+        Category().decode("x" * 65_537)
+    assert Category().decode("x" * 65_536)
+    for tags, field in ((["a"] * 65_537, Tags()), ("," * 65_536, Tags(separator=","))):
+        with pytest.raises(ValueError, match=r"it holds 65,537 tags; at most 65,536 are read"):
+            field.decode(tags)
+
+
+def test_marks_in_any_order_are_put_into_that_of_the_normal_form():
+    import unicodedata
+
+    text = "e" + "\u0301\u0316" * 5_000
+    assert Category().decode(text)["value"] == [unicodedata.normalize("NFC", text)]

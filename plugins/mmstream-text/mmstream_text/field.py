@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 import annotated_types
 
+from mmstream.errors import brief
 from mmstream.interfaces import END, PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, Suggestion, TensorSpec
-from mmstream_text.tokens import detokenise, normalise, tokenise
+from mmstream_text.tokens import MAX_TOKENS, detokenise, normalise, tokenise
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
@@ -56,7 +57,8 @@ class Text(Field):
             return None
         if sum(value.isascii() and " " not in value.strip() for value in values) > 0.9 * len(values):
             return None  # names rather than texts
-        counts = sorted(len(tokenise(normalise(value.encode("utf-8", "ignore").decode()))) for value in values)
+        texts = (value[:MAX_TOKENS].encode("utf-8", "ignore").decode() for value in values)
+        counts = sorted(len(tokenise(normalise(text))) for text in texts)
         usual, most = counts[len(counts) // 2], counts[len(counts) * 19 // 20]
         if not most:
             return None
@@ -68,12 +70,12 @@ class Text(Field):
 
         Raises:
             TypeError: it is not a text.
-            ValueError: it is not valid Unicode.
+            ValueError: it is not valid Unicode, or has more than 4,194,304 characters or 1,048,576 tokens.
         """
         texts = [item for item in value if item is not None] if self.several else [value]
         for item in texts:
             if not isinstance(item, str):
-                raise TypeError(f"expected a text; found {type(item).__name__}: {item!r:.80}")
+                raise TypeError(f"expected a text; found {type(item).__name__}: {brief(item)}")
         text = normalise(" ".join(texts))
         tokens = tokenise(normalise(text.lower()) if self.lowercase else text)
         return {"tokens": tokens} if tokens else None

@@ -11,11 +11,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import regex
 
+from mmstream.normal_form import nfc
+
+MAX_CHARACTERS = 4 * 1024 * 1024
+"""A longer text is refused."""
+MAX_TOKENS = 1024 * 1024
+"""A text of more tokens is refused."""
 _UNSPACED = (
     *("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"),
     *("Javanese", "Balinese", "Tai_Le", "Tai_Tham", "Yi"),
@@ -29,6 +35,10 @@ _TOKEN = regex.compile(f" ?(?:{_WORD.pattern}|\\X)", regex.V1)
 _ASCII_TOKEN = re.compile(" ?(?:[A-Za-z]+(?:'[A-Za-z]+)*|.)")
 _BLANKS = regex.compile(f"{BLANK}+")
 _NOTHING = regex.compile(f"{UNSEEN}*")
+_PIECE_FLAGS = 16
+_MANY_FLAGS = re.compile(f"[\U0001f1e6-\U0001f1ff]{{{2 * _PIECE_FLAGS + 1}}}")
+_FLAGS = regex.compile(f"(?:\\p{{RI}}{{2}}){{{_PIECE_FLAGS}}}(?=\\p{{RI}})")
+"""So many flags, and one more: to see where a flag ends the library counts all those before it."""
 
 
 def normalise(text: str) -> str:
@@ -37,8 +47,10 @@ def normalise(text: str) -> str:
     A text in which nothing can be seen, not even a blank, is "".
 
     Raises:
-        ValueError: it holds a lone surrogate, which no text does.
+        ValueError: it holds a lone surrogate, which no text does, or is too long.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     if text.isascii() and text.isprintable():  # as most texts in English; the result is the same
         return " ".join(text.split())
     try:
@@ -47,7 +59,7 @@ def normalise(text: str) -> str:
         raise ValueError(f"not valid Unicode: {error.reason} at character {error.start}") from error
     if _NOTHING.fullmatch(text):
         return ""
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip(" ")
+    return _BLANKS.sub(" ", nfc(text)).strip(" ")
 
 
 def tokenise(text: str) -> list[str]:
@@ -57,13 +69,29 @@ def tokenise(text: str) -> list[str]:
     spaces. A blank before it belongs to it; a word that begins the text gets one too, so that it is the same token
     as within.
     """
-    if text.isascii():  # the same, several times as fast
-        tokens = _ASCII_TOKEN.findall(text)
+    pattern = _ASCII_TOKEN if text.isascii() else _TOKEN  # the former gives the same, several times as fast
+    if len(text) <= MAX_TOKENS and not _MANY_FLAGS.search(text):
+        tokens = pattern.findall(text)
+    elif len(text) <= MAX_TOKENS:
+        tokens = [token for piece in _pieces(text) for token in pattern.findall(piece)]
     else:
-        tokens = _TOKEN.findall(text)
+        found = (token[0] for piece in _pieces(text) for token in pattern.finditer(piece))
+        tokens = list(islice(found, MAX_TOKENS + 1))
+        if len(tokens) > MAX_TOKENS:
+            raise ValueError(f"the text has more than {MAX_TOKENS:,} words and signs; at most so many are read")
     if tokens and _WORD.match(tokens[0]):
         tokens[0] = " " + tokens[0]
     return tokens
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text cut between flags where many follow each other; nothing else makes a token depend on so much before it."""
+    start = 0
+    if not text.isascii():
+        for flags in _FLAGS.finditer(text):
+            yield text[start : flags.end()]
+            start = flags.end()
+    yield text[start:] if start else text
 
 
 def detokenise(tokens: Iterable[str]) -> str:

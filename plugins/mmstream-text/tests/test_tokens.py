@@ -149,6 +149,79 @@ def test_a_very_long_text_is_no_trouble():
         check_comes_back(text)
 
 
+FLAGS = ["🇩", "🇩🇪", "🇩🇪" * 8, "🇫🇷" * 16 + "🇩", "🇩🇪" * 40, "🇩🇪" * 50 + "🇩"]
+around_flags = st.lists(
+    st.sampled_from(
+        [
+            *FLAGS,
+            *FLAGS,
+            *(
+                " ",
+                "a",
+                "é",
+                "猫",
+                "1",
+                "\u0301",
+                "\u200d",
+                "\u0600",
+                "\u0e33",
+                "😀",
+                "\u094d",
+                "क",
+                "가",
+                "ᄀ",
+                "\u200b",
+            ),
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(around_flags, mixtures, anything))
+def test_a_text_with_many_flags_has_the_tokens_that_it_has_in_one_piece(text):
+    normal = normalise(text)
+    whole = mmstream_text.tokens._TOKEN.findall(normal)
+    if whole and mmstream_text.tokens._WORD.match(whole[0]):
+        whole[0] = " " + whole[0]
+    assert tokenise(normal) == whole
+
+
+class Counting:
+    """A pattern that counts the pairs of flags in what it is given, as the library does to see where one ends."""
+
+    def __init__(self, pattern) -> None:
+        self.pattern = pattern
+        self.looked = 0
+
+    def findall(self, text: str) -> list[str]:
+        runs = mmstream_text.tokens.regex.findall(r"\p{RI}+", text)
+        self.looked += len(text) + sum(len(run) ** 2 for run in runs)
+        return self.pattern.findall(text)
+
+
+@pytest.mark.parametrize("unit", ["🇩🇪", "🇩", " 🇩🇪", "🇩🇪" * 20 + "a", "🇩🇪" * 17 + "\u0301"])
+def test_the_work_for_flags_grows_as_their_number(monkeypatch, unit):
+    looked = []
+    for count in (500, 5_000):
+        counting = Counting(mmstream_text.tokens._TOKEN)
+        with monkeypatch.context() as patch:
+            patch.setattr(mmstream_text.tokens, "_TOKEN", counting)
+            check_comes_back(unit * count)
+        looked.append(counting.looked)
+    assert looked[1] < 11 * looked[0]
+
+
+def test_a_text_of_too_many_characters_or_tokens_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"the text has 4,194,305 characters; at most 4,194,304 are read"):
+        normalise("a" * 4_194_305)
+    for text in ("1" * 1_048_577, "猫" * 1_048_577, "🇩🇪" * 1_048_577):
+        with pytest.raises(ValueError, match="the text has more than 1,048,576 words and signs"):
+            tokenise(text)
+    assert len(tokenise("猫" * 1_048_576)) == len(tokenise("word 猫" * 524_288)) == 1_048_576
+
+
 def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(mmstream_text.tokens).failed == 0
 

@@ -1,0 +1,133 @@
+"""Rows of a batch of Arrow's as Python values, each alone where they are large, and none that is too large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.types
+
+from mmstream.errors import describe
+from mmstream_io import inputs
+
+_TOGETHER_BYTES = 16 * 1024 * 1024
+_TOGETHER_VALUES = 1 << 18
+"""Rows that take up no more are made together."""
+_FEW_BYTES = 1 << 18
+"""Rows that take up no more hold no more values than are made together, where each takes up a byte or more."""
+_NULL = 8
+"""Bytes of a list's entry for a value that takes up nothing else."""
+Outcome = dict[str, Any] | ValueError
+"""A row, or why Python cannot hold it."""
+
+
+class Maker:
+    """Makes rows of the batches of a table.
+
+    Args:
+        schema: of the table.
+    """
+
+    def __init__(self, schema: pyarrow.Schema) -> None:
+        self._plain = not any(_may_be_small(kind) for kind in schema.types)
+
+    def rows_of(self, batch: pyarrow.RecordBatch) -> Iterable[Outcome]:
+        """The rows of a batch; for one that Python cannot hold, or that is too large, why: it costs no other."""
+        if self._are_few(batch):
+            try:
+                return batch.to_pylist()
+            except (pyarrow.ArrowException, ValueError, ArithmeticError):
+                pass  # of which row it is comes out below
+        return (_row(batch.slice(index, 1)) for index in range(batch.num_rows))
+
+    def _are_few(self, batch: pyarrow.RecordBatch) -> bool:
+        """Whether the rows may be made together."""
+        if self._plain and batch.get_total_buffer_size() <= _FEW_BYTES:
+            return True
+        values, size = _size(batch)
+        return values <= _TOGETHER_VALUES and size <= _TOGETHER_BYTES
+
+
+def _may_be_small(kind: pyarrow.DataType) -> bool:
+    """Whether values of a type, or of one nested in it, may take up less than a byte each."""
+    if isinstance(kind, pyarrow.ExtensionType):
+        return _may_be_small(kind.storage_type)
+    if pyarrow.types.is_dictionary(kind) or pyarrow.types.is_null(kind) or pyarrow.types.is_boolean(kind):
+        return True
+    return any(_may_be_small(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _row(batch: pyarrow.RecordBatch) -> Outcome:
+    """The only row of a batch."""
+    values, size = _size(batch)
+    if size > inputs.MAX_ROW_BYTES:
+        return ValueError(f"the row takes up {size:,} bytes; at most {inputs.MAX_ROW_BYTES:,} are read")
+    if values > inputs.MAX_VALUES:
+        return ValueError(f"the row holds {values:,} values; at most {inputs.MAX_VALUES:,} are read")
+    try:
+        if 4 * size > inputs.MAX_TEXT_BYTES:
+            for column in batch.columns:
+                _check_texts(column)
+        (row,) = batch.to_pylist()
+    except (pyarrow.ArrowException, ValueError, ArithmeticError) as error:
+        return ValueError(f"a value cannot be read: {describe(error)}")
+    return row
+
+
+def _size(batch: pyarrow.RecordBatch) -> tuple[int, int]:
+    """How many values a batch holds, and their bytes, at most."""
+    sizes = [_size_of(column) for column in batch.columns]
+    return sum(values for values, _ in sizes), sum(size for _, size in sizes)
+
+
+def _size_of(array: Any) -> tuple[int, int]:
+    """How many values an array holds, those that are nested in others counted, and their bytes."""
+    kind = array.type
+    if not kind.num_fields and not pyarrow.types.is_dictionary(kind):
+        return len(array), array.nbytes + (_NULL * len(array) if pyarrow.types.is_null(kind) else 0)
+    if isinstance(array, pyarrow.ExtensionArray):
+        return _size_of(array.storage)
+    if pyarrow.types.is_dictionary(kind):
+        return len(array), _named(array)
+    inner = array.flatten() if not pyarrow.types.is_map(kind) else [_entries(array)]
+    sizes = [_size_of(each) for each in (inner if isinstance(inner, list) else [inner])]
+    return len(array) + sum(values for values, _ in sizes), _NULL * len(array) + sum(size for _, size in sizes)
+
+
+def _named(array: Any) -> int:
+    """Bytes of what the indices of a dictionary name, each as often as it is named."""
+    kind = array.type.value_type
+    if not (pyarrow.types.is_binary(kind) or pyarrow.types.is_string(kind)) and not (
+        pyarrow.types.is_large_binary(kind) or pyarrow.types.is_large_string(kind)
+    ):
+        return len(array) * max(_NULL, array.dictionary.nbytes // max(1, len(array.dictionary)))
+    lengths = pyarrow.compute.binary_length(array.dictionary).take(array.indices)
+    return _NULL * len(array) + (pyarrow.compute.sum(lengths.cast(pyarrow.int64())).as_py() or 0)
+
+
+def _entries(array: Any) -> Any:
+    """The keys and values of a map, as structs."""
+    entries = pyarrow.StructArray.from_arrays([array.keys, array.items], ["key", "value"])
+    return pyarrow.ListArray.from_arrays(array.offsets, entries).flatten()
+
+
+def _check_texts(array: Any) -> None:
+    """Texts would not take up too much memory.
+
+    Raises:
+        ValueError: one would.
+    """
+    kind = array.type
+    if pyarrow.types.is_dictionary(kind):
+        _check_texts(array.dictionary_decode())
+    elif pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+        binary = pyarrow.large_binary() if pyarrow.types.is_large_string(kind) else pyarrow.binary()
+        for value in array.cast(binary):
+            if value.is_valid and 4 * len(value.as_buffer()) > inputs.MAX_TEXT_BYTES:
+                inputs.text_of(value.as_py())
+    elif kind.num_fields and not pyarrow.types.is_map(kind):
+        inner = array.flatten()
+        for each in inner if isinstance(inner, list) else [inner]:
+            _check_texts(each)
