@@ -146,15 +146,15 @@ def test_of_a_place_that_comes_twice_at_once_the_last_counts(deliver, records):
 def test_a_part_that_cannot_be_read_is_not_written_anew(deliver, records, monkeypatch):
     out = deliver(*records[:30])
     before = snapshot(out, "labels", "parts")
-    whole = files.checksum
+    read = files.read_bytes
 
-    def checksum(path):
+    def refuse(path):
         if "/out/labels/" in path:
             raise OSError("a passing error")
-        return whole(path)
+        return read(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "checksum", checksum)
+        patched.setattr(files, "read_bytes", refuse)
         with pytest.raises((OSError, MmstreamError), match="a passing error"):
             deliver(records[30])
     assert snapshot(out, "labels", "parts") == before
