@@ -167,8 +167,8 @@ def contradictions(output: str, plan: Plan) -> Iterator[str]:
         if numbers[-1] >= plan.parts or cut not in (0, plan.parts):
             made = cut or f"more, as {part_name(numbers[-1])} is there"
             yield f"{files.join(output, PLAN)} says {plan.parts} parts, but the number of parts is {made}"
-        if not read_about(output, plan.command):
-            yield f"{files.join(output, ABOUT)}, which says what was labelled or preprocessed, is not there"
+        if plan.command == "label" and not read_about(output, "label"):  # pipelines of one's own preprocess without it
+            yield f"{files.join(output, ABOUT)}, which says what was labelled, is not there"
     known = set(numbers)
     for name in result_files(output):
         number = part_of_file(name)

@@ -75,7 +75,7 @@ class _Repair:
         self._put_aside_records()
         plan = self._plan()
         about = self._about(plan)
-        if about:
+        if about or plan.command == "preprocess":
             self._rebuild_records(plan, about)
         commits.recover(self._output)
         self._move_foreign_parts(plan)
@@ -150,8 +150,8 @@ class _Repair:
                     json_files.write_json(files.join(self._output, outputs.ABOUT), about)
                     self._made.done.append(f"restored {outputs.ABOUT} from what the run {name} kept")
                     return about
-        if next(outputs.result_files(self._output), None) is None:
-            return {}
+        if plan.command == "preprocess" or next(outputs.result_files(self._output), None) is None:
+            return {}  # the next run writes it
         self._made.lost.append(
             f"{outputs.ABOUT} cannot be rebuilt: no run has kept a copy. Put it back from a backup, or run the job "
             "again with another --output"

@@ -200,7 +200,7 @@ def test_job_json_of_before_runs_kept_a_copy_cannot_be_rebuilt_and_this_is_said(
     assert "job.json cannot be rebuilt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("edit", ["job.json", PLAN, RECORD, "preprocess.json"])
+@pytest.mark.parametrize("edit", [PLAN, RECORD, "preprocess.json"])
 def test_an_output_of_preprocess_is_mended_too(road, tmp_path, capsys, edit):
     output = tmp_path / "examples"
     shutil.copytree(road.examples, output)
@@ -208,6 +208,15 @@ def test_an_output_of_preprocess_is_mended_too(road, tmp_path, capsys, edit):
     assert run("preprocess", road.config, "--output", output) == 1
     assert f"mmstream repair {output}" in capsys.readouterr().err
     assert run("repair", output) == 0
+    assert run("preprocess", road.config, "--output", output) == 0
+    assert run("audit", output) == 0
+
+
+def test_job_json_of_preprocess_is_written_anew_by_each_run(road, tmp_path):
+    output = tmp_path / "examples"
+    shutil.copytree(road.examples, output)
+    (output / JOB).write_bytes(b"{")
+    assert run("audit", output) == 1
     assert run("preprocess", road.config, "--output", output) == 0
     assert run("audit", output) == 0
 

@@ -59,6 +59,9 @@ _DRAWN_WHILE_SOUGHT = frozenset(("GIF", "FLI"))
 """Formats whose frames are drawn over each other on the way to the one that is wanted."""
 _DRAWN = _DRAWN_WHILE_SOUGHT | {"PNG", "WEBP", "AVIF"}
 """And those that do so when it is loaded, or hold what that takes from the start."""
+_TAKE_LITTLE = frozenset(("JPEG", "PNG"))
+"""Formats that take little where the picture is small."""
+_LITTLE_PIXELS, _LITTLE_BYTES = 1 << 18, 4 << 20
 _OPENED_AT_A_COST = frozenset(("WEBP", "ICO", "ICNS", "JPEG2000", "BLP", "PNG"))
 _COUNTED_WHILE_SOUGHT = frozenset(("GIF", "TIFF"))
 """Formats that do not say how many frames they have."""
@@ -275,7 +278,7 @@ class Image(Field):
             lying = _orientation(picture) in _LYING
             draft = self._scaled(picture.size, size[::-1] if lying else size)
             picture.draft(None, (2 * draft[0], 2 * draft[1]))
-        if besides is not None:
+        if besides is not None and not (scans == 1 and _takes_little(picture, besides)):
             holding.enter_context(DECODING.holding(needs.of(picture, scans, full) + self._own_need(full) + besides))
         picture.load()
         orientation = _orientation(picture)  # Pillow has turned some TIFFs by now
@@ -339,6 +342,14 @@ def _size_of(value: bytes) -> tuple[int, int]:
         Pillow.open(CountedFile(value), formats=header.formats or None) as picture,
     ):
         return picture.size
+
+
+def _takes_little(picture: Pillow.Image, besides: int) -> bool:
+    """Whether decoding takes so little that it need not be held; most pictures do, and to work it out costs more."""
+    if picture.format not in _TAKE_LITTLE or besides > _LITTLE_BYTES:
+        return False
+    width, height = picture.size
+    return width * height <= _LITTLE_PIXELS
 
 
 def _orientation(picture: Pillow.Image) -> int:
