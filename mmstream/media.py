@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from mmstream import disk, files
 from mmstream.errors import MediaError, MmstreamError
-from mmstream.spool import Spooled
+from mmstream.spool import LARGE_BYTES, Spooled
 
 T = TypeVar("T")
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
@@ -26,6 +26,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _LED_ASTRAY = frozenset((errno.ELOOP, errno.ENOENT, errno.ENOTDIR))
 """Numbers of errors that a link gives, or a path whose folder lies elsewhere by now."""
 _NOT_FOUND = 404
+_LONGEST_PATH = LARGE_BYTES // 4  # no character has more than four bytes
 _OUTSIDE = "{} lies outside the allowed folders; allow its folder with `roots` or --root"
 
 
@@ -62,6 +63,8 @@ class Media:
             MediaError: the file is missing, too large, not a plain file, or lies outside the allowed folders.
             MmstreamError: this process or machine is short of something, so that nothing is known of the file.
         """
+        if isinstance(reference, Spooled) and reference.is_text:
+            raise _no_path(reference.size)
         if isinstance(reference, bytes | Spooled):
             size = len(reference) if isinstance(reference, bytes) else reference.size
             if size > max_bytes:
@@ -72,6 +75,8 @@ class Media:
             raise TypeError(f"expected the path of a file; found {type(reference).__name__}{held}")
         if not reference.strip() or "\0" in reference:
             raise MediaError(f"{_shown(reference)} is not the path of a file")
+        if len(reference) > _LONGEST_PATH:
+            raise _no_path(len(reference.encode("utf-8", "surrogatepass")))
         path = files.join(self.folder, reference)
         try:
             return self._patiently(lambda: self._contents(path, max_bytes), path)
@@ -87,7 +92,7 @@ class Media:
             MediaError: it lies outside the allowed folders.
             MmstreamError: this process or machine is short of something, so that nothing is known of the file.
         """
-        if not isinstance(reference, str):
+        if not isinstance(reference, str) or len(reference) > _LONGEST_PATH:
             return ()
         path = files.join(self.folder, reference)
         return self._patiently(lambda: self._size_and_time(path), path)
@@ -244,6 +249,10 @@ def check_exhausted(error: BaseException, what: str) -> None:
 def _real_folder(folder: str) -> str:
     """Where a folder really lies; most media share theirs, and every step of a path costs a look at the disk."""
     return os.path.realpath(folder)
+
+
+def _no_path(size: int) -> MediaError:
+    return MediaError(f"a text of {size:,} bytes is not the path of a file")
 
 
 def _size(about: os.stat_result, path: str, max_bytes: int) -> int:

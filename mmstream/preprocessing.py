@@ -14,6 +14,7 @@ from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 from mmstream.media import Media, check_exhausted
 from mmstream.records import Record, digest_of, digest_of_bytes
+from mmstream.spool import Spooled
 from mmstream.transform_graph import TransformGraph, load_transform_graph
 
 PRESENT = "present"
@@ -153,7 +154,7 @@ class Preprocessor:
                 decoded[name] = None
                 continue
             try:
-                decoded[name] = field.decode(value)
+                decoded[name] = field.decode(value if field.media else _whole(value))
             except (Exception, SystemExit) as error:  # a plugin may raise anything; the record's letter keeps it
                 if isinstance(error, MemoryError) and worker.is_supervised():
                     raise  # it need not be this record that fills the memory, and the supervisor finds out which does
@@ -301,6 +302,13 @@ class Preprocessor:
         return RecordError(
             describe(error), stage="decode", field=name, component=self.component[name], error=type(error).__name__
         )
+
+
+def _whole(value: Any) -> Any:
+    """A value with the large texts in it that were spooled."""
+    if isinstance(value, Spooled) and value.is_text:
+        return value.text()
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 def settings_of(fields: Mapping[str, FieldConfig]) -> dict[str, dict[str, Any]]:

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from mmstream.spool import DamagedSpoolError, Spooled
+from mmstream.spool import LARGE_BYTES, DamagedSpoolError, Spooled
 
 SPLITS = ("train", "validation", "test")
 DUPLICATE = "DuplicateId"
 """The error of a dead letter whose id stands elsewhere already."""
 
-_LARGE_VALUE_BYTES = 64 * 1024
 _LARGE_NUMBER_BITS = 4096
 _MAX_DEPTH = 64
 _CONTAINERS = (dict, list, tuple, Mapping)
@@ -133,10 +132,10 @@ def from_printable(value: Any) -> Any:
 
 def _printable(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        if len(value) <= _LARGE_VALUE_BYTES // 4:  # no character has more than four bytes
+        if len(value) <= LARGE_BYTES // 4:  # no character has more than four bytes
             return _escaped(value)
         data = value.encode("utf-8", "surrogatepass")
-        return _digest_alone(data) if len(data) > _LARGE_VALUE_BYTES else _escaped(value)
+        return _digest_alone(data) if len(data) > LARGE_BYTES else _escaped(value)
     if isinstance(value, Large):
         return {"sha256": value.sha256, "bytes": value.size}
     if isinstance(value, _CONTAINERS):
@@ -147,7 +146,7 @@ def _printable(value: Any, depth: int) -> Any:
             return {"dict": found} if found.keys() in _STAND_INS else found
         return [_printable(item, depth - 1) for item in value]
     if isinstance(value, bytes):
-        large = len(value) > _LARGE_VALUE_BYTES
+        large = len(value) > LARGE_BYTES
         return _digest_alone(value) if large else {"base64": base64.b64encode(value).decode()}
     if isinstance(value, Spooled):
         return _printable_spooled(value)
@@ -162,7 +161,7 @@ def _printable(value: Any, depth: int) -> Any:
 
 def _printable_spooled(value: Spooled) -> dict[str, Any]:
     """As the bytes themselves, unless they are gone."""
-    if value.path and value.size <= _LARGE_VALUE_BYTES:
+    if value.path and value.size <= LARGE_BYTES:
         with contextlib.suppress(FileNotFoundError, DamagedSpoolError):
             return {"base64": base64.b64encode(value.read()).decode()}
     return {"sha256": value.sha256, "bytes": value.size}

@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmstream import records
+from mmstream import spool
 from mmstream.records import (
     DeadLetter,
     digest_of,
@@ -96,7 +96,7 @@ def test_numbers_that_json_cannot_hold_become_text():
 
 
 def test_a_long_value_is_kept_as_its_digest():
-    limit = records._LARGE_VALUE_BYTES
+    limit = spool.LARGE_BYTES
     assert printable("x" * limit) == "x" * limit
     assert printable("x" * (limit + 1))["bytes"] == limit + 1
     assert printable("é" * limit)["bytes"] == 2 * limit

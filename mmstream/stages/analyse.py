@@ -17,6 +17,7 @@ from mmstream.errors import MmstreamError, RecordError
 from mmstream.json_files import write_json
 from mmstream.preprocessing import Preprocessor, settings_of
 from mmstream.records import SPLITS, DeadLetter, Record, digest_of, split_of
+from mmstream.spool import Spooled
 from mmstream.stages.reading import first_of_each, unpacked
 
 _ARROW = {
@@ -43,6 +44,7 @@ def split_for(record: Record, split: SplitConfig) -> str:
             raise RecordError(message, stage="check", error="BadSplit")
         return str(value)
     group = record.columns.get(split.group) if split.group else None
+    group = group.sha256 if isinstance(group, Spooled) else group
     return split_of(record.id if group is None else f"group {group}", split.validation, split.test)
 
 

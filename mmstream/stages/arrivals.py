@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Set
 from itertools import islice
 from typing import NamedTuple
 
-from mmstream import files
+from mmstream import alive, files
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.records import DeadLetter, Record, digest_of
+from mmstream.stages.reading import glimpse
 
 Item = Record | DeadLetter
 CANNOT_READ = (MmstreamError, OSError, ValueError)
@@ -79,6 +80,7 @@ def listing(path: str) -> Iterator[tuple[str, Found]]:
     else:
         paths = [files.name(path)] if files.exists(path) else []
     for each in paths:
+        alive.progress()
         place = files.join(base, each)
         try:
             found = Found(place, *files.metadata(place))
@@ -100,7 +102,8 @@ def splits_of(source: Source, path: str, origin: str) -> list[Split]:
     """
     if source.files_are_records:
         return [Split(path, 1, origin)]
-    return [split._replace(origin=origin) for split in source.splits(path)]
+    with alive.step(f"looking through {path}"):
+        return [split._replace(origin=origin) for split in source.splits(path)]
 
 
 class Arrivals:
@@ -138,7 +141,8 @@ class Arrivals:
         Raises:
             OSError: the input cannot be listed.
         """
-        return list(islice(self._rows(self._look()), count))
+        rows = islice(self._rows(self._look()), count)
+        return [row if row.columns is None else row._replace(columns=glimpse(row.columns)) for row in rows]
 
     def count(self) -> int:
         """Look once; how many rows there are in what is complete.
@@ -206,7 +210,8 @@ class Arrivals:
 
     def _look(self) -> set[str]:
         """The origins of files that are complete and have not been read."""
-        now = dict(listing(self._path))
+        with alive.step(f"looking through {self._path}"):
+            now = dict(listing(self._path))
         ready = {origin for origin, found in now.items() if self._seen.get(origin) == found != self._done.get(origin)}
         self._seen = now
         self._done = {origin: found for origin, found in self._done.items() if origin in now}
@@ -230,7 +235,7 @@ class Arrivals:
     def _rows_of(self, origin: str) -> Iterator[Row]:
         """The rows of a file."""
         for split in splits_of(self._source, self._seen[origin].path, origin):
-            yield from self._source.read(split)
+            yield from alive.watched(f"reading {origin}", self._source.read(split))
 
     def _items_in(self, origin: str, item_of: Callable[[Row], Item]) -> Iterator[Item]:
         """What has changed in a table, and what names media that have."""

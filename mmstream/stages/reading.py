@@ -17,13 +17,15 @@ from mmstream.errors import MmstreamError, RecordError, describe
 from mmstream.interfaces import Row, Source, Split
 from mmstream.labelling import dead_letter
 from mmstream.media import Media
-from mmstream.records import DUPLICATE, DeadLetter, Large, Record, digest_of, from_printable, origin_key, printable
-from mmstream.spool import spool
+from mmstream.records import DUPLICATE, DeadLetter, Record, digest_of, origin_key, printable
+from mmstream.spool import LARGE_BYTES, spool
 
 SAMPLE_ROWS = 100
 _ROUTED_TOGETHER = 4096
-_LONG_TEXT = 16 * 1024
-"""Characters; whether a longer text is as large as `records.Large` depends on its bytes."""
+_LONG_TEXT = LARGE_BYTES // 4
+"""Characters; whether a longer text is large depends on its bytes."""
+_LONGEST_ID = 16 * 1024
+"""Bytes of an id, which travels with all that becomes of its record."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +119,17 @@ def sample(job_input: Input, pieces: Sequence[Piece]) -> list[Mapping[str, Any]]
 
 
 def columns_of(rows: Iterable[Row], job_input: Input) -> list[Mapping[str, Any]]:
-    """The columns of the first of some rows that can be read."""
-    readable = (_renamed(row.columns, job_input) for row in rows if row.columns is not None)
+    """The columns of the first of some rows that can be read, without the rest of what is large."""
+    readable = (_renamed(glimpse(row.columns), job_input) for row in rows if row.columns is not None)
     return list(islice(readable, SAMPLE_ROWS))
+
+
+def glimpse(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with only the beginning of large texts and bytes, for samples that are kept in memory."""
+    return {
+        name: value[:LARGE_BYTES] if isinstance(value, str | bytes) and len(value) > LARGE_BYTES else value
+        for name, value in columns.items()
+    }
 
 
 def check_row(row: Row, job_input: Input) -> Record | DeadLetter:
@@ -152,9 +162,11 @@ def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record
         value = str(value)
     if isinstance(value, str) and value.strip():
         try:
-            value.encode("utf-8")
+            size = len(value.encode("utf-8"))
         except UnicodeEncodeError as error:
             return _bad_id(origin, columns, describe(error))
+        if size > _LONGEST_ID:
+            return _bad_id(origin, columns, f"the id has {size:,} bytes; at most {_LONGEST_ID:,} are read")
         return Record(value, origin or value, columns)
     found = "nothing" if value is None else repr(value)
     return _bad_id(origin, columns, f"the id column {id_column!r} needs a text or a whole number; found {found:.80}")
@@ -198,14 +210,14 @@ def load_letters(data: bytes) -> list[DeadLetter]:
 
 
 def without_media(record: Record, reads: Mapping[str, bool], folder: str) -> Record:
-    """A record that may cross a shuffle: references stand in it for bytes that are media, or that nobody reads.
+    """A record that may cross a shuffle: references stand in it for large texts, and bytes that are media or not read.
 
-    A large text that nobody reads is left out, too; digest and dead letter are the same as with it.
+    Digest and dead letter are the same as with them.
 
     Args:
         record: as it was read.
         reads: the columns that are read, and whether as media.
-        folder: where media are spooled; "" for a pass that does not need them.
+        folder: where they are spooled; "" for a pass that does not need them.
     """
     replaced: dict[str, Any] = {
         column: spool(value, folder if column in reads else "")
@@ -213,10 +225,10 @@ def without_media(record: Record, reads: Mapping[str, bool], folder: str) -> Rec
         if isinstance(value, bytes) and reads.get(column, True)
     }
     for column, value in record.columns.items():
-        if column not in reads and isinstance(value, str) and len(value) > _LONG_TEXT:
-            kept = from_printable(printable(value))
-            if isinstance(kept, Large):
-                replaced[column] = kept
+        if isinstance(value, str) and len(value) > _LONG_TEXT:
+            data = value.encode("utf-8", "surrogatepass")
+            if len(data) > LARGE_BYTES:
+                replaced[column] = spool(data, "" if reads.get(column, True) else folder, is_text=True)
     return dataclasses.replace(record, columns={**record.columns, **replaced}) if replaced else record
 
 

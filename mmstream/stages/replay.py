@@ -143,11 +143,11 @@ def restored(row: Any, reads: Mapping[str, bool], spool: str) -> dict[str, Any] 
     columns = from_printable(row)
     for name, media in reads.items():
         value = columns.get(name)
-        if isinstance(value, Large) and media:
+        if isinstance(value, Large):
             path = spool_path(spool, value.sha256)
             if not files.exists(path):
                 return None
-            columns[name] = Spooled(path, value.sha256, value.size)
+            columns[name] = Spooled(path, value.sha256, value.size, is_text=not media)
         elif _lacks_something(value):
             return None
     return dict(columns)
