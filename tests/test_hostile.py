@@ -26,7 +26,7 @@ mutated = st.builds(
     st.binary(max_size=40),
     st.integers(0, 3000),
 )
-READING_MIB = {"jsonl": 320, "csv": 320, "tfrecord": 320, "webdataset": 320, "parquet": 512}
+READING_MIB = {"jsonl": 320, "csv": 320, "tfrecord": 320, "webdataset": 320, "parquet": 768}
 """What reading may add to the memory of a process, by source: 64 MiB for a row and what is made of it; Parquet's pages
 are in memory whole."""
 READS = """
