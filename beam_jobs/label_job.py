@@ -176,9 +176,9 @@ def write_books(output: str, settled: books.Books, model: TrainedModel, seconds:
         seconds: that it took.
         pruned: whether it was to prune.
     """
-    before = (
-        outputs.read_books(output, "label").get("smaller_batch", 0) if settled.skipped else 0
-    )  # of rows that are still there
+    before = 0
+    if settled.skipped:  # rows of an earlier run are still there
+        before = outputs.read_books(output, "label").get("smaller_batch", 0)
     unusual = {
         "of_another_model": settled.of_another_model,
         "lost": settled.lost,

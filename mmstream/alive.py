@@ -90,7 +90,7 @@ class step:  # noqa: N801 - it is used as a function is
         if slot:
             slot.end(self._outer)
         if isinstance(error, MemoryError):
-            raise MmstreamError(f"{self._what} needs more memory than there is") from error
+            raise _short_of_memory(self._what) from error
 
 
 def watched(what: str, items: Iterable[Item]) -> Iterator[Item]:
@@ -103,16 +103,21 @@ def watched(what: str, items: Iterable[Item]) -> Iterator[Item]:
     Raises:
         MmstreamError: the memory was used up.
     """
-    if folder() is None:
+    slot = _slot()
+    if slot is None:
         yield from items
         return
-    taking, iterator = step(what), iter(items)
-    while True:
-        with taking:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+    iterator = iter(items)
+    while True:  # a `step` each would look up where the file of this thread lies, at several times the cost
+        outer = slot.begin(what)
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        except MemoryError as error:
+            raise _short_of_memory(what) from error
+        finally:
+            slot.end(outer)
         yield item
 
 
@@ -163,6 +168,10 @@ def look(path: Path) -> Step:
     signs, active = _HEAD.unpack_from(data)
     what = data[_HEAD.size :].partition(b"\0")[0].decode("utf-8", "replace")
     return Step(signs, what if active else "")
+
+
+def _short_of_memory(what: str) -> MmstreamError:
+    return MmstreamError(f"{what} needs more memory than there is")
 
 
 def _slot() -> _Slot | None:

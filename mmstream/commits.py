@@ -61,7 +61,7 @@ class Commit(pydantic.BaseModel, frozen=True, extra="forbid"):
     parts: _Count = 0
 
 
-class _Pending(pydantic.BaseModel, frozen=True, extra="forbid"):
+class _Pending(Commit, frozen=True, extra="forbid"):
     """What `parts/next-*.json` holds: a commit that has begun.
 
     Attributes:
@@ -70,12 +70,6 @@ class _Pending(pydantic.BaseModel, frozen=True, extra="forbid"):
             mmstream kept it.
     """
 
-    part: _Count
-    fingerprint: str
-    counts: dict[str, _Count]
-    checksums: dict[_Path, _Sha256]
-    inputs: str = ""
-    parts: _Count = 0
     run: str = ""
     onto: str | None = None
 
