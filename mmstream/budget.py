@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from mmstream import worker
+from mmstream import alive
 
 _GIBIBYTE = 1 << 30
 _MUCH_BYTES = 64 << 20
@@ -83,7 +83,7 @@ class Budget:
             self._waiting.append((needed, served))
         try:
             while not served.wait(_ASK_SECONDS):
-                worker.progress()  # if something hangs, it is what the others hold
+                alive.progress()  # if something hangs, it is what the others hold
         except BaseException:
             self._leave(needed, served)
             raise

@@ -91,7 +91,7 @@ class Children:
             shutil.rmtree(temporary)
         temporary.mkdir()
         theirs, ours = os.pipe()
-        own = {worker.FOLDER: str(self._folder), worker.PIPE: str(theirs), "TMPDIR": str(temporary)}
+        own = {alive.FOLDER: str(self._folder), worker.PIPE: str(theirs), "TMPDIR": str(temporary)}
         variables = {**os.environ, **own}
         command = [sys.executable, "-P", *arguments]  # or a module in the current folder would be imported
         process = subprocess.Popen(command, env=variables, pass_fds=[theirs], process_group=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmstream import worker
+from mmstream import alive, worker
 from mmstream.concurrency import Workers, batched
 from mmstream.errors import RecordError, describe, is_out_of_memory
 from mmstream.media import Media
@@ -69,7 +69,7 @@ def _label_batch(records: Sequence[Record], model: TrainedModel, media: Media) -
     for index, record in enumerate(records):
         loaded = model.preprocessor.load(record, media)
         results.append(None)
-        worker.progress()
+        alive.progress()
         try:
             if loaded.error:
                 raise loaded.error
@@ -98,7 +98,7 @@ def digests_of(
         with worker.holding(batch):
             for record in batch:
                 found.append((record.id, preprocessor.digest(record, media)))
-                worker.progress()
+                alive.progress()
         return found
 
     for pairs in workers.in_order(of_batch, batched(records, _DIGESTED_TOGETHER)):

@@ -8,14 +8,14 @@ import pickle
 import sys
 from pathlib import Path
 
-from mmstream import files, terminal, worker
+from mmstream import alive, files, terminal, worker
 
 
 def main() -> int:
     """Try the suspects from number START on, noting which one is being tried; returns the exit code."""
     terminal.divert_library_noise()
     worker.begin()
-    folder = Path(os.environ[worker.FOLDER])
+    folder = Path(os.environ[alive.FOLDER])
     trial: worker.Trial = pickle.loads((folder / worker.TRIAL).read_bytes())
     suspects = pickle.loads((folder / "suspects").read_bytes())
     trial.prepare()

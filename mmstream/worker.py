@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
 from mmstream import alive
-from mmstream.alive import FOLDER, progress
 from mmstream.records import Record
-
-__all__ = ["FOLDER", "progress"]
 
 PIPE = "MMSTREAM_SUPERVISOR_PIPE"
 """The environment variable that names a file descriptor that ends when the supervisor does; only its child sees it."""
@@ -66,7 +63,7 @@ class Verdict(NamedTuple):
 
 def is_supervised() -> bool:
     """Whether this process, or one that it works for, was started by a supervisor."""
-    return FOLDER in os.environ
+    return alive.FOLDER in os.environ
 
 
 def is_child() -> bool:
@@ -138,7 +135,7 @@ def condemned(verdicts: Mapping[str, Verdict]) -> Iterator[None]:
 
 def verdict_on(record: Record) -> Verdict | None:
     """Why a record is not to be tried again; None for all others."""
-    verdicts = _verdicts(os.environ[FOLDER]) if is_supervised() else _own_verdicts
+    verdicts = _verdicts(os.environ[alive.FOLDER]) if is_supervised() else _own_verdicts
     return verdicts.get(key_of(record)) if verdicts else None
 
 
@@ -173,13 +170,13 @@ def limit_memory(limit: int) -> None:
 def _end_with(pipe: int) -> None:
     os.read(pipe, 1)
     try:
-        subprocess.Popen(["rm", "-rf", os.environ[FOLDER]])  # the supervisor can no longer do it
+        subprocess.Popen(["rm", "-rf", os.environ[alive.FOLDER]])  # the supervisor can no longer do it
     finally:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _folder() -> Path:
-    return Path(os.environ[FOLDER])
+    return Path(os.environ[alive.FOLDER])
 
 
 @functools.lru_cache(maxsize=1)

@@ -83,7 +83,7 @@ def test_who_is_interrupted_while_waiting_leaves_the_queue(monkeypatch):
 
     monkeypatch.setattr("mmstream.budget._ASK_SECONDS", 0.001)
     with budget.holding(10):
-        monkeypatch.setattr("mmstream.worker.progress", interrupt)
+        monkeypatch.setattr("mmstream.alive.progress", interrupt)
         with pytest.raises(KeyboardInterrupt), budget.holding(5):
             pass
         assert budget.held == 10

@@ -14,7 +14,7 @@ import pytest
 from planting import POISON, plant
 from small_road import COMMITTED, read_lines, read_rows, snapshot, write_manifest
 
-from mmstream import worker
+from mmstream import alive
 
 COMMAND = [sys.executable, "-m", "mmstream.cli"]
 
@@ -189,7 +189,7 @@ def test_a_worker_that_dies_again_and_again_and_gets_nothing_done_is_given_up(ro
 
 
 def test_a_command_within_a_worker_is_not_taken_for_it(tmp_path):
-    env = {**os.environ, worker.FOLDER: str(tmp_path)}
+    env = {**os.environ, alive.FOLDER: str(tmp_path)}
     subprocess.run([*COMMAND, "plugins", "list"], env=env, check=True, capture_output=True)
     assert not list(tmp_path.iterdir())
 

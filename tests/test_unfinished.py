@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-from mmstream import worker
+from mmstream import alive, worker
 from mmstream.records import DeadLetter, Record
 from mmstream.unfinished import begun
 
@@ -90,6 +90,6 @@ def test_a_part_without_records_is_not_noted(work, tmp_path):
 
 
 def test_whom_a_supervisor_watches_notes_nothing(work, tmp_path, monkeypatch):
-    monkeypatch.setenv(worker.FOLDER, str(tmp_path))
+    monkeypatch.setenv(alive.FOLDER, str(tmp_path))
     assert work(error=DEATH) == []
     assert not (tmp_path / "out").exists()

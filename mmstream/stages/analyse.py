@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow
 import pyarrow.compute
 
-from mmstream import files, lock, outputs, plugins, worker
+from mmstream import alive, files, lock, outputs, plugins, worker
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.json_files import write_json
@@ -62,7 +62,7 @@ def columns_of_part(
     records = [record for record in first_of_each(items)[0] if not _ends_analysis(record)]
     with worker.holding(records):
         for record in records:
-            worker.progress()
+            alive.progress()
             try:
                 if split_for(record, split) == "train":
                     rows.append(preprocessor.decode(preprocessor.values(record)))

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from mmstream import books, commits, files, lock, outputs, parts, worker
+from mmstream import alive, books, commits, files, lock, outputs, parts, worker
 from mmstream.concurrency import Workers, batched
 from mmstream.config import Config, SplitConfig
 from mmstream.errors import RecordError
@@ -145,7 +145,7 @@ def _examples_of(
     ] = []  # of what was read only the digest, or a batch holds all its files
     for record in records:
         loaded = preprocessor.load(record, media)
-        worker.progress()
+        alive.progress()
         try:
             name = split_for(record, split)
             if loaded.error:
