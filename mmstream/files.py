@@ -120,7 +120,7 @@ def exists(path: str) -> bool:
     """Whether a file or folder is there.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the system gives no answer.
     """
     return bool(patiently(lambda: _beam(path).exists(path))) if is_remote(path) else disk.about(path) is not None
 
@@ -129,7 +129,7 @@ def size(path: str) -> int | None:
     """Bytes of a file, None where there is none.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the system gives no answer.
     """
     if is_remote(path):
         return int(_beam(path).size(path)) if exists(path) else None
@@ -162,7 +162,7 @@ def is_folder(path: str) -> bool:
     """Whether a path is a folder; on an object store, whether anything lies below it.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the system gives no answer.
     """
     if not is_remote(path):
         about = disk.about(path)

@@ -189,7 +189,7 @@ def _owner(output: str) -> Owner | None:
     """Whoever holds a directory; None where nobody does, or is just writing who.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the system gives no answer.
     """
     data = files.read_if_there(_path(output))
     try:
