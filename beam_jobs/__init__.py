@@ -1,1 +1,1 @@
-"""Runnable Beam jobs: flags, one main, one pipeline expression each."""
+"""Runnable Beam jobs: each has its flags, a main and one pipeline."""

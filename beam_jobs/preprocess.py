@@ -6,20 +6,32 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, files, jobs, lock, outputs, terminal, worker
-from mmstream.config import Config
-from mmstream.config_file import load_config
-from mmstream.errors import MmstreamError, listed
-from mmstream.flags import add_preprocess_flags
-from mmstream.preprocessing import Preprocessor
-from mmstream.stages.analyse import fingerprint_of
-from mmstream.stages.preprocess import PreprocessRecords, PreprocessTrial, close_books
-from mmstream.stages.reading import Input, ReadRecords, pieces_of, sample
+from beam_jobs import running
+from mmstream import terminal
+from mmstream.config.loading import load_config
+from mmstream.config.schema import Config
+from mmstream.errors import MmstreamError, brief, listed
+from mmstream.inputs.input import Input, look_through
+from mmstream.inputs.items import sample
+from mmstream.inputs.listing import in_words
+from mmstream.inputs.sources import taken_for
+from mmstream.jobs import run_folder
+from mmstream.jobs.progress import progress
+from mmstream.options.flags import add_preprocess_flags
+from mmstream.options.idle_flags import sections_set
+from mmstream.options.jobs import JobOptions
+from mmstream.outputs import lock, ownership, run_notes
+from mmstream.outputs.transform import fingerprint_of
+from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.stages.preprocess import PreprocessRecords, PreprocessTrial, conclude
+from mmstream.stages.reading import ReadRecords
+from mmstream.storage import files
+from mmstream.supervision import worker
 
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
@@ -28,57 +40,105 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     Raises:
         MmstreamError: it cannot start, or cannot go on.
     """
-    started = time.monotonic()
-    options = jobs.beam_options(beam_flags)
+    running.check_supervised(flags, add_preprocess_flags)
+    if idle := sections_set(flags.set, ("model", "training")):
+        terminal.say(f"--set {', '.join(idle)} has no effect on examples; `mmstream train` goes by it")
     config = load_config(flags.config, flags.set, tiny=flags.tiny)
-    source = config.source
-    job_input = Input(source.use, source.parameters, source.path, source.id, limit=source.limit, roots=source.roots)
-    media = job_input.media()
-    pieces = pieces_of(job_input)
-    check_data(config, sample(job_input, pieces))
-    rows = sum(piece.rows for piece in pieces)
-    run_name = books.new_run()
-    worker.propose(PreprocessTrial(config, media, flags.output))
-
-    outputs.check_output(flags.output, "preprocess")
-    is_new = not files.exists(flags.output)
-    with lock.held(flags.output, run_name, take_over=flags.break_lock):
-        plan = outputs.open_output(flags.output, "preprocess", rows)
-        about_job = {"config": config.to_yaml(), "inputs": [dataclasses.asdict(job_input)]}
-        outputs.write_about(flags.output, about_job, run_name)
-        try:
-            with (
-                jobs.scratch(flags.output) as scratch,
-                jobs.log(flags.output, run_name),
-                jobs.progress("preprocess", flags.output, run_name, rows),
-                jobs.pipeline(options) as pipeline,
-            ):
-                reads = Preprocessor(config.fields).reads()
-                items = pipeline | beam.Create(pieces) | ReadRecords(job_input, reads, flags.output, run_name)
-                items | PreprocessRecords(
-                    config, media, flags.output, run_name, run_name, plan.parts, flags.threads, scratch
-                )
-        except MmstreamError:
-            if is_new and fingerprint_of(flags.output) is None:  # nothing was made of these data
-                lock.check(flags.output, run_name)
-                files.remove_folder(flags.output)
-            raise
-        about = close_books(config, flags.output, run_name, plan, time.monotonic() - started, run_name)
-
+    options = JobOptions(
+        output=flags.output,
+        threads=flags.threads,
+        break_lock=flags.break_lock,
+    )
+    about = preprocess(config, options, beam_flags)
     splits = {f"{name}_examples": count for name, count in about["splits"].items()}
     counts = {name: about[name] for name in ("read", "examples", "dead_lettered", "skipped")}
+    if "passed_over" in about:
+        counts["passed_over"] = in_words(about["passed_over"])
     terminal.summary("preprocess", {**counts, **splits, "seconds": about["seconds"], "output": flags.output})
+    for warning in targets_of_one_value(config, flags.output):
+        terminal.warn(warning)
     if not any(about["splits"].values()):
         terminal.fail("no record became an example; see dead_letters/")
         return 3
     return 0
 
 
-def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The columns that a config names occur in the first rows.
+def preprocess(config: Config, options: JobOptions, beam_flags: Sequence[str] = ()) -> dict[str, Any]:
+    """Turn the data that a config names into examples; returns the content of preprocess.json.
+
+    Args:
+        config: the config.
+        options: options of the job.
+        beam_flags: options for Beam, such as "--runner=FlinkRunner".
 
     Raises:
-        MmstreamError: one does not; nothing has been touched yet.
+        MmstreamError: it cannot start, or cannot go on.
+    """
+    started = time.monotonic()
+    pipeline_options = running.beam_options(beam_flags)
+    job_input = input_of(config)
+    media = job_input.media()
+    if taken := taken_for(job_input.path, job_input.use):
+        terminal.say(taken)
+    pieces, passed_over = look_through(job_input)
+    check_data(config, sample(job_input, pieces))
+    rows = sum(piece.rows for piece in pieces)
+    output, run_name = options.output, run_notes.new_run()
+    worker.propose(PreprocessTrial(config, media, output))
+
+    ownership.check_output(output, "preprocess")
+    is_new = not files.exists(output)
+    with lock.held(output, run_name, take_over=options.break_lock):
+        plan = ownership.open_output(output, "preprocess", rows)
+        about_job = {"config": config.to_yaml(), "inputs": [dataclasses.asdict(job_input)]}
+        ownership.write_about(output, about_job, run_name)
+        try:
+            with (
+                run_folder.scratch(output) as scratch,
+                run_folder.log(output, run_name),
+                progress("preprocess", output, run_name, rows),
+                running.pipeline(pipeline_options) as pipeline,
+            ):
+                reads = Preprocessor(config.fields).reads()
+                items = pipeline | beam.Create(pieces) | ReadRecords(job_input, reads, output, run_name)
+                items | PreprocessRecords(
+                    config=config,
+                    media=media,
+                    output=output,
+                    run=run_name,
+                    holder=run_name,
+                    parts=plan.parts,
+                    threads=options.threads,
+                    scratch=scratch,
+                )
+        except MmstreamError:
+            if is_new and fingerprint_of(output) is None:  # nothing was made of these data
+                lock.check(output, run_name)
+                files.remove_folder(output)
+            raise
+        return conclude(
+            config,
+            output,
+            run_name,
+            plan,
+            time.monotonic() - started,
+            holder=run_name,
+            passed_over=passed_over,
+            reads_source=True,
+        )
+
+
+def input_of(config: Config) -> Input:
+    """The input that a config's `source` names."""
+    source = config.source
+    return Input(source.use, source.parameters, source.path, source.id, limit=source.limit, roots=source.roots)
+
+
+def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the columns that a config names occur in the first rows.
+
+    Raises:
+        MmstreamError: a column does not; nothing has been touched yet.
     """
     Preprocessor(config.fields).check_columns(rows, needed="all")
     columns = {column for row in rows for column in row}
@@ -88,9 +148,20 @@ def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
             raise MmstreamError(f"{place}: the data has no column {column!r}; it has {listed(sorted(columns))}")
 
 
+def targets_of_one_value(config: Config, output: str) -> Iterator[str]:
+    """Warnings about heads that have nothing to learn: their target has only one value in the training split."""
+    targets = {head.target for head in config.model.heads.values()}
+    fitted = Preprocessor(config.fields, files.join(output, "transform"), only=targets).fitted
+    for name, head in config.model.heads.items():
+        values = fitted[head.target].vocabulary
+        if len(values) == 1:
+            problem = f"its target has one value in the training split, {brief(values[0])}"
+            yield f"model.heads.{name}: {problem}; nothing is learnt"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse flags and run the job."""
-    return jobs.main("preprocess", __doc__, add_preprocess_flags, run, argv)
+    return running.main("preprocess", __doc__, add_preprocess_flags, run, argv)
 
 
 if __name__ == "__main__":

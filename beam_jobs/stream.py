@@ -1,9 +1,9 @@
-"""Label what arrives, on a Beam runner that has streams: `mmstream label --streaming`."""
+"""Label what arrives, on a Beam runner that supports streaming: `mmstream label --streaming`."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import threading
 import time
 import warnings
@@ -13,46 +13,54 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.label_job import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened, take_over
-from beam_jobs.watch import await_records, check_flags
-from mmstream import books, commits, files, jobs, lock, terminal
+from beam_jobs import running
+from mmstream import terminal
 from mmstream.errors import MmstreamError, UsageError, describe
+from mmstream.inputs.input import Input
+from mmstream.inputs.items import columns_of
+from mmstream.inputs.sources import source_of_scheme
 from mmstream.interfaces import Row
-from mmstream.json_files import write_json
-from mmstream.sources import source_of_scheme
-from mmstream.stages.reading import Input, columns_of
+from mmstream.jobs.labelling import RECORDS_OF_A_STREAM, Job, check_input, input_for, open_model, opened, take_over
+from mmstream.jobs.progress import status
+from mmstream.jobs.renaming import check_given
+from mmstream.jobs.watch import await_records, check_endless
+from mmstream.options.jobs import StreamOptions
+from mmstream.outputs import commit_records, lock, reconciliation
 from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
-from mmstream.successors import Successors
-from mmstream.trained_model import TrainedModel, versions_of
+from mmstream.storage import files
+from mmstream.storage.json_files import write_json
+from mmstream.trained_model.artefact import TrainedModel
+from mmstream.trained_model.successors import Successors
+from mmstream.trained_model.versions import versions_of
 
 _LOOK_SECONDS = 2.0
 _STREAMS_SECONDS = 60.0
 _SAMPLE_SECONDS = 5.0
-"""So long a stream may take to give its first rows, which are checked."""
+"""Seconds that a stream may take to give its first rows, which are checked."""
 _ON_FLINK = {"--checkpointing_interval": 10_000, "--max_bundle_time_mills": 200}
 """Milliseconds, unless the user says otherwise. Between two stages a record waits for the end of its bundle."""
 
 
-def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
-    """Run the pipeline until a signal asks to end, or the runner ends it; returns the exit code.
+def run(options: StreamOptions, beam_flags: Sequence[str]) -> None:
+    """Run the pipeline until a signal asks it to stop, or the runner ends it.
 
     Raises:
         MmstreamError: it cannot start, or cannot go on.
     """
     started = time.monotonic()
-    options = _options(flags, beam_flags)
-    with terminal.until_asked_to_end() as ending, jobs.status("stream") as show:
-        if flags.publish:
-            _check_publisher(flags.publish)
-        model = open_model(flags)
-        job_input = _input(model, flags, ending, show)
+    pipeline_options = _pipeline_options(options, beam_flags)
+    with terminal.until_asked_to_end() as ending, status("stream") as show:
+        if options.publish:
+            _check_publisher(options.publish)
+        model = open_model(options)
+        job_input = _input(model, options, ending, show)
         if job_input is None:
-            return 0
-        with opened(flags, model, job_input, RECORDS_OF_A_STREAM) as job:
-            kept, streams = _Books(flags, job, model, started), _Streams(job.input)
+            return
+        with opened(options, model, job_input, RECORDS_OF_A_STREAM) as job:
+            kept, streams = _Books(options, job, model, started), _Streams(job.input)
             if ending.asked:
-                return 0
-            pipeline = _Running(_build(flags, job, model, options))
+                return
+            pipeline = _Running(_build(options, job, model, pipeline_options))
             try:
                 while not ending.wait(_LOOK_SECONDS) and pipeline.is_running():
                     held = kept.write()
@@ -61,12 +69,11 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             finally:
                 pipeline.end()
             held = kept.write()
-    terminal.summary("stream", {**held, "labels": files.join(flags.output, "labels")})
-    return 0
+    terminal.summary("stream", {**held, "labels": files.join(options.output, "labels")})
 
 
 class _Streams:
-    """Sees to it that all streams of an input are read: a runner learns their names once.
+    """Detects streams of an input that were added later: a runner learns their names only once.
 
     Args:
         job_input: the input.
@@ -78,10 +85,10 @@ class _Streams:
         self._looked = time.monotonic()
 
     def check(self) -> None:
-        """Look, now and then.
+        """Look, from time to time.
 
         Raises:
-            MmstreamError: there are others now.
+            MmstreamError: the streams have changed.
         """
         if not self._names or time.monotonic() - self._looked < _STREAMS_SECONDS:
             return
@@ -93,52 +100,52 @@ class _Streams:
         if others:
             raise MmstreamError(
                 f"{self._input.path} has more partitions than at the start ({', '.join(sorted(others))}); start again, "
-                "without a savepoint: what the output holds is passed over"
+                "without a savepoint: records that the output already holds are left alone"
             )
 
 
 class _Books:
-    """Keeps label.json current, and job.json, when the workers have gone over to a newer model.
+    """Keeps label.json up to date, and job.json, too, when the workers have switched to a newer model.
 
     Args:
-        flags: of the command.
-        job: that holds the output.
-        model: that labels.
-        started: when, by the monotonic clock.
+        options: options of the job.
+        job: the job that holds the output.
+        model: the model that labels.
+        started: when the job started, by the monotonic clock.
     """
 
-    def __init__(self, flags: argparse.Namespace, job: Job, model: TrainedModel, started: float) -> None:
-        self._output, self._run, self._parts = flags.output, job.run, job.plan.parts
+    def __init__(self, options: StreamOptions, job: Job, model: TrainedModel, started: float) -> None:
+        self._output, self._run, self._parts = options.output, job.run, job.plan.parts
         self._model, self._started = model, started
-        self._successors = Successors(flags.follow, model) if flags.follow else None
+        self._successors = Successors(options.follow, model) if options.follow else None
         self._known = {model.fingerprint}
         """Fingerprints of this model, and of those before it."""
 
     def write(self) -> dict[str, int]:
-        """What the output holds, by its commit records. How often a record was read nobody knows.
+        """What the output holds, according to its commit records. How often a record was read is unknown.
 
         Raises:
             MmstreamError: another job has taken the output over.
         """
         lock.check(self._output, self._run)
-        records = list(commits.every_recorded(self._output, self._parts))
+        records = list(commit_records.every_recorded(self._output, self._parts))
         self._go_over({commit.fingerprint for commit in records if commit} - self._known)
-        held = books.held_by(records)
-        found = {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
+        held = reconciliation.held_by(records)
+        counts = {"rows": held.total() - held["dead_lettered"], "dead_letters": held["dead_lettered"]}
         about: dict[str, Any] = {
-            **found,
+            **counts,
             "fingerprint": self._model.fingerprint,
             "plugins": versions_of(self._model.config),
             "seconds": round(time.monotonic() - self._started, 3),
         }
         try:
             write_json(files.join(self._output, "label.json"), about)
-        except OSError as error:  # the workers have their own say about it
-            terminal.say(f"warning: cannot write label.json: {describe(error)}")
-        return found
+        except OSError as error:  # the workers report such an error themselves
+            terminal.warn(f"cannot write label.json: {describe(error)}")
+        return counts
 
     def _go_over(self, new: set[str]) -> None:
-        """Workers have made labels with models of these fingerprints; one may be newer, the others are older."""
+        """Take over the newer model if it is one of these, with which workers have labelled; the others are older."""
         for fingerprint in new:
             newer = self._successors.with_fingerprint(fingerprint) if self._successors else None
             if newer:
@@ -148,23 +155,25 @@ class _Books:
 
 
 def _input(
-    model: TrainedModel, flags: argparse.Namespace, ending: terminal.Ending, show: Callable[[str], None]
+    model: TrainedModel, options: StreamOptions, ending: terminal.Ending, show: Callable[[str], None]
 ) -> Input | None:
-    """What is to be read, checked as far as records are there; None if asked to end before there were any.
+    """The input, checked against the records that are there; None if asked to stop before there were any.
 
     Raises:
-        MmstreamError: it cannot be reached, or the model cannot read its first records.
+        MmstreamError: the input cannot be reached, or the model cannot read its first records.
     """
-    if not source_of_scheme(flags.input):
-        found = await_records(model, flags, ending, show, {})
-        return found[0] if found else None
-    job_input = input_for(model, flags)
-    check_input(model, job_input, columns_of(_first_rows(job_input), job_input))
+    if not source_of_scheme(options.input):
+        records = await_records(model, options, ending, show, {})
+        return records[0] if records else None
+    job_input = input_for(model, options)
+    rows = list(_first_rows(job_input))
+    check_given(job_input, rows)
+    check_input(model, job_input, columns_of(rows, job_input))
     return job_input
 
 
 def _first_rows(job_input: Input) -> Iterator[Row]:
-    """What stands at the beginning of each stream, as far as it is there.
+    """The first rows of each stream, if any have arrived.
 
     Raises:
         MmstreamError: a stream cannot be reached.
@@ -179,10 +188,10 @@ def _first_rows(job_input: Input) -> Iterator[Row]:
 
 
 def _check_publisher(uri: str) -> None:
-    """Connect once, so that a wrong URI is told before anything has begun.
+    """Connect once, so that a wrong URI is reported before anything has begun.
 
     Raises:
-        MmstreamError: nothing can be sent there.
+        MmstreamError: nothing can be published there.
     """
     publisher = publisher_for(uri)
     publisher.open(uri)
@@ -193,7 +202,7 @@ class _Running:
     """A pipeline that runs elsewhere.
 
     Args:
-        pipeline: that is to run.
+        pipeline: the pipeline to run.
 
     Raises:
         MmstreamError: it cannot be started.
@@ -201,7 +210,7 @@ class _Running:
 
     def __init__(self, pipeline: beam.Pipeline) -> None:
         terminal.quieten_loggers()
-        with jobs.mendable(), warnings.catch_warnings():
+        with running.mendable(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._result = pipeline.run()
         self._error: BaseException | None = None
@@ -210,22 +219,22 @@ class _Running:
         self._thread.start()
 
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is still running."""
         return self._thread.is_alive()
 
     def end(self) -> None:
-        """Cancel it if it runs still.
+        """Cancel it if it is still running.
 
         Raises:
-            MmstreamError: it has failed, and users can mend that.
-            RuntimeError: it has failed.
+            MmstreamError: it has failed in a way that users can fix.
+            RuntimeError: it has failed in another way.
         """
         if self.is_running():
             self._asked = True
             self._result.cancel()
         self._thread.join()
         if self._error is not None and not self._asked:
-            with jobs.mendable():
+            with running.mendable():
                 raise self._error
 
     def _wait(self) -> None:
@@ -235,43 +244,43 @@ class _Running:
             self._error = error
 
 
-def _options(flags: argparse.Namespace, beam_flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options: a stream, with checkpoints.
+def _pipeline_options(options: StreamOptions, beam_flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options, for streaming with checkpoints.
 
     Raises:
-        UsageError: something makes no sense for a stream.
+        UsageError: an option makes no sense for a stream.
     """
-    check_flags(flags, "--streaming")
-    if flags.publish and flags.publish.rstrip("/") == flags.input.rstrip("/"):
-        raise UsageError(f"--publish {flags.publish} is the input, which would feed itself for ever")
+    check_endless(options)
+    if options.publish.rstrip("/") == options.input.rstrip("/"):
+        raise UsageError(f"--publish {options.publish} is the input, which would feed itself for ever")
     if any("flinkrunner" in flag.lower() for flag in beam_flags):
         # Otherwise what a bundle has given when a checkpoint ends it waits for the next bundle, which may never come.
         beam_flags = [*beam_flags, "--finish_bundle_before_checkpointing"]
         given = {flag.partition("=")[0] for flag in beam_flags}
         beam_flags = [*beam_flags, *(f"{name}={value}" for name, value in _ON_FLINK.items() if name not in given)]
-    options = jobs.beam_options([*beam_flags, "--streaming"])
-    if jobs.is_in_process(options):
+    pipeline_options = running.beam_options([*beam_flags, "--streaming"])
+    if running.is_in_process(pipeline_options):
         raise UsageError("--streaming needs a runner that has streams, as --runner=FlinkRunner; --watch needs none")
-    return options
+    return pipeline_options
 
 
-def _build(flags: argparse.Namespace, job: Job, model: TrainedModel, options: PipelineOptions) -> beam.Pipeline:
-    pipeline = beam.Pipeline(options=options)
+def _build(options: StreamOptions, job: Job, model: TrainedModel, pipeline_options: PipelineOptions) -> beam.Pipeline:
+    pipeline = beam.Pipeline(options=pipeline_options)
     _ = (
         pipeline
-        | ReadStream(job.input, model.preprocessor.reads(), flags.output, flags.every)
+        | ReadStream(job.input, model.preprocessor.reads(), options.output, options.every)
         | LabelStream(
-            job.model,
-            flags.sink,
-            job.sink_options,
-            job.input,
-            flags.output,
-            job.run,
-            job.plan.parts,
-            flags.threads,
-            flags.max_latency,
-            flags.stall_timeout,
-            flags.publish or "",
+            model=dataclasses.replace(job.model, follow=options.follow),  # each worker goes over by itself
+            sink=options.sink,
+            sink_options=options.sink_options,
+            job_input=job.input,
+            output=options.output,
+            run=job.run,
+            parts=job.plan.parts,
+            threads=options.threads,
+            latency=options.max_latency,
+            stall_seconds=options.stall_seconds,
+            publish=options.publish,
         )
     )
     return pipeline

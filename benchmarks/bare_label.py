@@ -1,6 +1,7 @@
-"""The bare loop of labelling: a manifest in, one Parquet file out, threads that each decode and predict whole batches.
+"""A bare labelling loop: a manifest in, one Parquet file out; each thread decodes and predicts whole batches.
 
-It has the model's decoder and compiled network, and nothing else of mmstream: no parts, digests, dead letters, books.
+It has the model's decoder and compiled network, and nothing else of mmstream: no parts, digests, dead letters or
+reconciliation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from mmstream import trained_model
+from mmstream.trained_model import artefact
 
 SCHEMA = pyarrow.schema([("id", pyarrow.string()), ("group", pyarrow.string()), ("group_score", pyarrow.float64())])
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, required=True)
     flags = parser.parse_args(argv)
 
-    model = trained_model.load(flags.model)
+    model = artefact.load(flags.model)
     model.prepare()
     image, size = model.preprocessor.fields["image"], model.batch
     vocabulary = np.array(model.fitted("group").vocabulary)

@@ -1,7 +1,7 @@
-"""The bare loop of preprocessing: a manifest in, one shard of examples a split out, threads that each take batches.
+"""A bare preprocessing loop: a manifest in, one shard of examples per split out; each thread takes whole batches.
 
 It has mmstream's fields, fitted transform and serialisation, and nothing else of it: no analysis, parts, digests, dead
-letters, books.
+letters or reconciliation.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from mmstream.config_file import load_config
-from mmstream.examples import ExampleWriter, serialise
-from mmstream.preprocessing import Preprocessor
-from mmstream.records import SPLITS, split_of
+from mmstream.config.loading import load_config
+from mmstream.preprocessing.examples import ExampleWriter, serialise
+from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.records.record import SPLITS, split_of
 
 BATCH = 64
 
@@ -41,10 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         media = [(flags.manifest.parent / row["image"]).read_bytes() for row in batch]
         decoded = [preprocessor.decode({**row, "image": data}) for row, data in zip(batch, media, strict=True)]
         tensors = preprocessor.tensors(decoded)
-        texts = map(preprocessor.texts, decoded)
         data = [
-            serialise(tensors, place, row["id"], "", "", text)
-            for place, (row, text) in enumerate(zip(batch, texts, strict=True))
+            serialise(tensors, place, {"_id": row["id"], "_origin": "", "_digest": "", **preprocessor.told(values)})
+            for place, (row, values) in enumerate(zip(batch, decoded, strict=True))
         ]
         splits = [split_of(row["id"], config.split.validation, config.split.test) for row in batch]
         return list(zip(splits, data, strict=True))

@@ -1,4 +1,4 @@
-"""The bare loop of training: the same network, hand-written in Keras, on arrays in memory, with Keras' own `fit`."""
+"""A bare training loop: the same network, hand-written in Keras, on arrays in memory, with Keras' own `fit`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESERVED = 4
 
 
 class Places(layers.Layer):
-    """Adds the learnt embedding of its place to each token."""
+    """Adds to each token the learnt embedding of its position."""
 
     def build(self, shape: Any) -> None:
         self.places = self.add_weight(shape=shape[1:], name="places")
@@ -51,7 +51,7 @@ def text_transformer(ids: Any, vocabulary: int) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train; prints the number of parameters."""
+    """Train, and print the number of parameters."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=["vit", "transformer"])
     parser.add_argument("arrays", help="npz of train_x, train_y, validation_x, validation_y and the counts of values")

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: pictures made from noise, manifests, and a small model trained on them."""
+"""Data for the benchmarks: pictures made from noise, manifests, and a small model trained on them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ training: {epochs: 1, batch_size: 64}
 
 
 def make_pictures(folder: Path, count: int) -> list[Path]:
-    """JPEG files of 640 x 480, about as hard to decode as photographs: noise that falls off with its frequency.
+    """Make JPEG files of 640 x 480, about as hard to decode as photographs: noise that falls off with frequency.
 
-    Equal counts give equal pictures; each shows another place of one of a few canvases.
+    Equal counts give equal pictures; each is a different crop of one of a few canvases.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
@@ -51,7 +51,7 @@ def make_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def make_thumbnails(folder: Path, count: int = 16) -> list[Path]:
-    """Pictures of 64 x 64, which decode fast: for measuring memory over many records."""
+    """Make pictures of 64 x 64, which decode fast: for measuring memory over many records."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(2)
     paths = [folder / f"{number:02d}.jpg" for number in range(count)]
@@ -61,7 +61,7 @@ def make_thumbnails(folder: Path, count: int = 16) -> list[Path]:
 
 
 def write_manifest(path: Path, pictures: list[Path], records: int) -> str:
-    """A manifest of so many records with ids of their own, which take turns with the pictures."""
+    """Write a manifest of `records` records, each with its own id, that use the pictures in turn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(3)
     with path.open("w") as file:
@@ -77,7 +77,7 @@ def write_manifest(path: Path, pictures: list[Path], records: int) -> str:
 
 
 def make_examples(folder: Path, pictures: list[Path]) -> tuple[str, str]:
-    """The path of a config, and of examples that `mmstream preprocess` made of some records."""
+    """Make a config, and examples of some records with `mmstream preprocess`; returns the paths of both."""
     write_manifest(folder / "manifest.jsonl", pictures, _TRAINING_RECORDS)
     config, examples = folder / "config.yaml", str(folder / "examples")
     config.write_text(CONFIG)
@@ -86,7 +86,7 @@ def make_examples(folder: Path, pictures: list[Path]) -> tuple[str, str]:
 
 
 def make_model(folder: Path, pictures: list[Path]) -> str:
-    """The path of a model that was trained for one epoch."""
+    """Train a model for one epoch; returns its path."""
     config, examples = make_examples(folder, pictures)
     model = str(folder / "model")
     pairs.run([*MMSTREAM, "train", config, "--examples", examples, "--output", model], {})

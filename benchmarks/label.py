@@ -1,4 +1,4 @@
-"""`mmstream label` against a bare loop with the same decoder, network and threads; and its memory by the record."""
+"""Compare `mmstream label` with a bare loop (same decoder, network and threads), and measure its memory per record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pairs
 import pyarrow.parquet
 
 ENVIRONMENT = {"TF_NUM_INTRAOP_THREADS": "1"}
-"""What `mmstream label` sets for itself; the bare loop gets it too."""
+"""The variables that `mmstream label` sets for itself; the bare loop gets them, too."""
 BARE = Path(__file__).with_name("bare_label.py")
 
 
@@ -36,8 +36,8 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
     def look(name: str, manifest: str, usage: pairs.Usage, output: Path) -> None:
         files = sorted(output.rglob("*.parquet"))
         rows = [row for file in files for row in pyarrow.parquet.read_table(file, columns=["id", "group"]).to_pylist()]
-        found = {row["id"]: row["group"] for row in rows}
-        if found != labels.setdefault(manifest, found) or len(rows) != len(found):
+        groups = {row["id"]: row["group"] for row in rows}
+        if groups != labels.setdefault(manifest, groups) or len(rows) != len(groups):
             raise SystemExit(f"{name} labelled {manifest} otherwise than the runs before it")
 
     records = flags.records or pairs.records_for(bare, write, folder, flags.seconds, ENVIRONMENT)

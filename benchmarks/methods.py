@@ -1,9 +1,9 @@
-"""What each method does on real data: trains configs with several seeds and writes the figures down.
+"""Measure each method on real data: train configs with several seeds and record the metrics.
 
     .venv/bin/python benchmarks/methods.py run DATA --output work/methods [--only emoji] [--seeds 1 2 3]
     .venv/bin/python benchmarks/methods.py table work/methods/results.json
 
-DATA is a folder with the data sets, one folder each; see `DATASETS`. A row that stands in results.json already is not
+DATA is a folder with the data sets, one folder each; see `DATASETS`. A row that is already in results.json is not
 trained again. `table` prints Markdown.
 """
 
@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 import trivial
 
-from mmstream import training
-from mmstream.config_file import load_config
+from mmstream.config.loading import load_config
 from mmstream.models.compose import compose
 from mmstream.models.multimodal_model import MultimodalModel
-from mmstream.preprocessing import Preprocessor
-from mmstream.records import digest_of
+from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.records.record import digest_of
+from mmstream.training import train
+from mmstream.training.checkpoint import Checkpoint
+from mmstream.training.saving import save_model
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (1, 2, 3)
@@ -42,11 +44,11 @@ class Row:
 
     Attributes:
         name: of the row.
-        dataset: whose examples it is trained on; a key of `DATASETS`.
+        dataset: the data set that it is trained on; a key of `DATASETS`.
         shown: the figures, as paths in metrics.json's "heads", or in "retrieval" after "retrieval.".
         changes: to the data set's config, as `--set` takes them.
-        labelling: changes to how labels are made: the row has the network that was trained without them.
-        headline: with all of `SEEDS`; other rows get the first one only.
+        labelling: changes that only affect labelling: the row uses the network that was trained without them.
+        headline: whether it is run with all of `SEEDS`; other rows get only the first one.
     """
 
     name: str
@@ -57,13 +59,13 @@ class Row:
     headline: bool = False
 
     def key(self, seed: int) -> str:
-        """Its name in results.json."""
+        """The name in results.json of this row with a seed."""
         return "/".join((self.dataset, *self.changes, *self.labelling, str(seed)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A config, and where its manifest lies below DATA."""
+    """A config, and the path of its manifest below DATA."""
 
     config: str
     path: str
@@ -148,14 +150,14 @@ def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> 
 
 @functools.cache
 def preprocess(dataset: str, source: Path, folder: Path) -> Path:
-    """The examples of a data set, brought up to date."""
+    """Bring the examples of a data set up to date; returns their path."""
     at = ("--set", f"source.path={source.resolve()}")
     mmstream("preprocess", ROOT / DATASETS[dataset].config, *at, "--output", folder / "examples")
     return folder / "examples"
 
 
 def measure(row: Row, source: Path, seed: int, folder: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of a row with a seed, and the seconds of its training; `results` hold the row whose network it has."""
+    """Metrics of a row with a seed, and the seconds of its training; `results` has the row whose network it uses."""
     model = folder / f"model-{digest_of([row.changes, seed])}"
     examples = preprocess(row.dataset, source, folder)
     at = (f"source.path={source.resolve()}", f"training.seed={seed}")
@@ -174,7 +176,7 @@ def measure(row: Row, source: Path, seed: int, folder: Path, results: Mapping[st
 
 
 def relabelled(row: Row, seed: int, trained: Path, examples: Path) -> Path:
-    """A model with the weights of a trained one, whose labels are made as `row.labelling` says."""
+    """Make a model with the weights of a trained one, but with the labels made as `row.labelling` says."""
     output = trained.with_name(f"{trained.name}-{digest_of(row.labelling)}")
     shutil.rmtree(output, ignore_errors=True)
     shutil.copytree(trained / "training", output / "training")
@@ -184,41 +186,41 @@ def relabelled(row: Row, seed: int, trained: Path, examples: Path) -> Path:
     composition = compose(config, preprocessor.specs, preprocessor.fitted)
     model = MultimodalModel(composition, config)
     model.build()
-    model.compile(optimizer=training.make_optimizer(config, 1))
+    model.compile(optimizer=train.make_optimizer(config, 1))
     model.optimizer.build(model.trainable_variables)
-    checkpoint = training.Checkpoint(output / "training", config)
+    checkpoint = Checkpoint(output / "training", config)
     checkpoint.restore_best(model)
-    training.save_model(config, composition, str(examples), str(output), checkpoint)
+    save_model(config, composition, str(examples), str(output), checkpoint)
     return output
 
 
 def mmstream(*arguments: object) -> None:
-    """One command; what it prints is not shown unless it fails."""
+    """Run one command; what it prints is shown only if it fails."""
     done = subprocess.run([*MMSTREAM, *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"mmstream {' '.join(map(str, arguments))} failed:\n{done.stderr}")
 
 
 def tables(results: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown: a line for each figure of each row, with the range over the seeds; then what fusion gains."""
+    """Yield Markdown: a line for each figure of each row, with the range over the seeds; then what fusion gains."""
     yield "| data | row | figure | mmstream | trivial | seconds |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in ROWS:
-        found = runs_of(row, results)
-        for path in row.shown if found else ():
+        runs = runs_of(row, results)
+        for path in row.shown if runs else ():
             baseline = results[f"trivial/{row.dataset}"].get(path)
-            told = "" if baseline is None else f"{baseline['value']:.3f} ({baseline['by']})"
-            seconds = max(each["seconds"] for each in found)
-            yield f"| {row.dataset} | {row.name} | {path} | {spread(look_up(found, path))} | {told} | {seconds} |"
+            other = "" if baseline is None else f"{baseline['value']:.3f} ({baseline['by']})"
+            seconds = max(each["seconds"] for each in runs)
+            yield f"| {row.dataset} | {row.name} | {path} | {spread(look_up(runs, path))} | {other} | {seconds} |"
     yield ""
     yield "| data | row | figure | all fields | best field alone | difference |"
     yield "| --- | --- | --- | --- | --- | --- |"
     gains = []
     for row in ROWS:
-        found = runs_of(row, results)
-        for head, metric in FUSIONS.get(row.dataset, {}).items() if found and not row.changes else ():
-            whole = [each["heads"][head][metric] for each in found]
-            alone = [max(field["alone"] for field in each["heads"][head]["fields"].values()) for each in found]
+        runs = runs_of(row, results)
+        for head, metric in FUSIONS.get(row.dataset, {}).items() if runs and not row.changes else ():
+            whole = [each["heads"][head][metric] for each in runs]
+            alone = [max(field["alone"] for field in each["heads"][head]["fields"].values()) for each in runs]
             gain = np.mean(whole) - np.mean(alone)
             gains.append(gain)
             figure = f"{head}.{metric}"
@@ -228,14 +230,14 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def runs_of(row: Row, results: Mapping[str, Any]) -> list[Any]:
-    """What was found for a row, by seed."""
+    """The results of a row, one for each seed."""
     return [results[row.key(seed)] for seed in SEEDS if row.key(seed) in results]
 
 
-def look_up(found: Sequence[Mapping[str, Any]], path: str) -> list[float]:
-    """A figure of each run, by its path."""
+def look_up(runs: Sequence[Mapping[str, Any]], path: str) -> list[float]:
+    """The figure at a path, from each run."""
     values = []
-    for each in found:
+    for each in runs:
         place: Any = each["retrieval"] if path.startswith("retrieval.") else each["heads"]
         for step in path.removeprefix("retrieval.").split("."):
             place = place[step]
@@ -244,7 +246,7 @@ def look_up(found: Sequence[Mapping[str, Any]], path: str) -> list[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The mean, and the smallest and the largest of several."""
+    """Write the mean of some values, and the smallest and the largest if there are several."""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ({min(values):.3f}–{max(values):.3f})"

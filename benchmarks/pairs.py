@@ -1,4 +1,4 @@
-"""Commands against each other: interleaved pairs, start-up apart, and memory by the record."""
+"""Compare commands: interleaved pairs, with start-up subtracted, and memory per record."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a contender took for the records alone: a run on all of them less a run on a single batch.
+    """What a contender used for the records alone: a run on all of them minus a run on a single batch.
 
     Attributes:
         seconds: wall clock.
         cpu_seconds: user and system.
-        startup_seconds: of the run on a single batch, which is left out.
+        startup_seconds: of the run on a single batch, which are subtracted.
     """
 
     seconds: float
@@ -64,11 +64,11 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A median and how sure it is.
+    """A median and how certain it is.
 
     Attributes:
         median: of the pairs.
-        low: the smallest of them.
+        low: the smallest of the pairs.
         high: the largest. The true median lies between the two with probability `confidence`, whatever the
             distribution: all pairs lie on one side of it with probability 2 · 0.5ⁿ (the sign test).
         confidence: 1 - 2 · 0.5ⁿ.
@@ -84,10 +84,10 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> Usage:
     """Run a command to its end in a process of its own.
 
     Raises:
-        SystemExit: it failed; what it said is shown.
+        SystemExit: it failed; what it printed is shown.
     """
     variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start compiles anew what is not compiled yet
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each start compiles again what is not compiled yet
     with tempfile.TemporaryFile("w+") as said:
         started, since = time.time(), time.monotonic()
         process = subprocess.Popen(argv, stdout=said, stderr=said, env=variables)
@@ -109,18 +109,18 @@ def run_pairs(
     environment: Mapping[str, str],
     look: Callable[[str, str, Usage, Path], None],
 ) -> dict[str, list[Work]]:
-    """Run the contenders in turn, so often, each time in a new process on a single batch and then on everything.
+    """Run the contenders in turn, each time in a new process, on a single batch and then on everything.
 
     Args:
         contenders: by name.
-        inputs: a single batch, everything.
+        inputs: a single batch, and everything.
         folder: for outputs, which are removed as soon as they have been looked at.
-        pairs: how often.
+        pairs: how often each contender is run on both.
         environment: the same variables for all of them.
-        look: is shown (contender, input, usage, output) of each run.
+        look: is called with (contender, input, usage, output) of each run.
 
     Returns:
-        for each contender and pair, the difference. The start-up that is taken off is the median of all pairs'.
+        for each contender and pair, the difference. The start-up that is subtracted is the median over all pairs.
     """
     small: dict[str, list[Usage]] = {name: [] for name in contenders}
     large: dict[str, list[Usage]] = {name: [] for name in contenders}
@@ -155,7 +155,7 @@ def interval(values: Sequence[float]) -> Interval:
 def bytes_a_record(
     command: Command, inputs: Mapping[int, str], folder: Path, environment: Mapping[str, str]
 ) -> dict[str, float | dict[int, int]]:
-    """How the peak memory of a job grows with its input.
+    """Measure how the peak memory of a job grows with its input.
 
     Args:
         command: of the job.
@@ -165,7 +165,7 @@ def bytes_a_record(
 
     Returns:
         {"peak_bytes": {records: bytes}, "slope": from the second input to the last, "above_network": from the first to
-        the last, the larger of the two being what is judged}.
+        the last}; the larger of the last two is what is judged.
     """
     peaks = {}
     for records, path in inputs.items():
@@ -191,7 +191,7 @@ def records_for(
     probe: tuple[int, int] = (BATCH, BATCH + _CALIBRATION_RECORDS),
     unit: int = 1000,
 ) -> int:
-    """How many records keep a contender busy for so long and a little longer, start-up apart.
+    """The number of records that keep a contender busy for `seconds` and a little longer, not counting start-up.
 
     Args:
         command: of the contender.
@@ -199,8 +199,8 @@ def records_for(
         folder: for its outputs.
         seconds: of work.
         environment: variables of the runs.
-        probe: records of two runs that tell the pace.
-        unit: the answer is a multiple of it.
+        probe: records of the two runs that measure the pace.
+        unit: the result is a multiple of this.
     """
     took = []
     for records in probe:
@@ -212,7 +212,7 @@ def records_for(
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that all benchmarks share."""
+    """Add the flags that all benchmarks share."""
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="interleaved pairs (default: 5)")
     parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, metavar="S", help="of work (default: 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
@@ -220,7 +220,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_record_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of the benchmarks of jobs."""
+    """Add the flags of the benchmarks of jobs."""
     parser.add_argument(
         "--records",
         type=int,
@@ -237,12 +237,12 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
 def main(
     summary: str | None, measure: Callable[[argparse.Namespace, Path], int], argv: Sequence[str] | None = None
 ) -> int:
-    """Run a benchmark of jobs; the exit code is 1 where a bound is missed.
+    """Run a benchmark of jobs; the exit code is 1 if a bound is missed.
 
     Args:
         summary: what it measures.
-        measure: does it, given the flags and a folder, and gives the exit code.
-        argv: the command line, None for this process's.
+        measure: does the measuring, given the flags and a folder, and returns the exit code.
+        argv: the command line; None for that of this process.
     """
     parser = argparse.ArgumentParser(description=summary)
     add_flags(parser)
@@ -265,17 +265,18 @@ def report(
     least_ratio: float = LEAST_RATIO,
     judged: Literal["median", "high"] = "median",
 ) -> int:
-    """Print a table, write the figures where `--json` says; the exit code, 1 where a bound is missed.
+    """Print a table, and write the figures where `--json` says; returns the exit code, 1 if a bound is missed.
 
     Args:
         title: of the report.
         flags: of the command.
-        counted: how many of what each run does, as (74000, "records").
+        counted: what each run processes, such as (74000, "records").
         works: of each contender.
-        ratios: of each pair, by what they compare; the first are judged.
-        memory: what `bytes_a_record` gave, where it was measured.
-        least_ratio: bound of the first ratios.
-        judged: their median, or the high end of their interval, where only a sure loss is to count.
+        ratios: of each pair, by what they compare; the first entry is judged.
+        memory: the result of `bytes_a_record`, if memory was measured.
+        least_ratio: bound for the first entry of `ratios`.
+        judged: what is compared with the bound: the median, or, if only a certain loss is to count, the high end of the
+            interval.
     """
     count, unit = counted
     intervals = {name: interval(values) for name, values in ratios.items()}
@@ -298,9 +299,9 @@ def report(
         pace = f"{count / median:>10,.1f} {1000 * cpu / count:>14.2f}"
         print(f"{name:<12} {spread:>24} {pace} {contender[0].startup_seconds:>11.1f}")
     print()
-    for name, found in intervals.items():
-        sure = f"{found.low:.3f} to {found.high:.3f} at {100 * found.confidence:.1f} %"
-        print(f"{name}: median {found.median:.3f} ({sure}); pairs {' '.join(f'{x:.3f}' for x in ratios[name])}")
+    for name, each in intervals.items():
+        shown = f"{each.low:.3f} to {each.high:.3f} at {100 * each.confidence:.1f} %"
+        print(f"{name}: median {each.median:.3f} ({shown}); pairs {' '.join(f'{x:.3f}' for x in ratios[name])}")
     if memory:
         print(f"memory: {a_record:,.0f} bytes a record (slope {memory['slope']:,.0f}; peaks {_peaks(memory)})")
     print(f"shortest work: {shortest:.1f} s")
@@ -323,7 +324,7 @@ def report(
 
 
 def say(message: str) -> None:
-    """Progress, for the person who waits."""
+    """Show progress to the person who waits."""
     print(message, file=sys.stderr, flush=True)
 
 

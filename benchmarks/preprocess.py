@@ -1,4 +1,4 @@
-"""`mmstream preprocess` against a bare loop with the same decoder and threads; and its memory by the record."""
+"""Compare `mmstream preprocess` with a bare loop (same decoder and threads), and measure its memory per record."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
 
     def look(name: str, path: str, usage: pairs.Usage, output: Path) -> None:
         if name == "mmstream":
-            made = json.loads((output / "preprocess.json").read_text())["examples"]
-            if made not in (pairs.BATCH, records):
-                raise SystemExit(f"mmstream made {made:,} examples of {path}")
+            count = json.loads((output / "preprocess.json").read_text())["examples"]
+            if count not in (pairs.BATCH, records):
+                raise SystemExit(f"mmstream made {count:,} examples of {path}")
 
     works = pairs.run_pairs({"mmstream": mmstream, "bare": bare}, inputs, folder, flags.pairs, {}, look)
     ratios = [bare.seconds / ours.seconds for ours, bare in zip(works["mmstream"], works["bare"], strict=True)]

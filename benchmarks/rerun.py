@@ -1,4 +1,4 @@
-"""What a rerun costs that has nothing to do: `mmstream label` once more on the same 100,000 records."""
+"""Measure what a rerun costs that has nothing to do: `mmstream label` once more on the same 100,000 records."""
 
 from __future__ import annotations
 

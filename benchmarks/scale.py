@@ -1,7 +1,7 @@
-"""How the cost of `mmstream label`, and what it writes, grow with records, parts, cores and workers.
+"""Measure how the cost of `mmstream label`, and what it writes, grow with records, parts, cores and workers.
 
-Workers are slots of a Flink cluster on this machine, for which Java 17 and Maven must be there; `--workers` without a
-number leaves them out.
+Workers are slots of a Flink cluster on this machine, which needs Java 17 and Maven; `--workers` without a number leaves
+them out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import corpus
 import pairs
 
-from mmstream import books, outputs, parts
+from mmstream.outputs import ownership, parts, reconciliation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 import servers
@@ -31,21 +31,21 @@ _WRITTEN = ("labels", "dead_letters", "parts", "runs")
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One job, and one more that finds nothing to do.
+    """The costs of one job, and of a second one that finds nothing to do.
 
     Attributes:
         records: that were labelled.
         parts: of the output.
-        cores: that the command might use.
+        cores: that the command was allowed to use.
         workers: slots of the cluster; 0 where there was none.
         seconds: of the first job, wall clock, start-up included.
         cpu_seconds: user and system, of the command alone.
         peak_bytes: memory of the command.
-        rerun_seconds: of the second.
-        settle_seconds: of what closes the books at its end, in the driver alone.
+        rerun_seconds: of the second job.
+        settle_seconds: of the reconciliation at the end of a job, in the driver alone.
         audit_seconds: of `mmstream audit --input` after both.
-        audit_bytes: memory of that.
-        written: bytes of the output's files after the first, by folder.
+        audit_bytes: memory of that audit.
+        written: bytes of the output's files after the first job, by folder.
     """
 
     records: int
@@ -78,18 +78,18 @@ class Bench:
     def run(
         self, records: int, count: int = 0, cores: int = _CORES, workers: int = 0, options: Sequence[str] = ()
     ) -> Line:
-        """Label so many records twice.
+        """Label `records` records, twice.
 
         Args:
             records: how many.
-            count: parts of the output; 0 for as many as it gets by itself.
+            count: parts of the output; 0 for the default.
             cores: that the command may use.
-            workers: what to say of the cluster.
-            options: more of them.
+            workers: slots of the cluster, for the report.
+            options: further ones of the command.
         """
         manifest = corpus.write_manifest(self._directory / "records.jsonl", self._pictures, records)
         output = self._directory / "labelled"
-        plan = outputs.open_output(str(output), "label", (count or parts.parts_for(records)) * parts.RECORDS_PER_PART)
+        plan = ownership.open_output(str(output), "label", (count or parts.parts_for(records)) * parts.RECORDS_PER_PART)
         pairs.say(f"{records:,} records, {plan.parts:,} parts, {cores} cores, {workers} workers")
         label = ["label", self._model, f"--input={manifest}", f"--output={output}", f"--threads={cores}", *options]
         these = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
@@ -99,10 +99,10 @@ class Bench:
         again = pairs.run(command, {})
         last = max(path.name for path in (output / "runs").iterdir())
         since = time.monotonic()
-        settled = books.settle(str(output), last, plan, done="labelled")
+        reconciled = reconciliation.reconcile(str(output), last, plan, done="labelled")
         took = time.monotonic() - since
-        if settled.skipped != records:
-            raise SystemExit(f"only {settled.skipped:,} of {records:,} records were skipped")
+        if reconciled.skipped != records:
+            raise SystemExit(f"only {reconciled.skipped:,} of {records:,} records were skipped")
         audit = pairs.run([*corpus.MMSTREAM, "audit", str(output), "--input", manifest], {})
         shutil.rmtree(output)
         return Line(
@@ -122,7 +122,7 @@ class Bench:
 
 
 def measure(flags: argparse.Namespace, directory: Path) -> Iterator[Line]:
-    """All jobs, one after the other."""
+    """Run all jobs, one after the other."""
     bench = Bench(directory)
     for records in flags.records:
         yield bench.run(records)
@@ -139,7 +139,7 @@ def measure(flags: argparse.Namespace, directory: Path) -> Iterator[Line]:
 
 
 def table(lines: Sequence[Line]) -> Iterator[str]:
-    """Markdown: the first job of each line, and what comes after it."""
+    """Yield Markdown: a table of the first jobs, and one of what comes after them."""
     yield "| records | parts | cores | workers | seconds | CPU s | peak MiB |"
     yield "| --: | --: | --: | --: | --: | --: | --: |"
     for line in lines:
@@ -148,7 +148,7 @@ def table(lines: Sequence[Line]) -> Iterator[str]:
             f"| {line.cpu_seconds:.0f} | {line.peak_bytes / 2**20:,.0f} |"
         )
     yield ""
-    yield "| records | parts | workers | rerun s | books s | audit s | audit MiB | labels B | commit B | note B |"
+    yield "| records | parts | workers | rerun s | reconcile s | audit s | audit MiB | labels B | commit B | note B |"
     yield "| --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
     for line in lines:
         yield (

@@ -1,7 +1,7 @@
-"""Messages through Kafka, Flink and the network into files and Kafka, with a kill: books, waiting, memory.
+"""Send messages through Kafka, Flink and the network into files and Kafka, with a kill: counts, waits, memory.
 
-It starts a Flink cluster and a Kafka broker of its own, for which Java 17 and Maven must be there. The Python workers
-are threads of the command.
+It starts a Flink cluster and a Kafka broker of its own, which need Java 17 and Maven. The Python workers are threads of
+the command.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import servers
 
 _PARTITIONS = 4
 _MARKS = (0.2, 0.49, 0.7)
-"""Shares of the records after which memory is looked at: twice before the kill, once after it, and at the end."""
+"""Shares of the records after which memory is measured: twice before the kill and once after it; also at the end."""
 _BYTES_A_RECORD = 10_000
 _PATIENCE_SECONDS = 300
 
@@ -39,12 +39,12 @@ class Sender:
     """Sends messages that name pictures, at random moments.
 
     Args:
-        broker: that takes them.
+        broker: that they are sent to.
         pictures: that they name, in turn.
         rate: messages a second, on average.
 
     Attributes:
-        sent: when each was, by its id; seconds since 1970.
+        sent: when each was sent, by id; seconds since 1970.
     """
 
     def __init__(self, broker: kafka_server.Kafka, pictures: list[Path], rate: float) -> None:
@@ -53,7 +53,7 @@ class Sender:
         self.sent: dict[str, float] = {}
 
     def send(self, count: int) -> None:
-        """So many; every hundredth names no picture that is there."""
+        """Send `count` messages; every hundredth names a picture that does not exist."""
         random = np.random.default_rng(1)
         for number in range(count):
             key = f"{number:07d}"
@@ -66,14 +66,14 @@ class Sender:
 
 
 class Receiver:
-    """Takes what is published.
+    """Receives what is published.
 
     Args:
-        broker: that has it.
+        broker: that it is published to.
 
     Attributes:
         came: when each record's labels, or its dead letter, first came; seconds since 1970.
-        again: how often one came once more.
+        again: how often one came again.
     """
 
     def __init__(self, broker: kafka_server.Kafka) -> None:
@@ -84,7 +84,7 @@ class Receiver:
         self.again = 0
 
     def look(self) -> None:
-        """Take what is there."""
+        """Receive what has arrived."""
         for message in self._consumer.consume(1000, 0.2):
             key = message.key().decode()
             self.again += key in self.came
@@ -96,7 +96,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def labelling(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`mmstream label --streaming` in a process of its own."""
+    """Run `mmstream label --streaming` in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="mmstream-benchmark-") as scratch:
         with Path(scratch, "said").open("wb") as said:
             environment = {**os.environ, "TMPDIR": scratch}
@@ -109,7 +109,7 @@ def labelling(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> int:
-    """Bytes that a process has had resident at most."""
+    """The peak resident memory of a process, in bytes."""
     (line,) = (line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
     return int(line.split()[1]) * 1024
 
@@ -158,13 +158,13 @@ def measure(flags: argparse.Namespace, directory: Path) -> int:
 
 
 def wait_for_labels(output: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until every part was committed for the first time: the pipeline runs, and the network is warm."""
+    """Wait until parts were committed for the first time: the pipeline runs, and the network is warm."""
     while process.poll() is None and not list((output / "parts").glob("part-*.json")):
         time.sleep(0.5)
 
 
 def wait_for_books(output: Path, records: int, process: subprocess.Popen[bytes]) -> None:
-    """Until label.json has all records: what is published is committed a moment later."""
+    """Wait until label.json has all records: what is published is committed a moment later."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < end:
         about = json.loads((output / "label.json").read_text())
@@ -175,7 +175,7 @@ def wait_for_books(output: Path, records: int, process: subprocess.Popen[bytes])
 
 
 def report(flags: argparse.Namespace, sender: Sender, receiver: Receiver, killed: float, memory: list[int]) -> int:
-    """Print, and judge memory alone, before and after the kill: the books have been judged."""
+    """Print the figures, and judge only the memory before and after the kill: the counts were judged already."""
     waits = {key: receiver.came[key] - sent for key, sent in sender.sent.items()}
     calm = [wait for key, wait in waits.items() if not -60 < sender.sent[key] - killed < 60]
     before = (memory[1] - memory[0]) / ((_MARKS[1] - _MARKS[0]) * flags.records)

@@ -1,4 +1,4 @@
-"""`mmstream train` against the same network, hand-written in Keras: steps a second."""
+"""Compare `mmstream train` with the same network, hand-written in Keras, in steps per second."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 import pairs
 
 import mmstream
-from mmstream.config import Config
-from mmstream.examples import batches, shards_of
+from mmstream.config.schema import Config
 from mmstream.interfaces import RESERVED_IDS
-from mmstream.preprocessing import Preprocessor
+from mmstream.preprocessing.examples import batches, shards_of
+from mmstream.preprocessing.preprocessor import Preprocessor
 
 BARE = Path(__file__).with_name("bare_train.py")
 LEAST_RATIO = 0.9
@@ -36,12 +36,12 @@ training: {{batch_size: 32}}
 golden: 1
 """
 NETWORKS = {"vit": ("image", "pixels"), "transformer": ("text", "ids")}
-"""The field that each reads, and its tensor."""
+"""The field that each network reads, and its tensor."""
 _RECORDS = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; the exit code is 1 where a bound is missed."""
+    """Measure; the exit code is 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NETWORKS)
     pairs.add_flags(parser)
@@ -75,8 +75,8 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
     parameters = int(said.split()[-1])
 
     def look(name: str, epochs: str, usage: pairs.Usage, output: Path) -> None:
-        if name == "mmstream" and (found := mmstream.load(str(output)).network.count_params()) != parameters:
-            raise SystemExit(f"mmstream's network has {found:,} parameters, the hand-written one {parameters:,}")
+        if name == "mmstream" and (count := mmstream.load(str(output)).network.count_params()) != parameters:
+            raise SystemExit(f"mmstream's network has {count:,} parameters, the hand-written one {parameters:,}")
 
     epochs = 2 if flags.quick else pairs.records_for(bare, str, folder, flags.seconds, {}, probe=(1, 3), unit=1)
     works = pairs.run_pairs({"mmstream": command, "bare": bare}, ("1", str(epochs)), folder, flags.pairs, {}, look)
@@ -87,7 +87,7 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
 
 
 def _write_arrays(config: Config, examples: str, field: str, tensor: str, path: Path) -> int:
-    """The tensors and targets of the examples, for the bare loop; returns how many are trained on."""
+    """Write the tensors and targets of the examples for the bare loop; returns the number of training examples."""
     preprocessor = Preprocessor(config.fields, f"{examples}/transform")
     specs = {name: preprocessor.specs[name] for name in (field, "group")}
     arrays = {}

@@ -1,4 +1,4 @@
-"""What needs no network: logistic regression on colour histograms and TF-IDF, the most frequent value, chance."""
+"""Baselines without a network: logistic regression on colour histograms and TF-IDF, the most frequent value, chance."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
 
-from mmstream import examples
-from mmstream.config import Config
-from mmstream.interfaces import RESERVED_IDS
-from mmstream.preprocessing import Preprocessor
+from mmstream.config.schema import Config
+from mmstream.interfaces import PADDING, RESERVED_IDS
+from mmstream.preprocessing import examples
+from mmstream.preprocessing.preprocessor import Preprocessor
 
 BINS = 8
-"""Of each colour channel: a histogram has BINS³ shares."""
+"""Bins of each colour channel: a histogram has BINS³ shares."""
 _BATCH = 256
 
 
@@ -39,73 +39,77 @@ class Split:
     texts: Mapping[str, list[str]]
 
 
-def baselines(config: Config, made: Path) -> dict[str, dict[str, Any]]:
+def baselines(config: Config, output: Path) -> dict[str, dict[str, Any]]:
     """{"<head>.<metric>" or "retrieval.<way>.r@10": {"value", "by"}} on the test split, of the better baseline.
 
     Args:
-        config: its heads say what is predicted from what.
-        made: output of `mmstream preprocess`.
+        config: whose heads are compared.
+        output: of `mmstream preprocess`.
     """
-    preprocessor = Preprocessor(config.fields, str(made / "transform"))
-    train, test = (_read(made, name, preprocessor) for name in ("train", "test"))
-    found = {}
+    preprocessor = Preprocessor(config.fields, str(output / "transform"))
+    train, test = (_read(output, name, preprocessor) for name in ("train", "test"))
+    best = {}
     for name, head in config.model.heads.items():
         target, (seen, new, by) = train.tensors[head.target], _features(config.reads(head), train, test)
         if "id" in target:
-            known, asked = (split.tensors[head.target]["id"] >= RESERVED_IDS for split in (train, test))
-            right = test.tensors[head.target]["id"][asked]
-            values = target["id"][known]
-            model = LogisticRegression(max_iter=1000).fit(seen[known], values)
+            labelled = target["id"] >= RESERVED_IDS
+            measured = test.tensors[head.target]["id"] != PADDING  # what training has not seen is a miss
+            right = test.tensors[head.target]["id"][measured]
+            values = target["id"][labelled]
+            model = LogisticRegression(max_iter=1000).fit(seen[labelled], values)
             most = Counter(values.tolist()).most_common(1)[0][0]
-            tried = {by: model.predict(new[asked]), "most frequent": np.full(len(right), most)}
-            found[f"{name}.accuracy"] = _best({key: accuracy_score(right, each) for key, each in tried.items()})
+            predictions = {by: model.predict(new[measured]), "most frequent": np.full(len(right), most)}
+            scores = {key: accuracy_score(right, each) for key, each in predictions.items()}
+            best[f"{name}.accuracy"] = _best(scores)
         elif "hot" in target:
-            known, asked = (split.tensors[head.target]["present"] > 0 for split in (train, test))
-            right = test.tensors[head.target]["hot"][asked]
+            labelled, measured = (split.tensors[head.target]["present"] > 0 for split in (train, test))
+            right = test.tensors[head.target]["hot"][measured]
             occurs = right.any(0)
-            model = OneVsRestClassifier(LogisticRegression(max_iter=1000)).fit(seen[known], target["hot"][known])
-            tried = {by: model.predict_proba(new[asked]), "as frequent as it is": np.full(right.shape, 0.5)}
-            score = {k: average_precision_score(right[:, occurs], each[:, occurs]) for k, each in tried.items()}
-            found[f"{name}.map"] = _best(score)
+            model = OneVsRestClassifier(LogisticRegression(max_iter=1000)).fit(seen[labelled], target["hot"][labelled])
+            predictions = {by: model.predict_proba(new[measured]), "as frequent as it is": np.full(right.shape, 0.5)}
+            scores = {
+                key: average_precision_score(right[:, occurs], each[:, occurs]) for key, each in predictions.items()
+            }
+            best[f"{name}.map"] = _best(scores)
         elif "ids" in target:
             nearest = _nearest(train, test, head.target, seen, new)
             by = f"nearest by {by.removeprefix('logistic regression on ')}"
-            found |= {f"{name}.{metric}": {"value": value, "by": by} for metric, value in nearest.items()}
+            best |= {f"{name}.{metric}": {"value": value, "by": by} for metric, value in nearest.items()}
     if config.model.objectives:
         for way in ("image->text", "text->image"):
             candidates = len(set(test.texts["text"]) if way.endswith("text") else test.texts["text"])
-            found[f"retrieval.{way}.r@10"] = {"value": min(10 / candidates, 1.0), "by": "chance"}
-    return found
+            best[f"retrieval.{way}.r@10"] = {"value": min(10 / candidates, 1.0), "by": "chance"}
+    return best
 
 
 def _nearest(train: Split, test: Split, target: str, seen: Any, new: Any) -> dict[str, float]:
-    """How good the text of the nearest training record is."""
+    """The metrics of a baseline that gives each test record the text of its nearest training record."""
     similarity = new @ seen.T
     places = np.asarray(similarity.todense() if sparse.issparse(similarity) else similarity).argmax(1)
     written = [train.texts[target][place] for place in places]
-    wanted = test.texts[target]
-    exact = np.mean([one == other for one, other in zip(written, wanted, strict=True)])
-    return {"chrf": sacrebleu.CHRF().corpus_score(written, [wanted]).score / 100, "exact": float(exact)}
+    expected = test.texts[target]
+    exact = np.mean([one == other for one, other in zip(written, expected, strict=True)])
+    return {"chrf": sacrebleu.CHRF().corpus_score(written, [expected]).score / 100, "exact": float(exact)}
 
 
 def _features(fields: tuple[str, ...], train: Split, test: Split) -> tuple[Any, Any, str]:
-    """float[N, F] of both splits, rows of length 1, and what they are."""
-    found, names = [], []
+    """The features of both splits, float[N, F] with rows of length 1, and what they are."""
+    features, names = [], []
     for field in fields:
         for tensor in train.tensors[field].values():
             if tensor.dtype == np.uint8 and tensor.ndim == 4:
-                found.append([sparse.csr_matrix(_histograms(split.tensors[field])) for split in (train, test)])
+                features.append([sparse.csr_matrix(_histograms(split.tensors[field])) for split in (train, test)])
                 names.append("colour histogram")
         if any(train.texts[field]):
             vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), min_df=2).fit(train.texts[field])
-            found.append([vectors.transform(split.texts[field]) for split in (train, test)])
+            features.append([vectors.transform(split.texts[field]) for split in (train, test)])
             names.append("TF-IDF")
-    seen, new = (sparse.hstack(parts).tocsr() for parts in zip(*found, strict=True))
+    seen, new = (sparse.hstack(parts).tocsr() for parts in zip(*features, strict=True))
     return seen, new, f"logistic regression on {' and '.join(dict.fromkeys(names))}"
 
 
 def _histograms(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float[N, BINS³]: how much of a picture has which colour; square roots, so that rows have length 1."""
+    """float[N, BINS³]: the square root of each colour's share of a picture, so that rows have length 1."""
     (pixels,) = (tensor for tensor in tensors.values() if tensor.ndim == 4)
     bins = (pixels.reshape(len(pixels), -1, pixels.shape[-1]).astype(int) * BINS) >> 8
     places = sum(bins[:, :, channel] * BINS**channel for channel in range(pixels.shape[-1]))
@@ -113,8 +117,8 @@ def _histograms(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.sqrt(counts / counts.sum(1, keepdims=True))
 
 
-def _read(made: Path, split: str, preprocessor: Preprocessor) -> Split:
-    specs, shards = preprocessor.specs, examples.shards_of(str(made), split)
+def _read(output: Path, split: str, preprocessor: Preprocessor) -> Split:
+    specs, shards = preprocessor.specs, examples.shards_of(str(output), split)
     batches = [
         {field: {key: value.numpy() for key, value in each.items()} for field, each in batch.items()}
         for batch in examples.batches(shards, specs, _BATCH)
@@ -125,11 +129,11 @@ def _read(made: Path, split: str, preprocessor: Preprocessor) -> Split:
     }
     texts: dict[str, list[str]] = {field: [] for field in specs}
     for serialised in examples.read_examples(shards).batch(_BATCH):
-        for field, found in zip(specs, examples.told(serialised, [f"_text/{name}" for name in specs]), strict=True):
-            texts[field] += found
+        for field, some in zip(specs, examples.told(serialised, [f"_text/{name}" for name in specs]), strict=True):
+            texts[field] += some
     return Split(tensors, texts)
 
 
-def _best(tried: Mapping[str, float]) -> dict[str, Any]:
-    by = max(tried, key=lambda key: tried[key])
-    return {"value": float(tried[by]), "by": by}
+def _best(scores: Mapping[str, float]) -> dict[str, Any]:
+    by = max(scores, key=lambda key: scores[key])
+    return {"value": float(scores[by]), "by": by}

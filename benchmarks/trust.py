@@ -1,4 +1,4 @@
-"""What it costs that labels can be trusted: `mmstream label` against itself without commit records and supervisor."""
+"""Measure the cost of trust: compare `mmstream label` with itself without commit records and supervisor."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _measure(flags: argparse.Namespace, folder: Path) -> int:
         return corpus.write_manifest(folder / f"{records}.jsonl", pictures, records)
 
     def look(name: str, manifest: str, usage: pairs.Usage, output: Path) -> None:
-        found = sum(pyarrow.parquet.read_metadata(path).num_rows for path in output.rglob("*.parquet"))
-        if found != len(Path(manifest).read_text().splitlines()):
-            raise SystemExit(f"{name} labelled {found} of the records of {manifest}")
+        count = sum(pyarrow.parquet.read_metadata(path).num_rows for path in output.rglob("*.parquet"))
+        if count != len(Path(manifest).read_text().splitlines()):
+            raise SystemExit(f"{name} labelled {count} of the records of {manifest}")
 
     records = flags.records or pairs.records_for(shim, write, folder, flags.seconds, ENVIRONMENT)
     contenders = {"mmstream": mmstream, "shim": shim}

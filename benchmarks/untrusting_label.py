@@ -1,4 +1,4 @@
-"""`mmstream label` without commit records, checksums, lock, notes of what is in hand, and supervisor."""
+"""`mmstream label` without commit records, checksums, lock, notes of the work in progress, and supervisor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from beam_jobs import label
-from mmstream import commits, files, lock, outputs, trained_model
+from mmstream.outputs import commit_records, commits, lock, ownership
+from mmstream.storage import files
+from mmstream.trained_model import model_directory
 
-_committed: dict[int, commits.Commit] = {}
+_committed: dict[int, commit_records.Commit] = {}
 
 
 def commit_part(
@@ -21,15 +23,15 @@ def commit_part(
     made: Mapping[str, bytes | Path],
     *,
     parts: int,
-    onto: commits.Commit | None,
+    onto: commit_records.Commit | None,
     inputs: str = "",
     run: str = "",
-) -> commits.Commit:
-    """Write the files of a part, and remember its counts for the books."""
+) -> commit_records.Commit:
+    """Write the files of a part, and remember its counts for the reconciliation."""
     for path, content in made.items():
         Path(files.join(output, path)).parent.mkdir(parents=True, exist_ok=True)
         Path(files.join(output, path)).write_bytes(content)  # type: ignore[arg-type]  # label makes bytes alone
-    _committed[part] = commits.Commit(
+    _committed[part] = commit_records.Commit(
         part=part, fingerprint=fingerprint, counts=dict(counts), checksums={}, parts=parts
     )
     return _committed[part]
@@ -37,15 +39,15 @@ def commit_part(
 
 @contextlib.contextmanager
 def held(output: str, run: str, *, take_over: bool = False) -> Iterator[None]:
-    """Hold nothing."""
+    """Lock nothing."""
     yield
 
 
 if __name__ == "__main__":
     commits.commit_part = commit_part
-    commits.recorded = lambda output, part: _committed.get(part)
-    outputs.contradictions = lambda output, plan: iter(())
+    commit_records.recorded = lambda output, part: _committed.get(part)
+    ownership.contradictions = lambda output, plan: iter(())
     lock.held = held
     lock.check = lambda output, run: None
-    trained_model.check_files = lambda path, about: None
+    model_directory.check_files = lambda path, about: None
     sys.exit(label.main())

@@ -1,4 +1,4 @@
-"""How long a picture waits for its label under `mmstream label --watch`, in a folder that grows, with kills."""
+"""Measure how long a picture waits for its label under `mmstream label --watch`, in a growing folder, with kills."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Folder:
         path.mkdir()
 
     def grow(self, seconds: float) -> None:
-        """Let files come at random moments, whole: each is written under a hidden name and renamed."""
+        """Add files at random moments, each as a whole: it is written under a hidden name and renamed."""
         chance, end = random.Random(1), time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(chance.expovariate(self._rate))
@@ -77,7 +77,7 @@ class Labels:
 
 @contextlib.contextmanager
 def watching(model: str, source: Path, output: Path, every: float) -> Iterator[subprocess.Popen[bytes]]:
-    """`mmstream label --watch` in a process of its own."""
+    """Run `mmstream label --watch` in a process of its own."""
     flags = ["label", model, f"--input={source}", f"--output={output}", "--watch", f"--every={every}", "--quiet"]
     process = subprocess.Popen([*corpus.MMSTREAM, *flags])
     try:
@@ -132,7 +132,7 @@ def measure(flags: argparse.Namespace, directory: Path) -> int:
 
 
 def all_there(labels: Labels, folder: Folder, growing: threading.Thread, due: float) -> bool:
-    """Whether every file that came is labelled; gives up when it takes too long."""
+    """Whether every file that came is labelled. Raises SystemExit if that takes too long."""
     if time.monotonic() > due + _PATIENCE_SECONDS:
         raise SystemExit(f"{len(labels.seen):,} of {len(folder.came):,} files were labelled")
     return not growing.is_alive() and len(labels.seen) == len(folder.came)

@@ -15,7 +15,9 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # encoders import Keras, and that TensorFlow
 
-from mmstream import catalogue, cli, hookspecs, plugins
+from mmstream import cli
+from mmstream.options.introspection import Command, arguments_of, commands_of
+from mmstream.plugins import catalogue, hookspecs, registry
 
 _COLUMNS = 88
 _WHERE = {
@@ -47,7 +49,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def generated_pages() -> dict[str, str]:
     """{path below docs/: Markdown}."""
-    pages = {f"components/{kind}s.md": component_page(kind) for kind in plugins.KINDS}
+    pages = {f"components/{kind}s.md": component_page(kind) for kind in registry.KINDS}
     return {**pages, "commands.md": commands_page()}
 
 
@@ -60,9 +62,9 @@ def component_page(kind: str) -> str:
         f"# {kind.capitalize()}s",
         f"{(inspect.getdoc(function) or '').replace(', which', '', 1)} {_WHERE[kind]}",
         f"A plugin brings {kind}s by the hook `{hook}{signature}`. "
-        "`mmstream plugins show NAME` prints what stands here.",
+        "`mmstream plugins show NAME` prints the same descriptions.",
     ]
-    for name in plugins.names(kind):
+    for name in registry.names(kind):
         blocks += _component(catalogue.entry(kind, name))
     return "\n\n".join(blocks) + "\n"
 
@@ -74,8 +76,8 @@ def commands_page() -> str:
         "# Commands",
         f"{parser.description} What an exit code means stands under [Beam jobs](beam_jobs.md#exit-codes).",
     ]
-    for name, command in _commands(parser):
-        blocks += _command(name, command)
+    for command in commands_of(parser):
+        blocks += _command(command)
     return "\n\n".join(blocks) + "\n"
 
 
@@ -95,26 +97,15 @@ def _component(entry: catalogue.Entry) -> Iterator[str]:
     yield f"Comes with {entry.distribution}: `{entry.reference}`."
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """The commands below a parser, and theirs."""
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        said = {choice.dest: choice.help for choice in action._choices_actions}
-        for name, command in action.choices.items():
-            inner = list(_commands(command))
-            command.description = command.description or (said.get(name) or "").capitalize() + "."
-            yield from inner or [(command.prog, command)]
-
-
-def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+def _command(command: Command) -> Iterator[str]:
+    parser = command.parser
     parser.formatter_class = functools.partial(argparse.HelpFormatter, width=_COLUMNS)  # type: ignore[assignment]
-    yield f"## {name}"
-    yield " ".join(_prose(text) for text in (parser.description, parser.epilog) if text)
+    yield f"## {parser.prog}"
+    description = parser.description or f"{command.help.capitalize()}."
+    yield " ".join(_prose(text) for text in (description, parser.epilog) if text)
     usage = re.sub(r"\n +", "\n    ", parser.format_usage().removeprefix("usage: ").strip())
     yield f"```text\n{usage}\n```"
-    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
-    yield _table(("argument", "value", "meaning"), [_argument(action) for action in actions])
+    yield _table(("argument", "value", "meaning"), [_argument(action) for action in arguments_of(parser)])
 
 
 def _argument(action: argparse.Action) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@
     for row in model.label([{"image": "cat.png"}]):
         print(row)
 
-Importing it imports neither TensorFlow nor Beam; they are loaded when something needs them.
+Importing mmstream imports neither TensorFlow nor Beam; they are loaded when something needs them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmstream.config_file import load_config
+    from mmstream.api import evaluate, label_files, preprocess, train
+    from mmstream.config.loading import load_config
     from mmstream.errors import ConfigError, MmstreamError
-    from mmstream.hookspecs import hookimpl
-    from mmstream.records import DeadLetter, Record
+    from mmstream.plugins.hookspecs import hookimpl
+    from mmstream.records.record import DeadLetter, Record
     from mmstream.stages.model_handler import ModelHandler
     from mmstream.stages.pipelines import Label, Preprocess
-    from mmstream.trained_model import TrainedModel, load
+    from mmstream.trained_model.artefact import TrainedModel, load
 
 __all__ = [
     "ConfigError",
@@ -30,23 +31,31 @@ __all__ = [
     "Preprocess",
     "Record",
     "TrainedModel",
+    "evaluate",
     "hookimpl",
+    "label_files",
     "load",
     "load_config",
+    "preprocess",
+    "train",
 ]
 
 _HOME = {
     "ConfigError": "errors",
-    "DeadLetter": "records",
+    "DeadLetter": "records.record",
     "Label": "stages.pipelines",
     "MmstreamError": "errors",
     "ModelHandler": "stages.model_handler",
     "Preprocess": "stages.pipelines",
-    "Record": "records",
-    "TrainedModel": "trained_model",
-    "hookimpl": "hookspecs",
-    "load": "trained_model",
-    "load_config": "config_file",
+    "Record": "records.record",
+    "TrainedModel": "trained_model.artefact",
+    "evaluate": "api",
+    "hookimpl": "plugins.hookspecs",
+    "label_files": "api",
+    "load": "trained_model.artefact",
+    "load_config": "config.loading",
+    "preprocess": "api",
+    "train": "api",
 }
 
 

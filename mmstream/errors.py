@@ -1,4 +1,4 @@
-"""The errors that users see as they are."""
+"""Errors with messages written for users, and helpers for writing such messages."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from mmstream.escapes import escaped
+from mmstream.text.escapes import escaped
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+NO_SPACE = "No space left on device"
+"""What the system says of a full disk."""
 _MOST_NAMED = 20
-"""A message names so many things at most, and says how many more there are."""
+"""A message names at most this many things, and says how many more there are."""
 _MOST_COMPARED = 10_000
-"""Among more names than this no near match is looked for: that takes as long as the names are many and long."""
+"""Among more names than this, no near match is sought, as that would take a long time."""
 _LONGEST_NAME = 80
+_LONGEST_DESCRIPTION = 500
 
 
 class MmstreamError(Exception):
-    """Something the user can mend; the command line prints its message and nothing else (exit code 1)."""
+    """Something that the user can fix; the command line prints its message and nothing else (exit code 1)."""
 
 
 class ConfigError(MmstreamError):
@@ -29,7 +32,7 @@ class UsageError(MmstreamError):
 
 
 class DamagedFileError(MmstreamError):
-    """A file that a job keeps in its output is not what a job wrote there.
+    """A file that jobs keep in an output is not valid.
 
     Attributes:
         name: its path below the output.
@@ -43,12 +46,12 @@ class DamagedFileError(MmstreamError):
 
 
 class RecordError(Exception):
-    """One record cannot be processed; it becomes a dead letter and the job goes on.
+    """One record cannot be processed; it becomes a dead letter, and the job continues.
 
     Attributes:
         stage: where it failed: "read", "check", "decode", "predict" or "quarantine".
-        field: the field at fault, "" where no single one is.
-        component: the plugin component that raised, as "field:image".
+        field: the field at fault; "" if no single field is.
+        component: the component that raised the error, such as "field:image".
     """
 
     def __init__(self, message: str, *, stage: str, field: str = "", component: str = "", error: str = "") -> None:
@@ -64,21 +67,26 @@ class MediaError(ValueError):
 
 
 def describe(error: BaseException) -> str:
-    """The message of an error with memory addresses masked, so that the same failure always reads the same.
+    """Return an error's message with memory addresses masked, so that the same failure always reads the same.
+
+    A long message is cut off, as libraries put whole values into theirs.
 
     >>> describe(ValueError("cannot read <_io.BytesIO object at 0x7f33a8fbe700>"))
     'cannot read <_io.BytesIO object at 0x…>'
     """
-    return _ADDRESS.sub("0x…", str(error).strip() or type(error).__name__)
+    text = str(error).strip() or type(error).__name__
+    if len(text) > _LONGEST_DESCRIPTION:
+        text = f"{text[:_LONGEST_DESCRIPTION]}… ({len(text):,} characters)"
+    return _ADDRESS.sub("0x…", text)
 
 
 def repair_hint(output: str) -> str:
-    """What to do about an output with a damaged file."""
-    return f"`mmstream repair {output}` mends what can be mended, and says what cannot"
+    """Say what to do about an output with a damaged file."""
+    return f"`mmstream repair {output}` rebuilds what can be rebuilt, and says what cannot"
 
 
 def brief(value: object) -> str:
-    """The beginning of a value as Python writes it, for a message; of a long text no more is looked at.
+    """Return the beginning of a value's repr, for a message; the rest of a long text is not examined.
 
     >>> brief("cat")
     "'cat'"
@@ -87,17 +95,26 @@ def brief(value: object) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or TensorFlow could not get the memory that they asked for."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    """Return whether an error means that Python or TensorFlow ran out of memory."""
+    return isinstance(error, MemoryError) or (_is_exhausted(error) and not is_full_disk(error))
 
 
-def choices(asked: str, known: Iterable[str]) -> str:
-    """The tail of a "no such name" message: the nearest match and what exists.
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether TensorFlow, which has one error for full disks and full memory, met a full disk."""
+    return _is_exhausted(error) and NO_SPACE in str(error)
+
+
+def _is_exhausted(error: BaseException) -> bool:
+    return type(error).__name__ == "ResourceExhaustedError"
+
+
+def choices(asked: str, existing: Iterable[str]) -> str:
+    """Write the end of a "no such name" message: the nearest match, and what exists.
 
     >>> choices("cn", ["cnn", "gru"])
     "Did you mean 'cnn'? There is: cnn, gru."
     """
-    names = sorted(known)
+    names = sorted(existing)
     compared = [name for name in names[:_MOST_COMPARED] if len(name) <= _LONGEST_NAME]
     close = difflib.get_close_matches(asked[:_LONGEST_NAME], compared, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
@@ -105,7 +122,7 @@ def choices(asked: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str], most: int = _MOST_NAMED) -> str:
-    """Names for a message: the first of them, each cut off where it is long, and how many more there are.
+    """List names for a message: the first few, long ones cut off, and how many more there are.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'

@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mmstream.examples import parse_texts, read_examples, shards_of
+from mmstream.preprocessing.examples import parse_texts, read_examples, shards_of
 
 
 def kind_of(question: str) -> str:

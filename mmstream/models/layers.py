@@ -1,4 +1,4 @@
-"""The layers between plugins: pooling, the shared space, and hiding fields in training."""
+"""The layers between plugins: pooling, modality dropout, joining and imputing fields."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from mmstream.models.configured import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class PoolTokens(keras.layers.Layer):
-    """The mean of the tokens that count, through a field's own affine map: f_field.
+class PoolTokens(ConfiguredLayer):
+    """Averages a field's valid tokens, and maps the mean with the field's own affine map, f_field.
 
     Args:
         width: D.
@@ -27,22 +29,18 @@ class PoolTokens(keras.layers.Layer):
         self.projection.build((None, tokens_shape[-1]))
 
     def call(self, tokens: Any, counted: Any) -> Any:
-        """Tokens float[B, T, D] and their mask float[B, T] (an argument named `mask` would be Keras' own) → [B, D]."""
+        """Tokens float[B, T, D] and their mask float[B, T] (Keras reserves the name `mask`) → [B, D]."""
         weight = ops.expand_dims(ops.cast(counted, tokens.dtype), -1)
         count = ops.maximum(ops.sum(weight, 1), 1)
         return self.projection(ops.sum(ops.where(weight > 0, tokens, 0) * weight, 1) / count)
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "width": self.width}
-
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class ZeroAbsent(keras.layers.Layer):
-    """A vector, or zero where its field is absent."""
+    """Passes a vector on, or zero where its field is absent."""
 
     def build(self, vector_shape: Any, present_shape: Any) -> None:
-        """Has no weights."""
+        """Do nothing: there are no weights."""
 
     def call(self, vector: Any, present: Any) -> Any:
         """float[B, D], float[B] → float[B, D]."""
@@ -51,11 +49,11 @@ class ZeroAbsent(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class ModalityDropout(keras.layers.Layer):
-    """In training, hides each field of a record with probability `rate`, but never all that it has.
+    """In training, hides each field of a record with probability `rate`, but never all that are present.
 
     Args:
-        rate: probability, 0 to 1.
-        seed: of the random numbers.
+        rate: the probability, 0 to 1.
+        seed: the seed of the random numbers.
 
     Source: Neverova et al., "ModDrop" (2015).
     """
@@ -67,7 +65,7 @@ class ModalityDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, present_shape: Any) -> None:
-        """Has no weights."""
+        """Do nothing: there are no weights."""
 
     def call(self, present: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """{field: float32[B]} → {field: float32[B]}."""
@@ -75,21 +73,21 @@ class ModalityDropout(keras.layers.Layer):
         if not training or self.rate == 0:
             return dict(present)
         stacked = ops.stack([present[name] for name in names], axis=1)
-        drawn = keras.random.uniform(ops.shape(stacked), seed=self.seed_generator)
-        kept = ops.where(drawn >= self.rate, stacked, 0.0)
+        random = keras.random.uniform(ops.shape(stacked), seed=self.seed_generator)
+        kept = ops.where(random >= self.rate, stacked, 0.0)
         kept = ops.where(ops.sum(kept, 1, keepdims=True) > 0, kept, stacked)
         return {name: kept[:, index] for index, name in enumerate(names)}
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class JoinReadings(keras.layers.Layer):
-    """The tokens of several fields in a row, an absent field's masked out, and whether any field is present."""
+    """Concatenates the tokens of several fields, with those of absent fields masked."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
     def build(self, readings_shape: Any) -> None:
-        """Has no weights."""
+        """Do nothing: there are no weights."""
 
     def call(self, readings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """{field: {"tokens", "mask", "present"}} → {"tokens" [B, ΣT, D], "mask" [B, ΣT], "present" [B]}."""
@@ -107,43 +105,38 @@ class JoinReadings(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class FillIn(keras.layers.Layer):
-    """In place of each absent field what was made of the others, as one token and as its vector."""
+class FillIn(ConfiguredLayer):
+    """Puts an imputed embedding in the place of each absent field, as its only token and as its vector."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
     def build(self, readings_shape: Any, made_shape: Any) -> None:
-        """Has no weights."""
+        """Do nothing: there are no weights."""
 
     def call(self, readings: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Readings, and what was made of some of their fields.
+        """Fill in the imputed embeddings.
 
         Args:
             readings: {field: {"tokens", "mask", "vector", "present"}}.
-            made: {field: float[B, D]}; fields that are not in it stay as they are.
+            made: imputed embeddings, {field: float[B, D]}; other fields stay as they are. (Saved networks contain
+                the name of this argument, for `build`.)
 
         Returns:
-            readings, "present" being 1 where any of the fields is that was made something of.
+            readings, with "present" 1 for all fields in `made` where at least one of them is present.
         """
         others = ops.max(ops.stack([readings[name]["present"] for name in readings if name in made]), axis=0)
         return {n: _filled(r, made[n], others) if n in made else dict(r) for n, r in readings.items()}
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return config
-
 
 def _filled(reading: Mapping[str, Any], made: Any, others: Any) -> dict[str, Any]:
-    """A reading, or where it is absent and others are not, what was made in its place."""
-    tokens, mask, there = reading["tokens"], reading["mask"], reading["present"] > 0
+    """A reading, with the imputed embedding where its field is absent but others are present."""
+    tokens, mask, present = reading["tokens"], reading["mask"], reading["present"] > 0
     made = ops.cast(made, tokens.dtype)
     first = ops.cast(ops.arange(mask.shape[1]) == 0, mask.dtype)
     return {
-        "tokens": ops.where(there[:, None, None], tokens, ops.expand_dims(made, 1)),
-        "mask": ops.where(there[:, None], mask, first),
-        "vector": ops.where(there[:, None], reading["vector"], made),
-        "present": ops.where(there, reading["present"], others),
+        "tokens": ops.where(present[:, None, None], tokens, ops.expand_dims(made, 1)),
+        "mask": ops.where(present[:, None], mask, first),
+        "vector": ops.where(present[:, None], reading["vector"], made),
+        "present": ops.where(present, reading["present"], others),
     }

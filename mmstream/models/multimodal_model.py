@@ -8,22 +8,22 @@ from typing import Any
 import keras
 from keras import ops
 
-from mmstream.config import Config
-from mmstream.models.compose import Composition
+from mmstream.config.schema import Config
+from mmstream.models.compose import SAMPLED, Composition
 from mmstream.models.loss_weights import LossWeights
 
 
 class MultimodalModel(keras.Model):
-    """What `fit` trains. Its input is {"fields": {field: {tensor}}, "targets": {field: {tensor}}}, without y.
+    """The model that `fit` trains. Its input is {"fields": {field: {tensor}}, "targets": {field: {tensor}}}, without y.
 
-    Each head's loss is the mean over the examples whose target is known and whose reading is present.
+    Each head's loss is the mean over the examples that have a target and anything that the head reads.
 
-    Source: the weighted sum of task losses of Caruana, "Multitask learning" (1997).
+    Source: the weighted sum of task losses in Caruana, "Multitask learning" (1997).
 
     Args:
         composition: the networks and layers.
         config: weights and targets of heads, weights of objectives.
-        replicas: devices that share a batch; their gradients are summed, so each counts for its share.
+        replicas: how many devices share a batch; their gradients are summed, so the loss is divided by this.
     """
 
     def __init__(self, composition: Composition, config: Config, *, replicas: int = 1, **kwargs: Any) -> None:
@@ -47,15 +47,15 @@ class MultimodalModel(keras.Model):
         }
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights of losses; the network and the objectives were built when they were composed."""
+        """Build the weights of the losses; `compose` has built the network and the objectives."""
         self.loss_weights.build()
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Named outputs, as `compose` describes them."""
         taken = self.training_network.input
-        chosen = {kind: {name: inputs[kind][name] for name in taken[kind]} for kind in taken}
-        return self.training_network(chosen, training=training)
+        read = {kind: {name: inputs[kind][name] for name in taken[kind]} for kind in taken}
+        return self.training_network(read, training=training)
 
     def compute_loss(
         self,
@@ -69,11 +69,11 @@ class MultimodalModel(keras.Model):
         losses, counts = {}, {}
         for name, head in self.head_layers.items():
             target, predictions = x["targets"][self.targets[name]], y_pred["heads"][name]
-            weight = head.known(target) * ops.cast(y_pred["present"][name], "float32")
-            counts[name] = ops.sum(weight)
-            losses[name] = ops.sum(head.loss(predictions, target) * weight) / ops.maximum(counts[name], 1.0)
+            mask = head.target_mask(target) * ops.cast(y_pred["present"][name], "float32")
+            counts[name] = ops.sum(mask)
+            losses[name] = ops.sum(head.loss(predictions, target) * mask) / ops.maximum(counts[name], 1.0)
             self.trackers[name].update_state(losses[name], sample_weight=counts[name])
-            self.progress_trackers[name].update_state(head.progress(predictions, target), sample_weight=weight)
+            self.progress_trackers[name].update_state(head.progress(predictions, target), sample_weight=mask)
         for name, objective in self.objective_layers.items():
             tensors = {key: named_tensor(key, x, y_pred) for key in objective.needs()}
             losses[name] = objective(tensors, training=training)
@@ -88,11 +88,11 @@ class MultimodalModel(keras.Model):
 
 
 def named_tensor(name: str, x: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    """The tensor that an objective calls by name, as "embeddings.image" or "targets.group.id"."""
+    """The tensor that an objective refers to by a name, such as "embeddings.image" or "targets.group.id"."""
     kind, *path = name.split(".")
     if kind == "present":
         return x["fields"][path[0]]["present"]
-    found: Any = x[kind] if kind in ("fields", "targets") else outputs[kind]
+    tensor: Any = x[kind] if kind in ("fields", "targets") else outputs[SAMPLED if kind == "sampled" else kind]
     for step in path:
-        found = found[step]
-    return found
+        tensor = tensor[step]
+    return tensor

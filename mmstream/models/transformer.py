@@ -1,4 +1,4 @@
-"""The transformer layers that encoders and fusions of several plugins are made of."""
+"""Transformer layers, from which several plugins build encoders and fusions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from mmstream.models.configured import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class TransformerBlock(keras.layers.Layer):
-    """Attention and a two-layer perceptron, each behind a normalisation and beside a shortcut.
+class TransformerBlock(ConfiguredLayer):
+    """Attention and a two-layer perceptron, each with pre-normalisation and a residual connection.
 
     x + attention(norm(x), norm(memory)), then x + perceptron(norm(x)). Without a memory, x attends to itself.
 
@@ -18,10 +20,10 @@ class TransformerBlock(keras.layers.Layer):
     layer normalization in the transformer architecture" (2020).
 
     Args:
-        units: of a token, a multiple of `heads`.
-        heads: of the attention.
-        expansion: width of the perceptron's inner layer, in `units`.
-        dropout: share of what attention and perceptron add that is dropped in training.
+        units: the width of a token, a multiple of `heads`.
+        heads: how many heads the attention has.
+        expansion: the width of the perceptron's inner layer, as a multiple of `units`.
+        dropout: the share of the outputs of attention and perceptron that is dropped in training.
     """
 
     def __init__(self, units: int, heads: int, *, expansion: int = 4, dropout: float = 0.1, **kwargs: Any) -> None:
@@ -50,14 +52,14 @@ class TransformerBlock(keras.layers.Layer):
         self.outer.build((None, None, self.expansion * self.units))
 
     def call(self, tokens: Any, counted: Any, memory: Any = None, training: bool | None = None) -> Any:
-        """Let tokens attend.
+        """Let tokens attend to the memory, or to each other.
 
         Args:
             tokens: float[B, T, units].
-            counted: float[B, S], 1 where what is attended to counts: a token of the memory (or of `tokens`). Where
-                none does, nothing is added.
+            counted: the mask of the memory (or of `tokens`), float[B, S]: 1 for tokens that may be attended to. If
+                there are none, attention adds nothing.
             memory: float[B, S, units]; None for `tokens` themselves.
-            training: whether to drop out.
+            training: whether to apply dropout.
 
         Returns:
             float[B, T, units].
@@ -70,22 +72,17 @@ class TransformerBlock(keras.layers.Layer):
         inner = self.outer(self.inner(self.inner_norm(tokens)))
         return tokens + self.drop(inner, training=training)
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"units": self.units, "heads": self.heads, "expansion": self.expansion, "dropout": self.dropout}
-        return {**super().get_config(), **own}
-
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class TransformerStack(keras.layers.Layer):
-    """Tokens that know their place, through several blocks in which they attend to each other, and a normalisation.
+class TransformerStack(ConfiguredLayer):
+    """Adds position embeddings to tokens, and passes them through several blocks of self-attention and a normalisation.
 
     Args:
         length: T, how many tokens there are.
-        units: of a token, a multiple of `heads`.
-        layers: blocks.
-        heads: of each block's attention.
-        dropout: share that is dropped in training, of each token at the start and of what each block adds.
+        units: the width of a token, a multiple of `heads`.
+        layers: how many blocks there are.
+        heads: how many heads each block's attention has.
+        dropout: the share of the input tokens, and of what each block adds, that is dropped in training.
     """
 
     def __init__(self, length: int, units: int, layers: int, heads: int, dropout: float, **kwargs: Any) -> None:
@@ -105,24 +102,54 @@ class TransformerStack(keras.layers.Layer):
     def build(self, tokens_shape: Any, counted_shape: Any = None) -> None:
         """Build for tokens [B, T, units]."""
         initial = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.places = self.add_weight(shape=(self.length, self.units), initializer=initial, name="places")
+        shape = (self.length, self.units)
+        self.position_embedding = self.add_weight(
+            shape=shape, initializer=initial, name="places"
+        )  # its name in saved models
         for layer in (*self.blocks, self.normalisation):
             layer.build((None, self.length, self.units))
 
     def call(self, tokens: Any, counted: Any, training: bool | None = None) -> Any:
-        """Tokens float[B, T, units] and which of them count, float[B, T] → float[B, T, units]."""
-        tokens = self.drop(tokens + ops.cast(self.places, self.compute_dtype), training=training)
+        """Tokens float[B, T, units] and their mask float[B, T] → float[B, T, units]."""
+        tokens = self.drop(tokens + ops.cast(self.position_embedding, self.compute_dtype), training=training)
         for block in self.blocks:
             tokens = block(tokens, counted, training=training)
         return self.normalisation(tokens)
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {
-            "length": self.length,
-            "units": self.units,
-            "layers": self.layers,
-            "heads": self.heads,
-            "dropout": self.dropout,
-        }
-        return {**super().get_config(), **own}
+
+class TransformerEncoder(ConfiguredLayer):
+    """An encoder whose tokens go through a `TransformerStack` and are mapped to the shared width.
+
+    Args:
+        width: D.
+        units: the width of a token within the encoder, a multiple of `heads`.
+        layers: how many transformer blocks there are.
+        heads: how many heads each block's attention has.
+        dropout: the share of the input tokens, and of what each block adds, that is dropped in training.
+    """
+
+    def __init__(self, width: int, *, units: int, layers: int, heads: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.units = units
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+
+    def add_stack(self, length: int) -> None:
+        """Make the layers for T = `length` tokens; a constructor calls this last."""
+        policy = self.dtype_policy
+        self.stack = TransformerStack(
+            length, self.units, self.layers, self.heads, self.dropout, name="stack", dtype=policy
+        )
+        self.projection = keras.layers.Dense(self.width, name="projection", dtype=policy)
+
+    def build_stack(self) -> None:
+        """Build these layers for tokens [B, T, units]."""
+        shape = (None, self.stack.length, self.units)
+        self.stack.build(shape)
+        self.projection.build(shape)
+
+    def encode(self, tokens: Any, mask: Any, training: bool | None) -> dict[str, Any]:
+        """Tokens float[B, T, units] and their mask float[B, T] → tokens float[B, T, D], mask float[B, T]."""
+        return {"tokens": self.projection(self.stack(tokens, mask, training=training)), "mask": mask}

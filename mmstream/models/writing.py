@@ -1,4 +1,4 @@
-"""Layers around heads that write: what they generate, of which the nearest may be taken, and what they draw."""
+"""Layers around autoregressive heads: generated, reranked and sampled texts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from mmstream.models.configured import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class Generation(keras.layers.Layer):
-    """What a forced head generates, as a layer of its own on the head's weights.
+    """Generates with an autoregressive head, as a separate layer on the head's weights.
 
-    Keras 3.15 does not compose a layer that is called twice with different sets of outputs.
+    It is separate because Keras 3.15 cannot compose a layer that is called twice with different sets of outputs.
     """
 
     def __init__(self, head: Any, **kwargs: Any) -> None:
@@ -21,7 +23,7 @@ class Generation(keras.layers.Layer):
         self.head = head
 
     def build(self, reading_shape: Mapping[str, Any]) -> None:
-        """Build the head, unless training has."""
+        """Build the head, unless the training network has built it."""
         if not self.head.built:
             self.head.build(reading_shape)
 
@@ -30,7 +32,7 @@ class Generation(keras.layers.Layer):
         return self.head.generate(reading)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
 
     @classmethod
@@ -41,11 +43,11 @@ class Generation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class Candidates(Generation):
-    """Several texts that a forced head writes about each record, side by side as if they were records.
+    """Writes several texts for each record with an autoregressive head, as if each were for a record of its own.
 
     Args:
-        head: that writes.
-        count: N, how many.
+        head: the head.
+        count: N, how many texts to write.
     """
 
     def __init__(self, head: Any, count: int, **kwargs: Any) -> None:
@@ -54,23 +56,23 @@ class Candidates(Generation):
 
     def call(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         """A reading → {"ids": int64[B · N, L], "score": float32[B · N]}."""
-        found = self.head.candidates(reading, self.count)
-        ids = ops.cast(found["ids"], "int64")
-        return {"ids": ops.reshape(ids, (-1, ids.shape[-1])), "score": ops.reshape(found["score"], (-1,))}
+        texts = self.head.candidates(reading, self.count)
+        ids = ops.cast(texts["ids"], "int64")
+        return {"ids": ops.reshape(ids, (-1, ids.shape[-1])), "score": ops.reshape(texts["score"], (-1,))}
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {**super().get_config(), "count": self.count}
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class Nearest(keras.layers.Layer):
-    """Of several texts about each record the one that lies nearest, by cosine, to where the record lies.
+class Nearest(ConfiguredLayer):
+    """Reranks several texts of each record: takes the one whose vector has the largest cosine with the record's.
 
-    Where the record lies nowhere, its field being absent, the first one.
+    Where the record has no vector, because its field is absent, the first text is taken.
 
     Args:
-        count: N, how many there are.
+        count: N, how many texts each record has.
     """
 
     def __init__(self, count: int, **kwargs: Any) -> None:
@@ -78,14 +80,19 @@ class Nearest(keras.layers.Layer):
         self.count = count
 
     def build(self, texts_shape: Any, vectors_shape: Any, wanted_shape: Any) -> None:
-        """Has no weights."""
+        """Do nothing: there are no weights."""
 
     def call(self, texts: Mapping[str, Any], vectors: Any, wanted: Any) -> dict[str, Any]:
-        """The texts as `Candidates` gives them, their vectors float[B · N, D], and float[B, D] that they are to fit.
+        """Rerank the texts.
+
+        Args:
+            texts: as `Candidates` gives them.
+            vectors: the vectors of the texts, float[B · N, D].
+            wanted: the vector of each record, float[B, D]. (Saved networks contain this name, for `build`.)
 
         Returns:
-            {"ids": int32[B, L], "score": float32[B], "match": float32[B]}, the cosine, just 0 where the record lies
-            nowhere.
+            {"ids": int32[B, L], "score": float32[B], "match": float32[B]}; `match` is the cosine, exactly 0 if the
+            record has no vector.
         """
         vectors = ops.reshape(vectors, (-1, self.count, vectors.shape[-1]))
         vectors, wanted = (ops.normalize(ops.cast(each, "float32"), axis=-1) for each in (vectors, wanted))
@@ -99,21 +106,15 @@ class Nearest(keras.layers.Layer):
             "match": ops.take_along_axis(similarity, best, axis=1)[:, 0],
         }
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "count": self.count}
 
+class Sampling(keras.layers.Layer):
+    """Samples a text from an autoregressive head, with gradients passing through; outside training, the likeliest text.
 
-class Drawing(keras.layers.Layer):
-    """A text that a forced head draws, through which gradients pass; the likeliest one outside training.
-
-    Only the network that is trained holds it.
+    Only the training network contains it.
 
     Args:
-        head: whose text it is.
-        seed: of the random numbers.
+        head: the head.
+        seed: the seed of the random numbers.
     """
 
     def __init__(self, head: Any, seed: int, **kwargs: Any) -> None:
@@ -122,8 +123,8 @@ class Drawing(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, reading_shape: Mapping[str, Any]) -> None:
-        """The head was built before."""
+        """Do nothing: the head is built already."""
 
     def call(self, reading: Mapping[str, Any], training: bool | None = None) -> Any:
         """A reading → float32[B, L, R], one-hot over all R ids."""
-        return self.head.draw(reading, self.seed_generator if training else None)
+        return self.head.sample(reading, self.seed_generator if training else None)

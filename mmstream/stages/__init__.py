@@ -1,1 +1,1 @@
-"""The stages of a Beam job: each a pure function in lower case, and beside it the thin PTransform that applies it."""
+"""Beam transforms: thin wrappers around the work that other rooms do on one part."""

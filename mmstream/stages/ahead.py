@@ -1,4 +1,4 @@
-"""Working on two parts at a time, so that threads do not idle while a part is being written."""
+"""Works on two parts at a time, so that threads do not idle while a part is being written."""
 
 from __future__ import annotations
 
@@ -10,40 +10,42 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from mmstream.concurrency import Workers
+from mmstream.runtime.concurrency import ThreadPool
 from mmstream.stages.reading import unpacked
 
 _PARTS_AT_A_TIME = 2
 
-PartWork = Callable[[int, list[Any], Workers], list[Any]]
-"""(part, its items, threads for its batches) → outputs."""
+PartWork = Callable[[int, list[Any], ThreadPool, str], list[Any]]
+"""(part, its items, threads for its batches, the run's start) → outputs."""
 
 
 class WorkAhead(beam.DoFn):
-    """Applies `work` to (part, its items, packed); a part is done when its outputs leave or, at last, its bundle ends.
+    """Applies `work` to (part, packed items); emits a part's outputs when it is done, at the latest when its bundle
+    ends.
 
     Args:
         work: called for two parts at a time, from different threads.
-        threads: that both share; the second part begins when no batch of the first is left to begin with.
+        threads: number of threads that both share; None for one per core. The second part begins when no batch of the
+            first is left to start.
     """
 
-    def __init__(self, work: PartWork, threads: int) -> None:
+    def __init__(self, work: PartWork, threads: int | None) -> None:
         self._work = work
         self._threads = threads
 
     def setup(self) -> None:
         """Start the threads."""
-        self._workers = Workers(self._threads)
+        self._pool = ThreadPool(self._threads)
         self._parts = ThreadPoolExecutor(_PARTS_AT_A_TIME, thread_name_prefix="part")
 
     def start_bundle(self) -> None:
-        """Nothing is pending."""
+        """Begin with nothing pending."""
         self._pending: collections.deque[Future[list[Any]]] = collections.deque()
 
-    def process(self, element: tuple[int, Iterable[bytes]], after: Any = None) -> Iterator[Any]:
-        """Begin with this part and finish the one before the last; `after` is a side input that had to come first."""
+    def process(self, element: tuple[int, Iterable[bytes]], run: str) -> Iterator[Any]:
+        """Begin this part, and finish the one before the previous one."""
         part, packed = element
-        self._pending.append(self._parts.submit(self._work, part, unpacked(packed), self._workers))
+        self._pending.append(self._parts.submit(self._work, part, unpacked(packed), self._pool, run))
         while len(self._pending) > _PARTS_AT_A_TIME:
             yield from self._pending.popleft().result()
 
@@ -56,4 +58,4 @@ class WorkAhead(beam.DoFn):
     def teardown(self) -> None:
         """End the threads."""
         self._parts.shutdown(cancel_futures=True)
-        self._workers.close()
+        self._pool.close()

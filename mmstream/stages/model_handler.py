@@ -9,8 +9,8 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler as BeamModelHandler
 from apache_beam.ml.inference.base import PredictionResult
 
-from mmstream.records import DeadLetter
-from mmstream.trained_model import TrainedModel
+from mmstream.records.record import DeadLetter
+from mmstream.trained_model.artefact import TrainedModel
 
 
 class ModelHandler(BeamModelHandler[Mapping[str, Any], PredictionResult, TrainedModel]):
@@ -20,15 +20,16 @@ class ModelHandler(BeamModelHandler[Mapping[str, Any], PredictionResult, Trained
         keyed | RunInference(KeyedModelHandler(mmstream.ModelHandler("model")))
 
     An element is a dict as `TrainedModel.label` takes it. It becomes a `PredictionResult` whose `inference` is a label
-    row (dict) or, where it failed, an `mmstream.DeadLetter`; a bad row costs no other, and the pipeline goes on. The
+    row (dict) or, if it failed, an `mmstream.DeadLetter`; a bad row affects no other, and the pipeline continues. The
     counters "labelled" and "dead_letters" in the namespace "mmstream" say how many of each there were.
 
-    `mmstream.Label` is faster: `RunInference` decodes and predicts in turn, and batches as it likes.
+    `mmstream.Label` is faster: `RunInference` alternates between decoding and predicting, and chooses the batches
+    itself.
 
     Args:
         model: directory of the model.
         embeddings: whether rows get embeddings.
-        batch_size: so many rows are put together at most; None for as many as the network takes at once.
+        batch_size: maximum number of rows in a batch; None for the network's batch size.
     """
 
     def __init__(self, model: str, *, embeddings: bool = False, batch_size: int | None = None) -> None:
@@ -49,16 +50,16 @@ class ModelHandler(BeamModelHandler[Mapping[str, Any], PredictionResult, Trained
         model: TrainedModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterator[PredictionResult]:
-        """A batch of rows → a result for each, in order."""
+        """A batch of rows → a result for each row, in order."""
         for row, result in zip(batch, model.label(batch), strict=True):
             kind = "dead_letters" if isinstance(result, DeadLetter) else "labelled"
             beam.metrics.Metrics.counter(self.get_metrics_namespace(), kind).inc()
             yield PredictionResult(row, result, model.fingerprint)
 
     def batch_elements_kwargs(self) -> dict[str, int]:
-        """How many rows Beam puts together."""
+        """How many rows Beam puts into a batch."""
         return {"max_batch_size": self._size}
 
     def get_metrics_namespace(self) -> str:
-        """Of Beam's own metrics, too."""
+        """The namespace, also of Beam's own metrics."""
         return "mmstream"

@@ -1,4 +1,4 @@
-"""The stage of `mmstream replay`: a part's dead letters are tried again, and what succeeds moves to its labels."""
+"""The stage of `mmstream replay`: tries a part's dead letters again, and moves those that succeed to its labels."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from typing import Any
 
 import apache_beam as beam
 
-from mmstream import books, commits, components, files, parts
-from mmstream.concurrency import Workers
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Sink
-from mmstream.labelling import label_records
-from mmstream.media import Media
-from mmstream.records import DeadLetter, Large, Record, from_printable
-from mmstream.spool import Spooled, spool_path
+from mmstream.outputs import commits, parts, run_notes
+from mmstream.outputs.label_part import label_paths, read_part
+from mmstream.outputs.letters import dump_letters
+from mmstream.plugins import components
+from mmstream.records.media import Media
+from mmstream.records.record import DeadLetter, Large, Record, from_printable
+from mmstream.records.spool import Spooled, spool_path
+from mmstream.runtime.concurrency import ThreadPool
 from mmstream.stages.ahead import WorkAhead
-from mmstream.stages.label import SharedModel, label_paths, read_part, smaller_batch
-from mmstream.stages.reading import dump_letters
-from mmstream.trained_model import TrainedModel
+from mmstream.stages.shared_model import SharedModel, smaller_batch
+from mmstream.storage import files
+from mmstream.trained_model.artefact import TrainedModel
+from mmstream.trained_model.labelling import label_records
 
 REPLAYED_STAGES = ("decode", "predict", "quarantine")
-"""Where a record can have failed that is tried again; the others never became a record with a row and an id."""
+"""The stages whose dead letters are tried again; those of other stages never were records with a row and an id."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class LetterFilter:
     """Which letters are tried.
 
     Attributes:
-        conditions: what their columns must hold, as {"stage": "decode"}.
-        error: what must be found in the class or the message of their error.
+        only: what their columns must hold, such as {"stage": "decode"}.
+        error: a pattern to find in the class or the message of their error.
     """
 
-    conditions: Mapping[str, str]
+    only: Mapping[str, str]
     error: re.Pattern[str]
 
     def __call__(self, letter: DeadLetter) -> bool:
-        """Whether this one is."""
+        """Whether this letter is tried."""
         return (
             letter.stage in REPLAYED_STAGES
-            and all(getattr(letter, name) == value for name, value in self.conditions.items())
+            and all(getattr(letter, name) == value for name, value in self.only.items())
             and self.error.search(f"{letter.error}: {letter.message}") is not None
         )
 
@@ -57,27 +60,27 @@ def replay_part(
     output: str,
     parts_count: int,
     run: str,
-    wanted: Wanted,
+    letter_filter: LetterFilter,
     ids: Set[str] | None,
-    workers: Workers,
+    pool: ThreadPool,
 ) -> tuple[dict[str, int], list[str]]:
     """Try the dead letters of a part again, and commit what has become of them.
 
     Args:
-        part: its number.
-        model: that labelled.
+        part: number of the part.
+        model: the model that labelled.
         media: where media may lie.
-        sink: of the labels.
+        sink: writes the labels.
         output: directory of the output.
-        parts_count: P.
+        parts_count: the number of parts.
         run: the run's start.
-        wanted: which letters are tried.
-        ids: of the records that are tried; None for all.
-        workers: that decode and predict.
+        letter_filter: which letters are tried.
+        ids: ids of the records that are tried; None for all.
+        pool: threads that decode and predict.
 
     Returns:
-        {"tried", "labelled", "dead_lettered", "not_wanted", "row_not_kept"}, the last those that hold no value of their
-        row that was too large; and the ids that were tried.
+        The counts "tried", "labelled", "dead_lettered", "not_wanted" and "row_not_kept" (letters that lack a value of
+        their row because it was too large); and the ids that were tried.
 
     Raises:
         MmstreamError: the part is not whole.
@@ -87,7 +90,7 @@ def replay_part(
     commit = before.commit
     if commit is None or before.damaged:
         raise MmstreamError(
-            f"{parts.part_name(part)} of {output} is not whole; run `mmstream label` again, which mends it"
+            f"{parts.part_name(part)} of {output} is not intact; run `mmstream label` again, which repairs it"
         )
     if commit.fingerprint != model.fingerprint:
         name = parts.part_name(part)
@@ -95,14 +98,14 @@ def replay_part(
     chosen = {
         place: letter
         for place, letter in enumerate(before.letters)
-        if wanted(letter) and (ids is None or letter.id in ids)
+        if letter_filter(letter) and (ids is None or letter.id in ids)
     }
     records: dict[int, Record] = {}
     for place, letter in chosen.items():
         columns = restored(letter.row, model.preprocessor.reads(), files.join(output, "spool"))
         if columns is not None:
             records[place] = Record(letter.id, letter.origin, columns)
-    results = label_records(records.values(), model, media, workers=workers)
+    results = label_records(records.values(), model, media, pool=pool)
     rows, letters, count = list(before.rows), dict(enumerate(before.letters)), 0
     for place, (_, result) in zip(records, results, strict=True):
         if isinstance(result, DeadLetter):
@@ -133,12 +136,12 @@ def replay_part(
 
 
 def restored(row: Any, reads: Mapping[str, bool], spool: str) -> dict[str, Any] | None:
-    """A row as it was before a dead letter took it in; None where a value that is read was too large to be kept.
+    """The original row of a dead letter; None if a value that is read was too large to be kept.
 
     Args:
-        row: of a letter.
-        reads: the columns that are read, and whether as media.
-        spool: the folder of media that stood in rows.
+        row: the row in the letter.
+        reads: the columns that are read, and whether each holds media.
+        spool: folder of media that arrived inside rows.
     """
     columns = from_printable(row)
     for name, media in reads.items():
@@ -160,28 +163,28 @@ def _lacks_something(value: Any) -> bool:
 
 
 def attempts(output: str, run: str = "") -> Counter[str]:
-    """How often each dead letter has been replayed, by its id; in a run, or in all of them."""
-    found: Counter[str] = Counter()
-    for _, values in books.notes(output, run):
-        found.update(values.get("tried_ids", ()))
-    return found
+    """How often each dead letter has been replayed, by its id, in one run or in all runs."""
+    tries: Counter[str] = Counter()
+    for _, values in run_notes.notes(output, run):
+        tries.update(values.get("tried_ids", ()))
+    return tries
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class ReplayParts(beam.PTransform):
     """(part, items of an input, packed) → the same parts with their dead letters tried again.
 
     Attributes:
-        model: that labelled.
+        model: the model that labelled.
         sink: name of the sink component.
         sink_options: its parameters.
         media: where media may lie.
         output: directory of the output.
-        parts: P.
+        parts: the number of parts.
         run: the run's start.
-        wanted: which letters are tried.
-        of_input: only letters of the records among the items are tried; else of all, and no items are needed.
-        threads: that decode and predict, in each worker process.
+        letter_filter: which letters are tried.
+        of_input: try only letters of records that are among the items; otherwise all, and no items are needed.
+        threads: number of threads that decode and predict in each worker process; None for one per core.
     """
 
     model: SharedModel
@@ -191,18 +194,18 @@ class ReplayParts(beam.PTransform):
     output: str
     parts: int
     run: str
-    wanted: Wanted
+    letter_filter: LetterFilter
     of_input: bool
-    threads: int
+    threads: int | None
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, grouped: beam.PCollection) -> beam.PCollection:
         """Replay two parts at a time."""
-        return grouped | beam.ParDo(WorkAhead(self._replay, self.threads))
+        return grouped | beam.ParDo(WorkAhead(self._replay, self.threads), self.run)
 
-    def _replay(self, part: int, items: list[Any], workers: Workers) -> list[dict[str, int]]:
+    def _replay(self, part: int, items: list[Any], pool: ThreadPool, run: str) -> list[dict[str, int]]:
         model = self.model()
         counts, tried = replay_part(
             part,
@@ -211,10 +214,10 @@ class ReplayParts(beam.PTransform):
             sink=components.build("sink", self.sink, self.sink_options),
             output=self.output,
             parts_count=self.parts,
-            run=self.run,
-            wanted=self.wanted,
+            run=run,
+            letter_filter=self.letter_filter,
             ids={item.id for item in items} if self.of_input else None,
-            workers=workers,
+            pool=pool,
         )
-        books.note(self.output, self.run, parts.part_name(part), **counts, tried_ids=tried, **smaller_batch(model))
+        run_notes.note(self.output, run, parts.part_name(part), **counts, tried_ids=tried, **smaller_batch(model))
         return [counts]

@@ -1,4 +1,4 @@
-"""The contract kit: what every component must keep, as classes that its test inherits. Needs pytest.
+"""The contract kit: the rules that every component must follow, as classes that its test inherits. Needs pytest.
 
 A component's test is data only:
 
@@ -12,14 +12,14 @@ A component's test is data only:
         vocabulary = (" cat", " dog")
 
 The component is looked up by its name, so the plugin must be installed (`pip install -e .`) and its entry point is
-tested, too. One contract a kind, of sources two:
+tested, too. There is one contract for each kind of component, and two for sources:
 
     FieldContract SourceContract SinkContract       light: nothing heavy is imported for them
-    StreamContract PublisherContract                light, too: a source that reads no files, and what sends labels on
+    StreamContract PublisherContract                light, too: a source that reads no files, and a publisher
     EncoderContract FusionContract HeadContract     parts of a network, saved and reloaded in a fresh process
     ObjectiveContract
 
-Those of parts of a network run on whichever backend Keras has, TensorFlow or JAX: KERAS_BACKEND=jax chooses the other.
+The contracts of parts of a network run on the backend that Keras uses: TensorFlow or, with KERAS_BACKEND=jax, JAX.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _HOME = {
     "StreamContract": "streams",
 }
 
-# So that a failed assertion shows both sides, as those of a test module do.
+# A failed assertion then shows both sides, as in a test module.
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in {"component", "network", *_HOME.values()}))
 
 

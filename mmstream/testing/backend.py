@@ -1,4 +1,4 @@
-"""What Keras leaves to its backend: gradients and compiled functions, on TensorFlow and on JAX."""
+"""Gradients and compiled functions on TensorFlow and JAX, for which Keras has no common interface."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 
 class Gradients(NamedTuple):
-    """What a function gives, and the gradients of its scalar, in numpy.
+    """The result of a function, and the gradients of its scalar, in numpy.
 
-    On TensorFlow, what the scalar does not depend on has no gradient; on JAX its gradient is zero.
+    On TensorFlow, inputs that the scalar does not depend on are missing; on JAX their gradient is zero.
 
     Attributes:
-        result: what the function gave beside the scalar.
-        sources: by name, of the floats among the sources.
-        weights: of the weights, in their order.
+        result: what the function returned besides the scalar.
+        sources: gradients of the floats among the sources, by name.
+        weights: gradients of the weights, in their order.
     """
 
     result: Any
@@ -28,16 +28,16 @@ class Gradients(NamedTuple):
 def gradients(
     function: Callable[[dict[str, Any]], tuple[Any, Any]], sources: Mapping[str, Any], weights: Sequence[keras.Variable]
 ) -> Gradients:
-    """The gradients of a scalar by tensors and by weights.
+    """Compute the gradients of a scalar with respect to tensors and weights.
 
     Args:
-        function: {name: tensor} → (float32 scalar, anything else that is wanted, as nested tensors). What it does to
-            the state of layers is lost on JAX, where it is compiled, as in training.
+        function: {name: tensor} → (float32 scalar, any other result as nested tensors). On JAX it is compiled, as in
+            training, and its changes to the state of layers are lost.
         sources: the tensors, by name.
-        weights: trainable ones.
+        weights: trainable weights.
 
     Raises:
-        NotImplementedError: on another backend.
+        NotImplementedError: Keras has another backend.
     """
     tensors = {name: keras.ops.convert_to_tensor(value) for name, value in sources.items()}
     floats = {name: value for name, value in tensors.items() if keras.backend.is_float_dtype(value.dtype)}
@@ -50,10 +50,10 @@ def gradients(
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of tensors, as one graph.
+    """Compile a function of tensors to one graph.
 
     Raises:
-        NotImplementedError: on another backend.
+        NotImplementedError: Keras has another backend.
     """
     return _chosen(_COMPILED)(function)
 

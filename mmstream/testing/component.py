@@ -1,4 +1,4 @@
-"""What holds for a component of any kind."""
+"""The contract that holds for components of all kinds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmstream import components, plugins
+from mmstream.plugins import components, registry
 from mmstream.testing import fresh
 
 
@@ -16,9 +16,9 @@ class ComponentContract:
     """The part of a contract that all kinds share.
 
     Attributes:
-        kind: given by the contract of the kind.
-        name: of the component, as a config uses it.
-        parameters: as in a config; give some that are not the defaults, so that one that gets lost is missed.
+        kind: set by the contract of the kind.
+        name: the name of the component, as in a config.
+        parameters: as in a config; choose values other than the defaults, so that the tests notice if one gets lost.
     """
 
     kind: ClassVar[str]
@@ -27,8 +27,8 @@ class ComponentContract:
 
     @classmethod
     def component(cls) -> Any:
-        """The class that is registered under the name."""
-        return plugins.find(cls.kind, cls.name)
+        """The class that is registered under this name."""
+        return registry.find(cls.kind, cls.name)
 
     @classmethod
     def build(cls, *sizes: Any, **named: Any) -> Any:
@@ -36,10 +36,9 @@ class ComponentContract:
         return components.build(cls.kind, cls.name, cls.parameters, *sizes, **named)
 
     def test_is_found_through_its_entry_point(self) -> None:
-        known = plugins.component(self.kind, self.name)
-        found = self.component()
-        assert known.reference == f"{found.__module__}:{found.__qualname__}"
-        assert found.__module__.split(".")[0] == known.distribution.replace("-", "_")
+        entry, component = registry.component(self.kind, self.name), self.component()
+        assert entry.reference == f"{component.__module__}:{component.__qualname__}"
+        assert component.__module__.split(".")[0] == entry.distribution.replace("-", "_")
 
     def test_every_parameter_of_its_constructor_is_annotated(self) -> None:
         constructor = inspect.getattr_static(self.component(), "__init__")
@@ -57,11 +56,11 @@ class ComponentContract:
 
 
 class LightContract(ComponentContract):
-    """What fields, sources and sinks share: a job that has nothing left to do starts without TensorFlow."""
+    """The contract that fields, sources and sinks share: they do not import TensorFlow, which many jobs do not need."""
 
     def test_it_is_built_without_tensorflow(self) -> None:
         imported = fresh.run_python(
-            "import sys; from mmstream import components; components.build(*given); result = sorted(sys.modules)",
+            "import sys; from mmstream.plugins.components import build; build(*given); result = sorted(sys.modules)",
             (self.kind, self.name, dict(self.parameters)),
         )
         assert not {"tensorflow", "tensorflow_transform", "apache_beam"} & set(imported)

@@ -18,9 +18,9 @@ class EncoderContract(FieldPartContract):
 
     Attributes:
         field, field_parameters, vocabulary: what it reads, see `FieldPartContract`.
-        tensors: {tensor: rows} of the field, as lists; drawn at random by the field's spec where it is not given.
-        lengthened: tensors whose first axis holds as many places as the field's parameters say, so that longer padding
-            with zeros may not change the tokens; () for an encoder that is fitted to one length.
+        tensors: {tensor: rows} of the field, as lists; by default random, in accordance with the field's spec.
+        lengthened: tensors whose first axis has the length that the field's parameters set, so that more padding with
+            zeros must not change the tokens; () for an encoder of one fixed length.
     """
 
     kind = "encoder"
@@ -29,7 +29,7 @@ class EncoderContract(FieldPartContract):
 
     @classmethod
     def sizes(cls) -> dict[str, Any]:
-        """The shared width, and what follows from the field."""
+        """The shared width, and the arguments that follow from the field."""
         return {"width": WIDTH, **super().sizes()}
 
     @classmethod
@@ -53,24 +53,24 @@ class EncoderContract(FieldPartContract):
         return layer(inputs)
 
     def test_gives_tokens_of_the_shared_width_and_their_mask(self, network: keras.Model) -> None:
-        found = predict(network, self.inputs())
-        assert set(found) == {"tokens", "mask"}
-        batch, count, width = found["tokens"].shape
+        encoded = predict(network, self.inputs())
+        assert set(encoded) == {"tokens", "mask"}
+        batch, count, width = encoded["tokens"].shape
         assert (batch, width) == (rows_of(self.inputs()), WIDTH)
-        assert found["mask"].shape == (batch, count)
-        assert set(np.unique(found["mask"])) <= {0.0, 1.0}
+        assert encoded["mask"].shape == (batch, count)
+        assert set(np.unique(encoded["mask"])) <= {0.0, 1.0}
 
     def test_gives_floats_of_its_precision(self) -> None:
         _, network = self.make("mixed_bfloat16")
-        found = network(self.inputs())
-        assert {name: keras.backend.standardize_dtype(value.dtype) for name, value in found.items()} == {
+        encoded = network(self.inputs())
+        assert {name: keras.backend.standardize_dtype(value.dtype) for name, value in encoded.items()} == {
             "tokens": "bfloat16",
             "mask": "bfloat16",
         }
 
     def test_another_input_gives_other_tokens(self, network: keras.Model) -> None:
-        found = predict(network, self.inputs())
-        one, *others = found["tokens"] * found["mask"][..., None]
+        encoded = predict(network, self.inputs())
+        one, *others = encoded["tokens"] * encoded["mask"][..., None]
         assert any(np.abs(one - other).max() > 0 for other in others)
 
     def test_longer_padding_changes_no_token(self, network: keras.Model) -> None:
@@ -83,9 +83,9 @@ class EncoderContract(FieldPartContract):
         }
         symbols = symbols_of(longer)
         lengthened = keras.Model(symbols, network.get_layer(LAYER)(symbols))
-        expected, found = predict(network, inputs), predict(lengthened, longer)
+        expected, encoded = predict(network, inputs), predict(lengthened, longer)
         count = expected["mask"].shape[1]
-        assert not found["mask"][:, count:].any()
-        assert_close(found["mask"][:, :count], expected["mask"])
+        assert not encoded["mask"][:, count:].any()
+        assert_close(encoded["mask"][:, :count], expected["mask"])
         valid = expected["mask"][..., None]
-        assert_close(found["tokens"][:, :count] * valid, expected["tokens"] * valid)
+        assert_close(encoded["tokens"][:, :count] * valid, expected["tokens"] * valid)

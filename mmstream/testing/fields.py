@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import pickle
@@ -12,12 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from mmstream import plugins
-from mmstream.config import Config, FieldConfig, ModelConfig, SourceConfig, SplitConfig
+from mmstream.config.schema import Config, FieldConfig, ModelConfig, SourceConfig, SplitConfig
 from mmstream.errors import RecordError
 from mmstream.interfaces import Field
-from mmstream.preprocessing import PRESENT, Decoded, Preprocessor
-from mmstream.records import Record
+from mmstream.plugins import registry
+from mmstream.preprocessing.preprocessor import PRESENT, Decoded, Preprocessor
+from mmstream.records.record import Record
 from mmstream.testing.component import LightContract
 
 FIELD = "contract"
@@ -29,17 +30,17 @@ ODD_VALUES: Sequence[Any] = (
     *(b"", b"\xff\xfe", b"\0" * 1000),
     *([], [None], [[]], [{}], ["\ud800"], ["a", 1, 0.5], (), {}, {"a": 1}, {"a", "b"}, object()),
 )
-"""What stands in people's data where something else should."""
+"""Values that people's data hold in place of what should be there."""
 
 
 class FieldContract(LightContract):
-    """A field decodes what is good, refuses what is bad in a way that costs no other record, and keeps to its spec.
+    """A field decodes good values, refuses bad ones at the cost of no other record, and keeps to its spec.
 
     Attributes:
-        values: good ones, two or more, also unusual ones; for a media field the bytes of files. A cheap field is
-            fitted to them, so give a value as often as the parameters demand. Where `parameters` name `columns`, a
-            value (also of those below) is a list with an item for each.
-        absent: values that mean that there is none, as an empty text.
+        values: two or more good values, including unusual ones; for a media field, the bytes of files. Any other field
+            is fitted to them, so give a value as often as the parameters demand. If `parameters` name `columns`, each
+            value (here and below) is a list with an item for each column.
+        absent: values that mean that the field is absent, such as an empty text.
         bad: values that must be refused.
     """
 
@@ -51,7 +52,7 @@ class FieldContract(LightContract):
     @pytest.fixture(scope="class")
     @classmethod
     def preprocessor(cls, tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
-        """The only way from values to tensors, fitted to the good values."""
+        """The preprocessor of the field, fitted to the good values."""
         return fit(cls.name, cls.parameters, cls.values, tmp_path_factory.mktemp("transform"))
 
     @pytest.fixture(scope="class")
@@ -77,21 +78,34 @@ class FieldContract(LightContract):
     def test_good_values_are_present_and_leave_a_trace(
         self, preprocessor: Preprocessor, decoded: list[Decoded]
     ) -> None:
-        found = preprocessor.tensors(decoded)[FIELD]
-        assert found.pop(PRESENT).tolist() == [1.0] * len(decoded)
-        assert any(array.any() for array in found.values())
+        tensors = preprocessor.tensors(decoded)[FIELD]
+        assert tensors.pop(PRESENT).tolist() == [1.0] * len(decoded)
+        assert any(array.any() for array in tensors.values())
 
     def test_absent_values_are_zeros_and_not_present(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
         absent = [preprocessor.decode({FIELD: value}) for value in (None, *self.absent)]
         assert [row[FIELD] for row in absent] == [None] * len(absent)
-        found = preprocessor.tensors([decoded[0], *absent])[FIELD]
-        assert not any(array[1:].any() for array in found.values())
+        tensors = preprocessor.tensors([decoded[0], *absent])[FIELD]
+        assert not any(array[1:].any() for array in tensors.values())
 
     def test_bad_values_are_refused(self, preprocessor: Preprocessor) -> None:
         assert self.bad
         for value in self.bad:
             with pytest.raises((ValueError, TypeError, OSError)):
                 preprocessor.fields[FIELD].decode(value)
+
+    def test_what_it_looks_up_is_what_its_vocabulary_is_made_of(
+        self, preprocessor: Preprocessor, decoded: list[Decoded]
+    ) -> None:
+        field, columns = preprocessor.fields[FIELD], self.parameters.get("columns") or [FIELD]
+        looked_up = [field.looked_up(values) for row in decoded if (values := row[FIELD]) is not None]
+        vocabulary = preprocessor.fitted[FIELD].vocabulary
+        assert {len(texts) for texts in looked_up} <= ({1, len(columns)} if vocabulary else {0})
+        assert set(vocabulary) <= {text for texts in looked_up for column in texts for text in column}
+        if len(columns) > 1 and max(map(len, looked_up)) > 1:
+            for texts in looked_up:
+                for column, of_column in zip(columns, texts, strict=True):
+                    assert all(text.startswith(f"{column}=") for text in of_column)
 
     def test_odd_values_are_decoded_or_become_dead_letters(self, preprocessor: Preprocessor) -> None:
         accepted = []
@@ -147,6 +161,15 @@ class FieldContract(LightContract):
             text = None if values is None else field.text(values)
             assert text is None or field.decode(text) == values
 
+    def test_what_a_record_was_given_decodes_to_the_same(
+        self, preprocessor: Preprocessor, decoded: list[Decoded]
+    ) -> None:
+        field = preprocessor.fields[FIELD]
+        for row in decoded:
+            values = row[FIELD]
+            given = None if values is None or field.media else field.given(values)
+            assert given is None or field.decode(json.loads(json.dumps(given))) == values
+
     def test_an_exported_graph_reads_a_value_as_it_is_decoded_or_refuses_it(self, preprocessor: Preprocessor) -> None:
         import tensorflow as tf
 
@@ -162,20 +185,20 @@ class FieldContract(LightContract):
             if raw is None:
                 continue
             try:
-                found = serve(tf.constant([raw] if columns else raw, field.served))
+                outputs = serve(tf.constant([raw] if columns else raw, field.served))
             except tf.errors.InvalidArgumentError:
                 continue
-            check_served(field, found, preprocessor.decode({FIELD: value})[FIELD])
+            check_served(field, outputs, preprocessor.decode({FIELD: value})[FIELD])
             served += 1
         assert served
 
     def test_the_head_that_usually_predicts_it_exists(self) -> None:
         field = self.build()
-        assert not field.predicted_by or field.predicted_by in plugins.names("head")
+        assert not field.predicted_by or field.predicted_by in registry.names("head")
 
 
 def check_decoded(preprocessor: Preprocessor, row: Decoded) -> None:
-    """What `decode` gave is what the field declares: raw columns as lists, or media's tensors."""
+    """Check that the output of `decode` is what the field declares: raw columns as lists, or tensors of media."""
     field, values = preprocessor.fields[FIELD], row[FIELD]
     if values is None:
         return
@@ -200,36 +223,36 @@ def check_decoded(preprocessor: Preprocessor, row: Decoded) -> None:
 
 
 def raw_values(field: Field, values: Sequence[Any]) -> list[Any] | None:
-    """Values as an exported graph takes them, None where it cannot take one."""
-    found: list[Any] = []
+    """Values in the form that an exported graph expects; None if it cannot take one of them."""
+    raw: list[Any] = []
     for value in values:
         if value is None and not field.media:
-            found.append("" if field.served == "string" else math.nan)
+            raw.append("" if field.served == "string" else math.nan)
         elif field.served == "float32":
             if type(value) not in (int, float) or abs(value) > 1e300 or math.isnan(value):
                 return None
-            found.append(float(value))
+            raw.append(float(value))
         elif field.media and isinstance(value, bytes) and value:
-            found.append(value)
+            raw.append(value)
         elif not field.media and isinstance(value, str):
-            found.append(value.encode("utf-8", "surrogatepass"))
+            raw.append(value.encode("utf-8", "surrogatepass"))
         else:
             return None
-    return found
+    return raw
 
 
-def check_served(field: Field, found: Mapping[str, Any], decoded: Mapping[str, Any] | None) -> None:
-    """What a graph made of one value is what `decode` made of it."""
+def check_served(field: Field, outputs: Mapping[str, Any], decoded: Mapping[str, Any] | None) -> None:
+    """Check that the output of a graph for one value equals that of `decode`."""
     if field.media:
         assert decoded is not None
-        assert set(found) == set(decoded)
+        assert set(outputs) == set(decoded)
         for name, array in decoded.items():
-            np.testing.assert_array_equal(found[name][0], array)
+            np.testing.assert_array_equal(outputs[name][0], array)
         return
-    assert set(found) == set(field.raw())
+    assert set(outputs) == set(field.raw())
     for column, dtype in field.raw().items():
         expected = decoded[column] if decoded else []
-        (row,) = found[column].to_list()
+        (row,) = outputs[column].to_list()
         if dtype == "string":
             assert [value.decode() for value in row] == expected
         else:
@@ -237,16 +260,16 @@ def check_served(field: Field, found: Mapping[str, Any], decoded: Mapping[str, A
 
 
 def check_tensors(preprocessor: Preprocessor, rows: Sequence[Decoded]) -> None:
-    """A batch of them is finite and has the declared shapes and dtypes."""
-    found = preprocessor.tensors(rows)[FIELD]
-    assert {name: (array.shape, str(array.dtype)) for name, array in found.items()} == {
+    """Check that a batch of rows is finite and has the declared shapes and dtypes."""
+    tensors = preprocessor.tensors(rows)[FIELD]
+    assert {name: (array.shape, str(array.dtype)) for name, array in tensors.items()} == {
         name: ((len(rows), *shape), dtype) for name, (shape, dtype) in preprocessor.specs[FIELD].items()
     }
-    assert all(np.isfinite(array).all() for array in found.values())
+    assert all(np.isfinite(array).all() for array in tensors.values())
 
 
 def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directory: Path) -> Preprocessor:
-    """A preprocessor of one field, fitted to some values by the stage that `mmstream preprocess` uses."""
+    """Make a preprocessor of one field, fitted to some values by the stage that `mmstream preprocess` uses."""
     columns = parameters.get("columns")
     column = {} if columns else {"column": FIELD}
     fields = {FIELD: FieldConfig.model_validate({"use": name, **column, **parameters})}
@@ -256,7 +279,7 @@ def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directo
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
 
-    from mmstream import jobs
+    from beam_jobs import running
     from mmstream.stages.analyse import AnalyseColumns
     from mmstream.stages.reading import RouteToParts
 
@@ -267,7 +290,7 @@ def fit(name: str, parameters: Mapping[str, Any], values: Sequence[Any], directo
     rows = [dict(zip(columns, value, strict=True)) if columns else {FIELD: value} for value in values]
     records = [Record(str(number), f"values:{number}", row) for number, row in enumerate(rows)]
     scratch = str(directory / "scratch")
-    with jobs.pipeline(jobs.beam_options([])) as pipeline, tft_beam.Context(temp_dir=scratch):
+    with running.pipeline(running.beam_options([])) as pipeline, tft_beam.Context(temp_dir=scratch):
         grouped = pipeline | beam.Create(records) | RouteToParts(1)
         grouped | AnalyseColumns(config, str(directory / "transform"))
     return Preprocessor(fields, str(directory / "transform"))

@@ -1,6 +1,6 @@
-"""Work in a process that has not imported the component yet, as a job that only labels has not.
+"""Running code in a process that has not imported the component yet, like a job that only labels.
 
-Keras has the same backend there: its choice, KERAS_BACKEND, is inherited.
+Keras has the same backend there: KERAS_BACKEND, which chooses it, is inherited.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ sys.stdout.buffer.write(pickle.dumps(result))
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives in a process of its own, which has imported Keras and nothing that imports a plugin.
+    """Call a function in a process of its own that has imported Keras, but no plugin.
 
-    The processes are forked from one server, so that TensorFlow is imported once, not once a component.
+    The processes are forked from one server, so TensorFlow is imported once, not once per component.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keras"])
@@ -35,11 +35,11 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run_python(code: str, given: Any) -> Any:
-    """What some code assigns to `result` in a new interpreter with another hash seed, without even Keras.
+    """Run code in a new interpreter with another hash seed, and without Keras; returns what it assigns to `result`.
 
     Args:
         code: may use `given`.
-        given: can be pickled.
+        given: a value for the code, which can be pickled.
     """
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(

@@ -15,10 +15,10 @@ _SUBSETS = np.array(list(itertools.product((0, 1), repeat=len(_TOKENS))), np.flo
 
 
 class FusionContract(NetworkContract):
-    """A fusion reloads exactly, treats each record by itself, and is right when fields are absent.
+    """A fusion reloads exactly, treats each record by itself, and ignores absent fields.
 
-    It is tried on three fields and a batch in which each row has another subset of them. There is nothing to give but
-    `name` and `parameters`.
+    It is tested on three fields, with a batch of all subsets of present fields. A test sets only `name` and
+    `parameters`.
     """
 
     kind = "fusion"
@@ -31,7 +31,7 @@ class FusionContract(NetworkContract):
 
     @classmethod
     def inputs(cls) -> dict[str, dict[str, np.ndarray]]:
-        """A reading of each field: the rows are all subsets of present fields. What is absent is zero."""
+        """A reading of each field, with one row for each subset of present fields; absent fields are zero."""
         random = np.random.default_rng(5)
         readings = {}
         for number, (name, count) in enumerate(_TOKENS.items()):
@@ -62,9 +62,9 @@ class FusionContract(NetworkContract):
                 absent = reading["present"] == 0
                 reading["tokens"][absent] = reading["vector"][absent] = garbage
                 reading["mask"][absent] = 1
-            found = predict(network, readings)
-            assert_finite(found)
-            assert_close(found, expected)
+            fused = predict(network, readings)
+            assert_finite(fused)
+            assert_close(fused, expected)
 
     def test_what_stands_in_masked_tokens_does_not_matter(self, network: keras.Model) -> None:
         readings = self.inputs()
@@ -83,5 +83,5 @@ class FusionContract(NetworkContract):
     def test_the_order_in_which_fields_are_given_does_not_matter(self, network: keras.Model) -> None:
         readings = self.inputs()
         layer = network.get_layer(LAYER)
-        found = layer({name: readings[name] for name in reversed(self.fields)})
-        np.testing.assert_allclose(found, predict(network, readings)["fused"], rtol=1e-5, atol=1e-6)
+        fused = layer({name: readings[name] for name in reversed(self.fields)})
+        np.testing.assert_allclose(fused, predict(network, readings)["fused"], rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What holds for every part of a network: encoders, fusions and heads."""
+"""The contracts that all parts of a network share: encoders, fusions and heads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from mmstream import components, plugins
 from mmstream.interfaces import Fitted, Spec
 from mmstream.models import writing
+from mmstream.plugins import components, registry
 from mmstream.testing import fresh
 from mmstream.testing.component import ComponentContract
 
@@ -22,16 +22,16 @@ WIDTH = 8
 ROWS = 5
 """B in the contracts."""
 LAYER = "contract"
-"""The name that the layer is given, as the composer gives it one."""
+"""The name of the layer; the composer names its layers, too."""
 POLICIES = ("float32", "mixed_bfloat16")
 
 
 class Reloaded(NamedTuple):
-    """What a saved network is in another process.
+    """A saved network, reloaded in another process.
 
     Attributes:
-        outputs: nested, numpy.
-        paths: of its weights.
+        outputs: its nested outputs, numpy.
+        paths: the paths of its weights.
     """
 
     outputs: Any
@@ -39,21 +39,25 @@ class Reloaded(NamedTuple):
 
 
 class LayerContract(ComponentContract):
-    """What all Keras layers among the components share, objectives included."""
+    """The contract of all components that are Keras layers, objectives included."""
 
     @classmethod
     def sizes(cls) -> dict[str, Any]:
-        """What mmstream hands over to the constructor."""
+        """The arguments that mmstream passes to the constructor."""
         raise NotImplementedError
 
     @classmethod
     def connect(cls, layer: Any) -> Any:
-        """Build the weights of a new layer as mmstream does; what this gives is up to the kind."""
+        """Build the weights of a new layer as mmstream does; the result depends on the kind."""
         raise NotImplementedError
 
     @classmethod
     def make(cls, policy: str = "float32") -> Any:
-        """The layer under a dtype policy, and what `connect` gave; its weights are as if it had been trained."""
+        """Make a layer under a dtype policy; returns it, with weights that look trained, and the result of `connect`.
+
+        The weights are the same each time: with some seeds, a very small network passes nothing on.
+        """
+        keras.utils.set_random_seed(1)
         with dtype_policy(policy):
             layer = cls.build(name=LAYER, **cls.sizes())
             connected = cls.connect(layer)
@@ -63,18 +67,18 @@ class LayerContract(ComponentContract):
     def test_its_config_holds_every_parameter_and_is_json(self) -> None:
         layer, _ = self.make()
         config = layer.get_config()
-        known = components.configurable(type(layer))
-        missing = {*self.sizes(), *known} - config.keys()
+        parameters = components.configurable(type(layer))
+        missing = {*self.sizes(), *parameters} - config.keys()
         assert not missing, "these are lost when a model is saved"
         for key, value in self.parameters.items():
-            assert known[key].validate(config[key]) == known[key].validate(value)
+            assert parameters[key].validate(config[key]) == parameters[key].validate(value)
         again = type(layer).from_config(json.loads(json.dumps(config)))
         assert again.get_config() == config
 
     def test_it_is_registered_under_its_own_distribution(self) -> None:
-        found = self.component()
-        package = plugins.component(self.kind, self.name).distribution.replace("-", "_")
-        assert keras.saving.get_registered_name(found) == f"{package}>{found.__name__}"
+        component = self.component()
+        package = registry.component(self.kind, self.name).distribution.replace("-", "_")
+        assert keras.saving.get_registered_name(component) == f"{package}>{component.__name__}"
 
     def test_its_weights_have_the_same_paths_whenever_it_is_built(self) -> None:
         first, second = (paths(self.make()[0]) for _ in range(2))
@@ -83,7 +87,7 @@ class LayerContract(ComponentContract):
 
 
 class NetworkContract(LayerContract):
-    """What encoders, fusions and heads share: they are saved in network.keras."""
+    """The contract that encoders, fusions and heads share, which are saved in network.keras."""
 
     @classmethod
     def inputs(cls) -> Any:
@@ -92,12 +96,12 @@ class NetworkContract(LayerContract):
 
     @classmethod
     def outputs(cls, layer: Any, inputs: Any) -> dict[str, Any]:
-        """The layer's outputs by name, as the network that labels has them; symbolic or not."""
+        """The layer's outputs by name, as in the inference network; symbolic or not."""
         raise NotImplementedError
 
     @classmethod
-    def forced_targets(cls) -> dict[str, np.ndarray] | None:
-        """Targets for a head that sees them in training; None for all other layers."""
+    def autoregressive_targets(cls) -> dict[str, np.ndarray] | None:
+        """Targets for an autoregressive head; None for all other layers."""
         return None
 
     @classmethod
@@ -109,19 +113,19 @@ class NetworkContract(LayerContract):
     @pytest.fixture(scope="class")
     @classmethod
     def network(cls) -> keras.Model:
-        """The network that labels, in float32."""
+        """The inference network, in float32."""
         return cls.make()[1]
 
     @pytest.fixture(scope="class")
     @classmethod
     def saved(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[keras.Model, Reloaded]]:
-        """By dtype policy, a network as it is here and as it is where it was reloaded."""
+        """By dtype policy: the network in this process, and as it was reloaded in another one."""
         folder = tmp_path_factory.mktemp("saved")
         networks = {policy: cls.make(policy)[1] for policy in POLICIES}
         for policy, network in networks.items():
             network.save(folder / f"{policy}.keras")
         files = [str(folder / f"{policy}.keras") for policy in POLICIES]
-        reloaded = fresh.call(reload_networks, cls.kind, cls.name, files, cls.inputs(), cls.forced_targets())
+        reloaded = fresh.call(reload_networks, cls.kind, cls.name, files, cls.inputs(), cls.autoregressive_targets())
         return {policy: (networks[policy], other) for policy, other in zip(POLICIES, reloaded, strict=True)}
 
     @pytest.mark.parametrize("policy", POLICIES)
@@ -129,7 +133,7 @@ class NetworkContract(LayerContract):
         self, saved: dict[str, tuple[keras.Model, Reloaded]], policy: str
     ) -> None:
         network, reloaded = saved[policy]
-        expected = predict(network, self.inputs(), self.forced_targets())
+        expected = predict(network, self.inputs(), self.autoregressive_targets())
         keras.tree.map_structure(
             lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6), reloaded.outputs, expected
         )
@@ -150,35 +154,35 @@ class NetworkContract(LayerContract):
     def test_absent_records_in_a_batch_change_nothing(self, network: keras.Model) -> None:
         count = rows_of(self.inputs())
         padded = keras.tree.map_structure(lambda a: np.concatenate([a, np.zeros_like(a)]), self.inputs())
-        found = keras.tree.map_structure(lambda a: a[:count], predict(network, padded))
-        assert_close(found, predict(network, self.inputs()))
+        outputs = keras.tree.map_structure(lambda a: a[:count], predict(network, padded))
+        assert_close(outputs, predict(network, self.inputs()))
 
     def test_a_batch_of_absent_records_gives_finite_numbers(self, network: keras.Model) -> None:
         assert_finite(predict(network, keras.tree.map_structure(np.zeros_like, self.inputs())))
 
     def test_mixed_precision_gives_nearly_the_same(self, network: keras.Model) -> None:
         layer, mixed = self.make("mixed_bfloat16")
-        for weight, known in zip(mixed.weights, network.weights, strict=True):
-            weight.assign(known)
+        for weight, original in zip(mixed.weights, network.weights, strict=True):
+            weight.assign(original)
         assert layer.compute_dtype == "bfloat16" or not layer.autocast
-        found, expected = (predict(model, self.inputs(), self.forced_targets()) for model in (mixed, network))
-        assert_finite(found)
-        assert_close(self.continuous(found), self.continuous(expected), tolerance=0.1)
+        outputs, expected = (predict(model, self.inputs(), self.autoregressive_targets()) for model in (mixed, network))
+        assert_finite(outputs)
+        assert_close(self.continuous(outputs), self.continuous(expected), tolerance=0.1)
 
     @classmethod
     def continuous(cls, outputs: Any) -> Any:
-        """The outputs that a little less precision moves only a little: all of them, unless the kind knows better."""
+        """The outputs that change little with lower precision: all of them, unless the kind overrides this."""
         return outputs
 
 
 class FieldPartContract(NetworkContract):
-    """What encoders and heads share: their sizes follow from a field.
+    """The contract that encoders and heads share, whose sizes follow from a field.
 
     Attributes:
-        field: name of the field that it reads or predicts.
-        field_parameters: of that field, as in a config; choose small sizes.
-        vocabulary: what the field was fitted to, if it has a vocabulary.
-        statistics: what the full pass learnt of it, if it has statistics.
+        field: the name of the field that the component reads or predicts.
+        field_parameters: the parameters of that field, as in a config; choose small sizes.
+        vocabulary: the fitted vocabulary of the field, if it has one.
+        statistics: the fitted statistics of the field, if it has any.
     """
 
     field: ClassVar[str]
@@ -193,32 +197,32 @@ class FieldPartContract(NetworkContract):
 
     @classmethod
     def fitted(cls) -> Fitted:
-        """What the full pass learnt of the field."""
+        """The field's vocabulary and statistics."""
         return Fitted(tuple(cls.vocabulary), dict(cls.statistics))
 
     @classmethod
     def sizes(cls) -> dict[str, Any]:
-        """What follows from the field."""
+        """The arguments that follow from the field."""
         return cls.component().sizes(cls.spec(), cls.fitted())
 
     def test_sizes_are_plain_integers(self) -> None:
         assert [key for key, value in self.sizes().items() if type(value) is not int] == []
 
 
-def reload_networks(kind: str, name: str, files: Sequence[str], inputs: Any, forced: Any) -> list[Reloaded]:
-    """Load networks as mmstream does: the component is imported through its entry point, nothing else by name."""
-    plugins.find(kind, name)
+def reload_networks(kind: str, name: str, files: Sequence[str], inputs: Any, targets: Any) -> list[Reloaded]:
+    """Load networks as mmstream does: only the component is imported, through its entry point."""
+    registry.find(kind, name)
     networks = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in files]
-    return [Reloaded(predict(network, inputs, forced), paths(network)) for network in networks]
+    return [Reloaded(predict(network, inputs, targets), paths(network)) for network in networks]
 
 
-def predict(network: keras.Model, inputs: Any, forced: Any = None) -> Any:
-    """Outputs as numpy; with targets, also what a forced head makes of them, under "forced"."""
+def predict(network: keras.Model, inputs: Any, targets: Any = None) -> Any:
+    """Outputs as numpy; given targets, also what an autoregressive head predicts from these, as "teacher_forced"."""
     outputs = network(inputs, training=False)
-    if forced is not None:
+    if targets is not None:
         layer = network.get_layer(LAYER)
         head = layer.head if isinstance(layer, writing.Generation) else layer
-        outputs = {**outputs, "forced": head(inputs, forced, training=False)}
+        outputs = {**outputs, "teacher_forced": head(inputs, targets, training=False)}
     return to_numpy(outputs)
 
 
@@ -233,7 +237,7 @@ def to_numpy(tree: Any) -> Any:
 
 
 def symbols_of(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Inputs of a network for nested dicts of arrays."""
+    """The inputs of a network that takes such nested dicts of arrays."""
     return {
         name: symbols_of(value, f"{prefix}{name}-")
         if isinstance(value, Mapping)
@@ -243,42 +247,42 @@ def symbols_of(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def rows_of(tree: Any) -> int:
-    """B."""
+    """B, the number of rows."""
     return len(keras.tree.flatten(tree)[0])
 
 
 def paths(layer: Any) -> list[str]:
-    """Paths of the weights that make up a fingerprint: all but the states of random number generators."""
+    """The paths of all weights except the states of random number generators."""
     return sorted(weight.path for weight in layer.weights if "seed_generator" not in weight.path)
 
 
 def disturb(layer: Any) -> None:
-    """Move every weight a little, as training does; a bias at zero would hide what it does to padding."""
+    """Change every weight a little, as training does; a bias of zero would hide its effect on padding."""
     random = np.random.default_rng(7)
     for weight in layer.weights:
         if "seed_generator" not in weight.path:
             weight.assign(weight + random.uniform(-0.1, 0.1, weight.shape))
 
 
-def assert_close(found: Any, expected: Any, tolerance: float = 1e-4) -> None:
-    """Two nested structures agree, relative to their largest number."""
+def assert_close(actual: Any, expected: Any, tolerance: float = 1e-4) -> None:
+    """Check that two nested structures agree, relative to their largest number."""
 
     def compare(one: np.ndarray, other: np.ndarray) -> None:
         largest = float(np.abs(other).max(initial=0.0))
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * largest)
 
-    keras.tree.map_structure(compare, found, expected)
+    keras.tree.map_structure(compare, actual, expected)
 
 
 def assert_finite(tree: Any) -> None:
-    """All numbers in a nested structure are finite."""
+    """Check that all numbers in a nested structure are finite."""
     for array in keras.tree.flatten(tree):
         assert np.isfinite(array).all(), array
 
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Keras' global dtype policy for a while, which is how training sets the precision."""
+    """Set Keras' global dtype policy within a block, as training does to set the precision."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

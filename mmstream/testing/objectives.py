@@ -10,20 +10,20 @@ import keras
 import numpy as np
 import pytest
 
-from mmstream import plugins
+from mmstream.plugins import registry
 from mmstream.testing import fresh
 from mmstream.testing.backend import gradients
 from mmstream.testing.network import ROWS, WIDTH, LayerContract, assert_finite, paths, to_numpy
 
-_KINDS = ("embeddings", "present", "fields", "targets", "heads", "drawn", "fused")
+_KINDS = ("embeddings", "present", "fields", "targets", "heads", "sampled", "fused")
 
 
 class ObjectiveContract(LayerContract):
-    """An objective gives a finite loss whatever is absent, and finds its weights again when training is resumed.
+    """An objective's loss is finite whichever fields are absent, and its weights are restored when training continues.
 
     Attributes:
-        tensors: {name: rows} of what it needs, as lists; "embeddings.<field>", "present.<field>" and "fused" are drawn
-            at random where they are not given. All have five rows.
+        tensors: {name: rows} of what the loss reads, as lists; "embeddings.<field>", "present.<field>" and "fused"
+            are random by default. All have five rows.
     """
 
     kind = "objective"
@@ -31,30 +31,30 @@ class ObjectiveContract(LayerContract):
 
     @classmethod
     def sizes(cls) -> dict[str, Any]:
-        """Nothing is handed over."""
+        """No arguments: mmstream passes none."""
         return {}
 
     @classmethod
     def connect(cls, layer: Any) -> None:
-        """Training builds the objectives before it has seen a batch."""
+        """Build it from shapes alone, as training does before the first batch."""
         layer.build(_shapes(cls.needed(layer.needs())))
 
     @classmethod
     def needed(cls, needs: Sequence[str]) -> dict[str, np.ndarray]:
-        """The tensors of a batch; an absent record's embedding is zero, as in the shared space."""
+        """The tensors of a batch; the embedding of an absent field is zero, as in a network."""
         random = np.random.default_rng(13)
         present = {name: (random.uniform(size=ROWS) < 0.7).astype(np.float32) for name in sorted(needs)}
-        found = {}
+        tensors = {}
         for name in needs:
             kind, _, field = name.partition(".")
             there = present.get(f"present.{field}", np.ones(ROWS, np.float32))
             if name in cls.tensors:
-                found[name] = np.array(cls.tensors[name])
+                tensors[name] = np.array(cls.tensors[name])
             elif kind == "present":
-                found[name] = there
+                tensors[name] = there
             else:
-                found[name] = random.normal(size=(ROWS, WIDTH)).astype(np.float32) * there[:, None]
-        return found
+                tensors[name] = random.normal(size=(ROWS, WIDTH)).astype(np.float32) * there[:, None]
+        return tensors
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -66,8 +66,8 @@ class ObjectiveContract(LayerContract):
         needs = objective.needs()
         assert needs
         assert {name.partition(".")[0] for name in needs} <= set(_KINDS)
-        drawn = ("embeddings.", "present.", "fused")
-        assert [name for name in needs if not name.startswith(drawn) and name not in self.tensors] == []
+        random = ("embeddings.", "present.", "fused")
+        assert [name for name in needs if not name.startswith(random) and name not in self.tensors] == []
 
     @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
     def test_gives_one_finite_float32(self, policy: str) -> None:
@@ -80,14 +80,14 @@ class ObjectiveContract(LayerContract):
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
         assert_finite(to_numpy(loss))
 
-    def test_its_figures_are_finite_float32_numbers(self, objective: Any) -> None:
+    def test_its_progress_metrics_are_finite_float32_numbers(self, objective: Any) -> None:
         tensors = self.needed(objective.needs())
-        named = getattr(objective, "progress_metrics", ())
-        for batch in (tensors, {name: np.zeros_like(value) for name, value in tensors.items()}) if named else ():
-            found = objective.progress(batch)
-            assert set(found) == set(named)
-            assert {keras.backend.standardize_dtype(value.dtype) for value in found.values()} == {"float32"}
-            assert_finite(to_numpy(found))
+        names = getattr(objective, "progress_metrics", ())
+        for batch in (tensors, {name: np.zeros_like(value) for name, value in tensors.items()}) if names else ():
+            metrics = objective.progress(batch)
+            assert set(metrics) == set(names)
+            assert {keras.backend.standardize_dtype(value.dtype) for value in metrics.values()} == {"float32"}
+            assert_finite(to_numpy(metrics))
 
     def test_loss_and_gradients_are_finite_where_no_record_is_present(self, objective: Any) -> None:
         tensors = {name: np.zeros_like(value) for name, value in self.needed(objective.needs()).items()}
@@ -104,14 +104,14 @@ class ObjectiveContract(LayerContract):
         _Training(objective).save_weights(path)
         tensors = self.needed(objective.needs())
         config = keras.saving.serialize_keras_object(objective)
-        loss, found = fresh.call(resume, self.kind, self.name, config, path, tensors)
-        assert found == paths(objective)
+        loss, restored = fresh.call(resume, self.kind, self.name, config, path, tensors)
+        assert restored == paths(objective)
         np.testing.assert_allclose(loss, to_numpy(objective(tensors, training=False)), rtol=1e-6, atol=1e-6)
 
 
 def resume(kind: str, name: str, config: Any, path: str, tensors: Any) -> tuple[np.ndarray, list[str]]:
-    """The loss and the weights' paths of an objective that is made anew and restored from a checkpoint."""
-    plugins.find(kind, name)
+    """Restore a new objective from a checkpoint; returns its loss and the paths of its weights."""
+    registry.find(kind, name)
     objective = keras.saving.deserialize_keras_object(config, safe_mode=True)
     if not objective.built:
         objective.build(_shapes(tensors))
@@ -137,11 +137,11 @@ def _loss_and_gradients(objective: Any, tensors: Mapping[str, np.ndarray]) -> li
         loss = objective(tensors, training=True)
         return loss, loss
 
-    found = gradients(total, tensors, objective.trainable_weights)
-    return [found.result, *found.sources.values(), *found.weights]
+    loss, by_source, by_weight = gradients(total, tensors, objective.trainable_weights)
+    return [loss, *by_source.values(), *by_weight]
 
 
 def _in_bfloat16(name: str, value: np.ndarray) -> Any:
-    """Embeddings as a network of mixed precision gives them; what comes from the data stays as it is."""
+    """Embeddings in bfloat16, as in a network of mixed precision; tensors that come from the data unchanged."""
     computed = name.startswith(("embeddings.", "fused"))
     return keras.ops.cast(value, "bfloat16") if computed else keras.ops.convert_to_tensor(value)

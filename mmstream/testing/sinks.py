@@ -41,13 +41,13 @@ ROWS: Sequence[Mapping[str, Any]] = (
     {"id": "", "price": None, "price_score": None, "keywords": None, "keywords_score": None, "embedding": None},
     {"id": "食べ物", "price": 0.0, "price_score": 1.0, "keywords": [""], "keywords_score": [1.0], "embedding": [0.25]},
 )
-"""Rows of labels of every type; "numbers" are float32."""
+"""Label rows with labels of every type; "numbers" are float32."""
 
 
 class SinkContract(LightContract):
-    """A sink gives the rows back as they were, and equal bytes for equal rows, on any day and in any process.
+    """A sink returns rows as they were written, and writes equal rows as equal bytes, on any day and in any process.
 
-    There is nothing to give but `name` and `parameters`.
+    A test sets only `name` and `parameters`.
     """
 
     kind = "sink"
@@ -58,8 +58,8 @@ class SinkContract(LightContract):
 
     def test_a_column_that_a_row_lacks_is_null(self) -> None:
         sink = self.build()
-        found = sink.loads(sink.dumps([{"id": "a"}, ROWS[0]], SCHEMA), SCHEMA)
-        assert found == [{**dict.fromkeys(SCHEMA), "id": "a"}, ROWS[0]]
+        loaded = sink.loads(sink.dumps([{"id": "a"}, ROWS[0]], SCHEMA), SCHEMA)
+        assert loaded == [{**dict.fromkeys(SCHEMA), "id": "a"}, ROWS[0]]
 
     def test_no_rows_make_a_valid_empty_file(self) -> None:
         sink = self.build()
@@ -74,11 +74,11 @@ class SinkContract(LightContract):
 
     def test_equal_rows_give_equal_bytes_in_another_process(self) -> None:
         code = (
-            "import hashlib; from mmstream import components; *about, rows, schema = given;"
+            "import hashlib; from mmstream.plugins import components; *about, rows, schema = given;"
             "result = hashlib.sha256(components.build(*about).dumps(rows, schema)).hexdigest()"
         )
-        found = fresh.run_python(code, (self.kind, self.name, dict(self.parameters), ROWS, SCHEMA))
-        assert found == hashlib.sha256(self.build().dumps(ROWS, SCHEMA)).hexdigest()
+        digest = fresh.run_python(code, (self.kind, self.name, dict(self.parameters), ROWS, SCHEMA))
+        assert digest == hashlib.sha256(self.build().dumps(ROWS, SCHEMA)).hexdigest()
 
     def test_the_order_of_a_rows_columns_does_not_matter(self) -> None:
         sink = self.build()

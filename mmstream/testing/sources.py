@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 import pytest
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Row, Source, Split
-from mmstream.records import digest_of, printable
+from mmstream.interfaces import PassedOver, Row, Source, Split
+from mmstream.records.record import digest_of, printable
 from mmstream.testing.component import LightContract
 
 
 class SourceContract(LightContract):
-    """A source accounts for every row, however its input is cut, and a bad row ends nothing.
+    """A source accounts for every row, however its input is divided, and a bad row does not end the reading.
 
     Attributes:
-        files: {path below a temporary folder: bytes}; with at least one bad row, if the kind of file can have one.
-        path: of the input below that folder; "" for the folder itself.
+        files: {path below a temporary folder: bytes}, with at least one bad row if files of this kind can have one.
+        path: the path of the input below that folder; "" for the folder itself.
         rows: {origin: columns, or None for a bad row}, in order.
-        cuts: {constant of the source's module: value} that make it cut this input into several splits; {} for a source
-            that never cuts.
+        cuts: {constant of the source's module: value}, with which it divides this input into several splits; {} for a
+            source that never does.
     """
 
     kind = "source"
@@ -35,7 +35,7 @@ class SourceContract(LightContract):
 
     @pytest.fixture
     def input_path(self, tmp_path: Path) -> str:
-        """Where the input lies."""
+        """The path of the input."""
         for name, data in self.files.items():
             path = tmp_path / "input" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ class SourceContract(LightContract):
         return str(tmp_path / "input" / self.path) if self.path else str(tmp_path / "input")
 
     def test_reads_every_row_in_order_under_its_origin(self, input_path: str) -> None:
-        found = _read(self.build(), input_path)
-        assert [row.origin for row in found] == list(self.rows)
-        assert {row.origin: row.columns for row in found} == dict(self.rows)
+        rows = _read(self.build(), input_path)
+        assert [row.origin for row in rows] == list(self.rows)
+        assert {row.origin: row.columns for row in rows} == dict(self.rows)
 
     def test_a_bad_row_says_why_and_what_was_found(self, input_path: str) -> None:
         for row in _read(self.build(), input_path):
@@ -95,6 +95,15 @@ class SourceContract(LightContract):
     def test_the_same_input_is_always_cut_in_the_same_way(self, input_path: str) -> None:
         assert self.build().splits(input_path) == self.build().splits(input_path)
 
+    def test_what_it_passes_over_is_counted_and_named(self, input_path: str) -> None:
+        source = self.build()
+        source.splits(input_path)
+        for each in source.passed_over:
+            assert isinstance(each, PassedOver)
+            assert each.reason
+            assert all(isinstance(name, str) for name in each.first)
+            assert 0 < len(each.first) <= each.total
+
     def test_reading_is_lazy(self, input_path: str) -> None:
         source = self.build()
         assert isinstance(source.read(source.splits(input_path)[0]), Iterator)
@@ -114,5 +123,5 @@ def _read(source: Source, path: str) -> list[Row]:
 
 
 def _comparable(row: Row) -> tuple[Any, ...]:
-    """A row with its error as text: equal errors are not equal objects."""
+    """A row with its error as text, because errors that say the same are not equal objects."""
     return row.origin, row.columns, row.raw, repr(row.error)

@@ -1,4 +1,4 @@
-"""The contracts of a source that reads no files, and of a publisher. What arrives there is for a plugin's own tests."""
+"""The contracts of a source that reads no files, and of a publisher; a plugin's own tests check what arrives."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import ClassVar
 
 import pytest
 
-from mmstream import files
 from mmstream.errors import MmstreamError
+from mmstream.storage import files
 from mmstream.testing.component import LightContract
 
 
 class _Reaching(LightContract):
-    """What is named by URIs of a scheme of its own.
+    """A component that is named by URIs of its own scheme.
 
     Attributes:
-        unreachable: a sound URI of a place where nothing answers.
+        unreachable: a valid URI of a server that does not answer.
     """
 
     unreachable: ClassVar[str]
@@ -31,7 +31,7 @@ class _Reaching(LightContract):
 
 
 class StreamContract(_Reaching):
-    """A source that reads no files tells users where it cannot read, and leaves files alone."""
+    """A source that reads no files reports a server that it cannot reach, and claims no files."""
 
     kind = "source"
 
@@ -47,7 +47,7 @@ class StreamContract(_Reaching):
 
 
 class PublisherContract(_Reaching):
-    """A publisher tells users where it cannot send anything, before anything is sent."""
+    """A publisher reports a server that it cannot reach before anything is sent."""
 
     kind = "publisher"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -110,7 +111,7 @@ class Kafka:
         """SIGKILL."""
         assert self._process is not None, "it has not been started"
         self._process.kill()
-        self._process.wait()
+        assert self._process.wait() == -signal.SIGKILL, "it has ended before"
         self._process = None
 
     def close(self) -> None:

@@ -115,7 +115,9 @@ class Flink:
         self._wait_until(lambda: self._task_managers() - before, "no TaskManager has registered")
 
     def kill_task_manager(self) -> None:
-        """SIGKILL to the youngest."""
+        """SIGKILL to the youngest, while it runs and a job does."""
+        assert self._processes[-1].poll() is None, "it has ended before"
+        assert self.running(), "no job is running"
         _kill(self._processes.pop())
 
     def options(self) -> list[str]:

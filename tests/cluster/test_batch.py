@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from small_road import COMMITTED, run, snapshot, write_manifest
 
 
 def wait_for_a_part(job: subprocess.Popen, output: Path) -> None:
+    """Wait until a part is committed, and see that the job is still at work."""
     while job.poll() is None and not list((output / "parts").glob("part-*.json")):
         time.sleep(0.05)
     assert job.poll() is None, "it has ended before"
@@ -67,7 +69,7 @@ def test_a_killed_driver_takes_its_job_server_along_and_the_same_command_goes_on
     wait_for_a_part(job, tmp_path / "flink")
     assert job_servers(tmp_path)
     job.kill()
-    job.wait()
+    assert job.wait() == -signal.SIGKILL
     end = time.monotonic() + 10
     while job_servers(tmp_path) and time.monotonic() < end:
         time.sleep(0.1)

@@ -20,8 +20,8 @@ from mmstream_kafka.publisher import KafkaPublisher
 from mmstream_kafka.source import Kafka
 
 from mmstream.errors import MmstreamError
-from mmstream.records import DeadLetter
-from mmstream.streams import Message, Stream
+from mmstream.interfaces.streams import Message, Stream
+from mmstream.records.record import DeadLetter
 from mmstream.testing import SourceContract
 
 PNG = b"\x89PNG\xff\x00"
@@ -299,8 +299,26 @@ def test_a_topic_that_is_deleted_is_an_error_when_it_stays_away(kafka, topic, mo
 
 def test_labels_and_dead_letters_arrive_with_keys_and_headers(kafka, topic):
     letters = [
-        DeadLetter("坏", f"{topic}/0:7", "decode", "image", "field:image", "ValueError", "broken", {"id": "坏"}, "d"),
-        DeadLetter("", f"{topic}/0:8", "read", "", "source:kafka", "ValueError", "no JSON", "{", "d"),
+        DeadLetter(
+            id="坏",
+            origin=f"{topic}/0:7",
+            stage="decode",
+            field="image",
+            component="field:image",
+            error="ValueError",
+            message="broken",
+            row={"id": "坏"},
+            digest="d",
+        ),
+        DeadLetter(
+            origin=f"{topic}/0:8",
+            stage="read",
+            component="source:kafka",
+            error="ValueError",
+            message="no JSON",
+            row="{",
+            digest="d",
+        ),
     ]
     rows = [{"id": "1", "word": "猫", "word_score": 0.5, "tags": ["a"], "none": None}, {"id": "\ud800"}]
     publisher = KafkaPublisher()

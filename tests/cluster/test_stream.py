@@ -18,7 +18,8 @@ from kafka_server import Kafka
 from small_road import EMOJI, emoji_rows, read_lines, read_rows, run, snapshot, write_manifest
 
 PATIENCE_SECONDS = 240
-SOON = ("--streaming", "--every", "1", "--max-latency", "2")
+MESSAGES_SOON = ("--streaming", "--max-latency", "2")
+SOON = (*MESSAGES_SOON, "--every", "1")
 SELDOM = "--checkpointing_interval=600000"
 """No checkpoint before the test ends: a worker that dies is given everything once more."""
 
@@ -97,7 +98,7 @@ def test_a_killed_driver_goes_on_from_the_output(flink, on_flink, road, put, tmp
     wait_for(out, 30, 0, job)
     before = snapshot(out, "labels", "parts")
     job.kill()
-    job.wait()
+    assert job.wait() == -signal.SIGKILL
     flink.cancel()  # the cluster goes on trying to reach it
     job = on_flink(*command)
     put(30, 31)
@@ -161,14 +162,13 @@ def test_messages_are_labelled_and_published_whatever_dies(flink, kafka, on_flin
     first = {"value": json.dumps(rows[0]).encode(), "partition": 0}
     send(kafka, "pictures", [first, *({"value": json.dumps(row).encode()} for row in rows[1:40])])
     about = ("--input", source, "--root", folder, "--output", out, "--publish", sink)
-    job = on_flink("label", road.model, *about, *SOON, SELDOM)
+    job = on_flink("label", road.model, *about, *MESSAGES_SOON, SELDOM)
     wait_for(out, 40, 0, job)
     flink.kill_task_manager()
     send(kafka, "pictures", odd)
     flink.start_task_manager()
     wait_for(out, 42, 3, job)
     kafka.kill()
-    time.sleep(2)
     kafka.start()
     send(kafka, "pictures", [{"value": json.dumps(row).encode()} for row in rows[40:]])
     wait_for(out, 62, 3, job)
@@ -234,7 +234,7 @@ def test_a_newer_model_takes_over(on_flink, road, put, tmp_path):
         nonlocal count
         put(count, count + 1)  # workers look when there is something to do
         count += 1
-        time.sleep(1)
+        wait_for(out, count, 0, job)
         return json.loads((out / "job.json").read_text()).get("earlier") == [old]
 
     wait_until(has_taken_over, job)

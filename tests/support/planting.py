@@ -56,8 +56,8 @@ def plant(module):
     kill_at("move_in")
     kill_at("move")
 """
-"""What `plant` runs in `mmstream.files`: SIGKILL at a file whose path ends with `point`, before or after it is written;
-one that is written as `.name.<run>.mmstream-tmp` beside its place counts as `name.mmstream-tmp`, and so on."""
+"""What `plant` runs in `mmstream.storage.files`: SIGKILL at a file whose path ends with `point`, before or after it is
+written; one that is written as `.name.<run>.mmstream-tmp` beside its place counts as `name.mmstream-tmp`, and so on."""
 
 POISON = """
 def plant(module):

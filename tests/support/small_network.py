@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from mmstream import components
-from mmstream.config import Config
+from mmstream.config.schema import Config
 from mmstream.interfaces import END, RESERVED_IDS, Fitted, TensorSpec
 from mmstream.models.compose import Composition, compose
+from mmstream.plugins import components
 
 ROWS = 32
 KINDS = 4

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmstream import files
+from mmstream.storage import files
 
 EMOJI = Path(__file__).parents[2] / "examples" / "emoji"
 CONFIG = """

@@ -1,4 +1,4 @@
-"""The contracts of `wrong_components`; tests/test_testing.py runs this file and knows which of them fail."""
+"""The contracts of `wrong_components`; tests/testing/test_testing.py runs this file and knows which of them fail."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class TestSoundHead(HeadContract):
     name = "sound_head"
     field = "sound_field"
     target = {"series": [[1, 2], [3, 0], [0, 0]], "present": [1, 1, 0]}
-    known = [1, 1, 0]
+    target_mask = [1, 1, 0]
+    given = [3.0, 3.0, None]
 
 
 class TestEagerHead(TestSoundHead):

@@ -1,33 +1,54 @@
-"""What all objectives here share: pairs of fields, who has both, unit vectors, and a learnt scale of cosines."""
+"""Shared by all alignment objectives: pairs of fields, unit vectors, and a learnt scale of cosines."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import annotated_types
 import keras
 import numpy as np
 from keras import ops
 
+from mmstream.models.configured import ConfiguredLayer
+
+Fields = Annotated[list[str], annotated_types.MinLen(2)]
+Temperature = Annotated[float, annotated_types.Gt(0)]
+
 _LARGEST_SCALE = 100.0
 
 
-class PairwiseObjective(keras.layers.Layer):
-    """What an objective between each two of several fields is made from; it computes in float32 whatever the precision.
+class PairwiseObjective(ConfiguredLayer):
+    """The base of objectives over all pairs of fields; computes in float32 whatever the precision.
 
     Args:
         fields: whose embeddings are aligned; two or more.
+        temperature: its initial value, for the cosines; its inverse, the scale, is learnt, and is at most 100.
     """
 
-    def __init__(self, fields: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, fields: Sequence[str], temperature: float, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         if len(set(fields)) < len(fields):
             raise ValueError(f"fields: a field is aligned with others, not with itself; found {', '.join(fields)}")
         self.fields = list(fields)
+        self.temperature = temperature
+
+    def build(self, tensors_shape: Any) -> None:
+        """Make the scale, as its logarithm."""
+        initial = keras.initializers.Constant(-float(np.log(self.temperature)))
+        self.log_scale = self.add_scalar("log_scale", initial)
+
+    def add_scalar(self, name: str, initial: Any) -> Any:
+        """A weight that is one number, float32 whatever the precision."""
+        return self.add_weight(shape=(), initializer=initial, name=name, dtype="float32", autocast=False)
+
+    def scale(self) -> Any:
+        """The factor that cosines are multiplied by: at most 100, as in the source of `contrastive`."""
+        return ops.minimum(ops.exp(self.log_scale), _LARGEST_SCALE)
 
     def needs(self) -> list[str]:
-        """Embeddings, and which are present."""
+        """The embeddings of each field, and which of them are present."""
         return [f"{kind}.{field}" for field in self.fields for kind in ("embeddings", "present")]
 
     def pairs(self, tensors: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
@@ -35,23 +56,17 @@ class PairwiseObjective(keras.layers.Layer):
 
         u and v are float32[B, D], the unit vectors of the two; `both` is float32[B], 1 where a record has both fields.
         """
-        found = []
+        pairs = []
         for one, other in itertools.combinations(self.fields, 2):
             u, v = (unit(tensors[f"embeddings.{name}"]) for name in (one, other))
-            found.append((u, v, tensors[f"present.{one}"] * tensors[f"present.{other}"]))
-        return found
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "fields": self.fields}
+            pairs.append((u, v, tensors[f"present.{one}"] * tensors[f"present.{other}"]))
+        return pairs
 
 
 def unit(vectors: Any) -> Any:
-    """float[B, D] → float32[B, D] of length 1; what is shorter than Keras' epsilon has no direction and no gradient.
+    """float[B, D] → float32[B, D] of length 1; vectors shorter than Keras' epsilon get no gradient.
 
-    The numbers are those of `ops.normalize`, but its gradient at zero is not finite, or too large by 1 / epsilon.
+    The values are those of `ops.normalize`, whose gradient at zero is not finite, or too large by 1 / epsilon.
     """
     vectors = ops.cast(vectors, "float32")
     squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
@@ -60,17 +75,6 @@ def unit(vectors: Any) -> Any:
     return ops.where(long, vectors, ops.stop_gradient(vectors)) * inverse
 
 
-def add_log_scale(layer: keras.layers.Layer, temperature: float) -> Any:
-    """The weight whose exponential multiplies cosines: float32 scalar, 1 / `temperature` at the start."""
-    initial = keras.initializers.Constant(-float(np.log(temperature)))
-    return layer.add_weight(shape=(), initializer=initial, name="log_scale", dtype="float32", autocast=False)
-
-
-def scale_of(log_scale: Any) -> Any:
-    """What multiplies cosines: at most 100, as the source of `contrastive` has it."""
-    return ops.minimum(ops.exp(log_scale), _LARGEST_SCALE)
-
-
 def mean(losses: Sequence[Any]) -> Any:
-    """Float32 scalars, one a pair of fields → float32 scalar."""
+    """The mean of float32 scalars, one for each pair of fields."""
     return ops.mean(ops.stack(losses))

@@ -1,55 +1,52 @@
-"""Alignment of fields in the shared space, each pair of embeddings judged by itself."""
+"""Alignment of fields in the shared space, with each pair of embeddings classified on its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import annotated_types
 import keras
 from keras import ops
 
-from mmstream_align.pairs import PairwiseObjective, add_log_scale, mean, scale_of
+from mmstream_align.pairs import Fields, PairwiseObjective, Temperature, mean
 
 
 @keras.saving.register_keras_serializable(package="mmstream_align")
 class SigmoidContrastive(PairwiseObjective):
-    """In a batch, each pair of embeddings of two fields is told to be of one record or not; small batches suffice.
+    """Classifies whether two fields' embeddings are of one record, for each pair in a batch; small batches suffice.
 
     L = 1/n Σ_i Σ_j log(1 + exp(−z_ij (s · u_i v_jᵀ + b))) over the n records that have both fields, with unit vectors
-    u and v, z_ij = 1 for i = j and −1 else; the scale s is learnt from 1 / `temperature`, at most 100, and b from
-    `bias`. Records that lack one of the two fields neither count nor stand as candidates. Of more than two fields, each
-    pair is aligned with the same s and b, and the mean taken.
+    u and v, z_ij = 1 for i = j and −1 otherwise; the scale s is learnt, starts at 1 / `temperature`, and is at most
+    100; b is learnt and starts at `bias`. Records that lack one of the two fields do not count and are not candidates.
+    With more than two fields, all pairs of fields share s and b, and the loss is their mean.
 
     Source: Zhai et al., "Sigmoid loss for language image pre-training" (2023); the limit of s is ours.
 
     Args:
         fields: whose embeddings are aligned; two or more.
-        temperature: at the start.
-        bias: at the start; far below zero, as nearly all pairs of a batch are wrong.
+        temperature: its initial value.
+        bias: the initial value of b; far below zero, as nearly all pairs in a batch are negatives.
     """
 
     def __init__(
         self,
         *,
-        fields: Annotated[list[str], annotated_types.MinLen(2)],
-        temperature: Annotated[float, annotated_types.Gt(0)] = 0.1,
+        fields: Fields,
+        temperature: Temperature = 0.1,
         bias: float = -10.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(fields, **kwargs)
-        self.temperature = temperature
+        super().__init__(fields, temperature, **kwargs)
         self.bias = bias
 
     def build(self, tensors_shape: Any) -> None:
         """Make the scale, as its logarithm, and the bias."""
-        self.log_scale = add_log_scale(self, self.temperature)
-        initial = keras.initializers.Constant(self.bias)
-        self.learnt_bias = self.add_weight(shape=(), initializer=initial, name="bias", dtype="float32", autocast=False)
+        super().build(tensors_shape)
+        self.learnt_bias = self.add_scalar("bias", keras.initializers.Constant(self.bias))
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> Any:
         """{"embeddings.<field>": float[B, D], "present.<field>": float32[B], …} → float32 scalar."""
-        scale = scale_of(self.log_scale)
+        scale = self.scale()
         losses = []
         for u, v, both in self.pairs(tensors):
             logits = scale * ops.matmul(u, ops.transpose(v)) + self.learnt_bias
@@ -57,7 +54,3 @@ class SigmoidContrastive(PairwiseObjective):
             each = ops.where(ops.outer(both, both) > 0, ops.softplus(-sign * logits), 0.0)
             losses.append(ops.sum(each) / ops.maximum(ops.sum(both), 1.0))
         return mean(losses)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "temperature": self.temperature, "bias": self.bias}

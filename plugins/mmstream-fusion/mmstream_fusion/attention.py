@@ -9,27 +9,23 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
+from mmstream_fusion.projected import ProjectedFusion
 
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Attention(keras.layers.Layer):
-    """a = softmax(W_a z + b_a), h = n · a ⊙ z, fused = W h + b, where z is all fields' vectors side by side.
+class Attention(ProjectedFusion):
+    """a = softmax(W_a z + b_a), h = n · a ⊙ z, fused = W h + b, where z is the concatenation of all fields' vectors.
 
-    The coordinates of an absent field are zero and get no share of the attention. n is the number of coordinates that
-    do: it makes the mean weight 1, where the softmax alone would shrink the signal n-fold.
+    The coordinates of an absent field are zero and get no attention. n is the number of all other coordinates: it makes
+    the mean weight 1, as the softmax alone would shrink the signal n-fold.
 
     Source: the feature attention of Bahdanau et al. (2015) in the form h = softmax(W_a z + b_a) ⊙ z.
 
     Args:
         width: D.
     """
-
-    def __init__(self, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.width = width
-        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, readings_shape: Mapping[str, Any]) -> None:
         """Build for vectors [B, D]."""
@@ -51,7 +47,3 @@ class Attention(keras.layers.Layer):
         count = ops.sum(ops.cast(counted, "float32"), axis=-1, keepdims=True)
         weights = ops.cast(ops.softmax(scores) * count, z.dtype)
         return self.projection(weights * z)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "width": self.width}

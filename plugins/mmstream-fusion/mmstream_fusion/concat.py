@@ -9,22 +9,18 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
+from mmstream_fusion.projected import ProjectedFusion
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Concat(keras.layers.Layer):
-    """An affine map of all vectors side by side; an absent one is zero, and a bit says so.
+class Concat(ProjectedFusion):
+    """An affine map of the concatenated vectors; an absent field's is zero, and an extra input marks it as absent.
 
     Source: the joint layer of Ngiam et al., "Multimodal deep learning" (2011).
 
     Args:
         width: D.
     """
-
-    def __init__(self, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.width = width
-        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, readings_shape: Mapping[str, Any]) -> None:
         """Build for vectors [B, D]."""
@@ -39,7 +35,3 @@ class Concat(keras.layers.Layer):
             there = ops.expand_dims(ops.cast(readings[name]["present"], vector.dtype), -1)
             pieces += [ops.where(there > 0, vector, 0), there]
         return self.projection(ops.concatenate(pieces, axis=-1))
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "width": self.width}

@@ -12,24 +12,24 @@ from keras import ops
 
 from mmstream.interfaces import Reading
 from mmstream.models.transformer import TransformerBlock
+from mmstream_fusion.projected import ProjectedFusion
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class CrossAttention(keras.layers.Layer):
-    """Each field's tokens attend to the tokens of all others, several times; fused is an affine map of their means.
+class CrossAttention(ProjectedFusion):
+    """Each field's tokens attend to those of all others, `layers` times; the output is an affine map of their means.
 
-    A field's tokens are its place in the shared space and what the encoder gave, each plus the learnt embedding of the
-    field. Their mean is put side by side with the other fields'; an absent field is attended to by none and leaves
-    zeros.
+    A field's tokens are its vector in the shared space and those of its encoder, each plus a learnt embedding of the
+    field. Their means are concatenated; an absent field is masked, and its mean is zero.
 
-    Source: Tsai et al., "Multimodal transformer for unaligned multimodal language sequences" (2019), each field's
-    memory being all other fields at once.
+    Source: Tsai et al., "Multimodal transformer for unaligned multimodal language sequences" (2019), here with all
+    other fields at once as each field's memory.
 
     Args:
         width: D, a multiple of `heads`.
-        layers: how many times each field looks at the others.
+        layers: how often each field attends to the others.
         heads: of each block's attention.
         dropout: share of what each block adds that is dropped in training.
     """
@@ -43,15 +43,13 @@ class CrossAttention(keras.layers.Layer):
         dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.width = width
+        super().__init__(width, **kwargs)
         self.layers = layers
         self.heads = heads
         self.dropout = dropout
-        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, readings_shape: Mapping[str, Any]) -> None:
-        """Build for tokens [B, T, D], T being each field's own."""
+        """Build for tokens [B, T, D], where each field has its own T."""
         names = sorted(readings_shape)
         initial = keras.initializers.TruncatedNormal(stddev=0.02)
         self.marks = self.add_weight(shape=(len(names), self.width), initializer=initial, name="marks")
@@ -70,8 +68,8 @@ class CrossAttention(keras.layers.Layer):
         counted = {name: _counted(readings[name]) for name in names}
         tokens = {}
         for n, name in enumerate(names):
-            told = [ops.expand_dims(readings[name]["vector"], 1), readings[name]["tokens"]]
-            marked = ops.concatenate(told, axis=1) + ops.cast(self.marks[n], self.compute_dtype)
+            own = [ops.expand_dims(readings[name]["vector"], 1), readings[name]["tokens"]]
+            marked = ops.concatenate(own, axis=1) + ops.cast(self.marks[n], self.compute_dtype)
             tokens[name] = ops.where(counted[name][..., None] > 0, marked, 0)
         for n in range(self.layers):
             seen = dict(tokens)
@@ -87,13 +85,8 @@ class CrossAttention(keras.layers.Layer):
             means.append(total / ops.maximum(ops.sum(weight, axis=1), 1))
         return self.projection(ops.concatenate(means, axis=-1))
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"width": self.width, "layers": self.layers, "heads": self.heads, "dropout": self.dropout}
-        return {**super().get_config(), **own}
-
 
 def _counted(reading: Reading) -> Any:
-    """float[B, 1 + T]: for the vector and each token, whether it counts; zero where the field is absent."""
+    """float[B, 1 + T]: the mask of the vector and the tokens; zero where the field is absent."""
     present = ops.expand_dims(ops.cast(reading["present"], reading["mask"].dtype), -1)
     return ops.concatenate([present, reading["mask"] * present], axis=1)

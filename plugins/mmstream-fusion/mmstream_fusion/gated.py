@@ -9,27 +9,23 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
+from mmstream_fusion.projected import ProjectedFusion
 
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Gated(keras.layers.Layer):
+class Gated(ProjectedFusion):
     """h_f = tanh(W_f v_f), g = softmax over fields of (U_f z), fused = W Σ_f g_f ⊙ h_f + b, where z is all vectors.
 
-    Each coordinate of the fused vector is shared out by itself, and only among the fields that are present.
+    The gates weigh the fields separately for each coordinate, and only the fields that are present.
 
-    Source: Arevalo et al., "Gated multimodal units for information fusion" (2017), its two gates widened to a softmax
-    over any number of fields.
+    Source: Arevalo et al., "Gated multimodal units for information fusion" (2017), its two gates generalised to a
+    softmax over any number of fields.
 
     Args:
         width: D.
     """
-
-    def __init__(self, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.width = width
-        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, readings_shape: Mapping[str, Any]) -> None:
         """Build for vectors [B, D]."""
@@ -54,7 +50,3 @@ class Gated(keras.layers.Layer):
         scores = ops.where(there[..., None], ops.cast(scores, "float32"), _NEVER)
         gates = ops.cast(ops.softmax(scores, axis=1), contents.dtype)
         return self.projection(ops.sum(gates * contents, axis=1))
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "width": self.width}

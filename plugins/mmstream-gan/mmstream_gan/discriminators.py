@@ -1,4 +1,4 @@
-"""Networks that tell what is real from what is made."""
+"""Networks that tell real from fake."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Discriminator(keras.layers.Layer):
 
 
 class TextDiscriminator(keras.layers.Layer):
-    """Tells whether a text is a true one of what a vector stands for.
+    """Tells whether a text is the true one for a record's vector.
 
-    The text's embedding is the maximum over time of a convolution over its tokens; it, the vector's affine image, and
-    the product of the two are what a `Discriminator` sees.
+    The text's embedding is the maximum over time of a convolution over its tokens. A `Discriminator` reads it, the
+    vector through an affine map, and the product of the two.
 
     Source: the convolutional discriminator of Zhang et al., "Adversarial feature matching for text generation" (2017);
     its condition as in Reed et al., "Generative adversarial text to image synthesis" (2016).
@@ -80,15 +80,15 @@ class TextDiscriminator(keras.layers.Layer):
         there = 1.0 - texts[:, :, PADDING : PADDING + 1]
         words = ops.relu(self.words(self.tokens(texts) * there, **_training(self.words, training))) * there
         text = ops.max(words, axis=1)
-        wanted = self.condition(vectors, **_training(self.condition, training))
-        logits, features = self.pairs(ops.concatenate([text, wanted, text * wanted], axis=-1), training=training)
+        condition = self.condition(vectors, **_training(self.condition, training))
+        logits, features = self.pairs(ops.concatenate([text, condition, text * condition], axis=-1), training=training)
         return logits, ops.concatenate([features, text], axis=-1)
 
 
 def frozen(discriminator: keras.layers.Layer, *inputs: Any) -> tuple[Any, Any]:
-    """What a discriminator makes of its inputs, gradients reaching these but not its weights.
+    """The outputs of a discriminator, with gradients to its inputs but not to its weights.
 
-    It is called as in training, for only then does Keras normalise weights; what that would change is not kept.
+    It is called in training mode, as Keras normalises weights only then; its state is not updated.
     """
     weights = [ops.stop_gradient(weight.value) for weight in discriminator.trainable_variables]
     outputs, _ = discriminator.stateless_call(weights, discriminator.non_trainable_variables, *inputs, training=True)
@@ -96,10 +96,10 @@ def frozen(discriminator: keras.layers.Layer, *inputs: Any) -> tuple[Any, Any]:
 
 
 def affine(layer: keras.layers.Layer, spectral: bool) -> keras.layers.Layer:
-    """The layer, its weights normalised where that is wanted."""
+    """Wrap a layer in spectral normalisation of its weights if `spectral`."""
     return keras.layers.SpectralNormalization(layer, name=layer.name, dtype="float32") if spectral else layer
 
 
 def _training(layer: keras.layers.Layer, training: bool | None) -> Mapping[str, bool]:
-    """Spectral normalisation follows its weights in training; a plain layer has nothing to do."""
+    """The argument `training` for layers that take it: spectral normalisation updates its state in training."""
     return {"training": bool(training)} if isinstance(layer, keras.layers.SpectralNormalization) else {}

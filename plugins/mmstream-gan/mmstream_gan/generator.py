@@ -1,4 +1,4 @@
-"""The network that makes embeddings of what is not there from those of what is."""
+"""The network that imputes the embeddings of missing fields from those of the fields that are present."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from mmstream.models.configured import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="mmstream_gan")
-class Generator(keras.layers.Layer):
-    """G(z) = W_g tanh(W_g' z + b_g) for each field, z being the embeddings of the others, and which of them are there.
+class Generator(ConfiguredLayer):
+    """G(z) = W_g tanh(W_g' z + b_g) for each field, where z are the other fields' embeddings and which are present.
 
     Args:
-        fields: that it makes embeddings of.
+        fields: whose embeddings it imputes.
         hidden: units of the hidden layer, the rows of W_g'.
     """
 
@@ -38,20 +40,14 @@ class Generator(keras.layers.Layer):
         self.built = True
 
     def call(self, vectors: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-        """{field: float[B, D]}, {field: float32[B]} → {field: float32[B, D]}, each made from the others alone."""
-        return {name: self.outer[name](self.inner[name](self.seen(name, vectors, present))) for name in self.fields}
+        """{field: float[B, D]}, {field: float32[B]} → {field: float32[B, D]}, each from the others alone."""
+        return {name: self.outer[name](self.inner[name](self.others(name, vectors, present))) for name in self.fields}
 
-    def seen(self, field: str, vectors: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
-        """What a field's embedding is made from: float32[B, (D + 1)(F - 1)], zeros for what is absent."""
+    def others(self, field: str, vectors: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
+        """The vector that a field's embedding is imputed from: float32[B, (D + 1)(F - 1)], zeros for absent fields."""
         parts = []
         for name in self.fields:
             if name != field:
                 there = ops.expand_dims(ops.cast(present[name], "float32"), -1)
                 parts += [ops.where(there > 0, ops.cast(vectors[name], "float32"), 0.0), there]
         return ops.concatenate(parts, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "fields": self.fields, "hidden": self.hidden}

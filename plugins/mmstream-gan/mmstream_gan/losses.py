@@ -13,22 +13,22 @@ Lim and Ye, "Geometric GAN" (2017)."""
 
 
 def of_real(form: Form, logits: Any) -> Any:
-    """float32[N] → float32[N]: what a discriminator pays for each real one."""
+    """float32[N] → float32[N]: the discriminator's loss for each real sample."""
     return ops.relu(1.0 - logits) if form == "hinge" else ops.softplus(-logits)
 
 
 def of_fake(form: Form, logits: Any) -> Any:
-    """float32[N] → float32[N]: what a discriminator pays for each fake."""
+    """float32[N] → float32[N]: the discriminator's loss for each fake sample."""
     return ops.relu(1.0 + logits) if form == "hinge" else ops.softplus(logits)
 
 
 def of_generator(form: Form, logits: Any) -> Any:
-    """float32[N] → float32[N]: what a generator pays for each fake."""
+    """float32[N] → float32[N]: the generator's loss for each fake sample."""
     return -logits if form == "hinge" else ops.softplus(-logits)
 
 
 def feature_matching(real: Any, fake: Any, counts: Any) -> Any:
-    """How far the mean features of fakes are from those of what is real: mean squared difference, float32 scalar.
+    """The mean squared difference between the mean features of fake and of real samples, float32 scalar.
 
     Source: Salimans et al., "Improved techniques for training GANs" (2016).
 

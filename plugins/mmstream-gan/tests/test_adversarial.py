@@ -66,6 +66,7 @@ def test_without_a_distance_it_still_comes_near_what_is_real():
     assert gap(trained(make(distance=0.0))) < gap(make(distance=0.0)) / 2
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_is_alone_finds_it_out():
     objective = make(discriminator=[32])
     weights = [weight for each in objective.discriminators.values() for weight in each.trainable_weights]

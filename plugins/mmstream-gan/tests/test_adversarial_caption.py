@@ -20,31 +20,31 @@ def make(**parameters) -> AdversarialCaption:
     keras.utils.set_random_seed(3)
     given = {"units": 8, "hidden": [16], "spectral": False, **parameters}
     objective = AdversarialCaption(head="caption", target="text", field="image", **given)
-    shapes = {"embeddings.image": (None, WIDTH), "drawn.caption": (None, LENGTH, ROWS)}
+    shapes = {"embeddings.image": (None, WIDTH), "sampled.caption": (None, LENGTH, ROWS)}
     objective.build({"present.image": (None,), "targets.text.ids": (None, LENGTH), **shapes})
     return objective
 
 
 def batch(present=1.0, seed=0) -> dict[str, tf.Tensor]:
-    """Each record's word is that of its embedding; the drawn ones are wrong."""
+    """Each record's word is that of its embedding; the sampled ones are wrong."""
     random = np.random.default_rng(seed)
     words = random.integers(0, WORDS, RECORDS)
     vectors = np.eye(WIDTH)[words] + random.normal(0, 0.05, (RECORDS, WIDTH))
     ids = np.zeros((RECORDS, LENGTH), np.int64)
     ids[:, 0], ids[:, 1] = RESERVED_IDS + words, END
-    drawn = ids.copy()
-    drawn[:, 0] = RESERVED_IDS + (words + 1) % WORDS
+    sampled = ids.copy()
+    sampled[:, 0] = RESERVED_IDS + (words + 1) % WORDS
     return {
         "embeddings.image": tf.constant(vectors, tf.float32),
         "present.image": tf.fill([RECORDS], np.float32(present)),
         "targets.text.ids": tf.constant(ids),
-        "drawn.caption": tf.one_hot(drawn, ROWS),
+        "sampled.caption": tf.one_hot(sampled, ROWS),
     }
 
 
 def gradients(objective, tensors):
-    """Of the drawn text, the embeddings, and the discriminator's weights."""
-    sources = [tensors["drawn.caption"], tensors["embeddings.image"]]
+    """Of the sampled text, the embeddings, and the discriminator's weights."""
+    sources = [tensors["sampled.caption"], tensors["embeddings.image"]]
     with tf.GradientTape() as tape:
         tape.watch(sources)
         loss = objective(tensors, training=True)
@@ -84,10 +84,10 @@ def test_the_head_is_led_to_what_the_discriminator_takes_for_real():
 def test_neither_trains_the_other():
     """The discriminator's gradient is that of its own loss, and embeddings have none."""
     objective, tensors = make(), batch()
-    drawn, vectors, *weights = gradients(objective, tensors)
+    sampled, vectors, *weights = gradients(objective, tensors)
     assert vectors is None
-    assert np.abs(drawn).max() > 0
-    fixed = {**tensors, "drawn.caption": tf.stop_gradient(tensors["drawn.caption"])}
+    assert np.abs(sampled).max() > 0
+    fixed = {**tensors, "sampled.caption": tf.stop_gradient(tensors["sampled.caption"])}
     objective.feature_matching = 0.0
     alone = gradients(objective, fixed)[2:]
     for weight, other in zip(weights, alone, strict=True):
@@ -98,9 +98,9 @@ def test_records_without_a_picture_or_a_text_do_not_count():
     objective, tensors = make(), batch()
     there = np.arange(RECORDS) % 2
     gaps = {**tensors, "present.image": tf.constant(there, tf.float32)}
-    drawn = gradients(objective, gaps)[0].numpy()
-    assert not drawn[there == 0].any()
-    assert drawn[there == 1].any()
+    sampled = gradients(objective, gaps)[0].numpy()
+    assert not sampled[there == 0].any()
+    assert sampled[there == 1].any()
     nothing = {**tensors, "targets.text.ids": tf.zeros_like(tensors["targets.text.ids"])}
     assert float(objective(nothing, training=True)) == 0.0
 
@@ -109,10 +109,10 @@ def test_outside_training_it_counts_nothing():
     assert float(make()(batch(), training=False)) == 0.0
 
 
-def test_progress_tells_how_many_drawn_texts_are_different():
+def test_progress_tells_how_many_sampled_texts_are_different():
     tensors = batch()
     assert float(make().progress(tensors)["unique"]) == pytest.approx(WORDS / RECORDS)
-    tensors["drawn.caption"] = tf.repeat(tensors["drawn.caption"][:1], RECORDS, axis=0)
+    tensors["sampled.caption"] = tf.repeat(tensors["sampled.caption"][:1], RECORDS, axis=0)
     assert float(make().progress(tensors)["unique"]) == pytest.approx(1 / RECORDS)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from mmstream.testing import ObjectiveContract
 
 IDS = [[4, 5, 3], [6, 3, 0], [0, 0, 0], [4, 5, 3], [7, 4, 3]]
-DRAWN = np.eye(8, dtype=np.float32)[[[4, 5, 3], [5, 3, 0], [3, 0, 0], [4, 5, 3], [4, 4, 4]]]
-TEXTS = {"targets.text.ids": IDS, "drawn.caption": DRAWN}
+SAMPLED = np.eye(8, dtype=np.float32)[[[4, 5, 3], [5, 3, 0], [3, 0, 0], [4, 5, 3], [4, 4, 4]]]
+TEXTS = {"targets.text.ids": IDS, "sampled.caption": SAMPLED}
 
 
 class TestAdversarialCaption(ObjectiveContract):

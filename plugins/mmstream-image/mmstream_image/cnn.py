@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import Fitted, Spec
+from mmstream_image.grid_encoder import GridEncoder
 
 Filters = Annotated[int, annotated_types.Ge(1)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_image")
-class Cnn(keras.layers.Layer):
-    """A stem and residual blocks, each at half the resolution before it; the cells of the last grid are the tokens.
+class Cnn(GridEncoder):
+    """A stem and residual blocks, each halving the resolution; the cells of the last grid are the tokens.
 
     The stem is a 3 x 3 convolution of stride 2, batch normalisation and ReLU. A block is a 3 x 3 convolution, 2 x 2 max
-    pooling, batch normalisation, ReLU, and another convolution and normalisation, beside a shortcut of 2 x 2 mean
-    pooling and a 1 x 1 convolution. Halving early leaves little work at full resolution, which is what costs on a CPU.
+    pooling, batch normalisation, ReLU, and another convolution and normalisation, with a parallel shortcut of 2 x 2
+    mean pooling and a 1 x 1 convolution. Halving early leaves little work at full resolution, which is expensive on a
+    CPU.
 
     Source: He et al., "Deep residual learning for image recognition" (2016); the shortcut is that of He, T., et al.,
     "Bag of tricks for image classification" (2019).
@@ -39,48 +39,24 @@ class Cnn(keras.layers.Layer):
         dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.width = width
+        super().__init__(width, dropout, **kwargs)
         self.filters = tuple(filters)
-        self.dropout = dropout
         policy = self.dtype_policy
         first, *rest = self.filters
         self.stem = keras.layers.Conv2D(first, 3, strides=2, padding="same", use_bias=False, name="stem", dtype=policy)
         self.stem_normalisation = _normalisation("stem_normalisation", policy)
-        self.blocks = [_Block(count, name=f"block_{n}", dtype=policy) for n, count in enumerate(rest)]
-        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
-        self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
+        self.add_blocks([_Block(count, name=f"block_{n}", dtype=policy) for n, count in enumerate(rest)])
 
-    @classmethod
-    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """The network fits pictures of any size."""
-        return {}
-
-    def build(self, tensors_shape: Mapping[str, Any]) -> None:
-        """Build for {"pixels": [B, H, W, 3]}."""
-        self.stem.build(tensors_shape["pixels"])
-        shape = self.stem.compute_output_shape(tensors_shape["pixels"])
+    def stem_shape(self, pixels_shape: Any) -> Any:
+        """Build the stem: a convolution and its normalisation."""
+        self.stem.build(pixels_shape)
+        shape = self.stem.compute_output_shape(pixels_shape)
         self.stem_normalisation.build(shape)
-        for block in self.blocks:
-            block.build(shape)
-            shape = block.compute_output_shape(shape)
-        self.projection.build((None, None, shape[-1]))
+        return shape
 
-    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """{"pixels": uint8[B, H, W, 3]} → tokens float[B, T, D], all of them valid."""
-        grid = ops.cast(tensors["pixels"], self.compute_dtype) / 127.5 - 1.0
-        grid = ops.relu(self.stem_normalisation(self.stem(grid), training=training))
-        for block in self.blocks:
-            grid = block(grid, training=training)
-        _, height, width, channels = grid.shape
-        tokens = ops.reshape(grid, (-1, height * width, channels))
-        tokens = self.projection(self.drop(tokens, training=training))
-        return {"tokens": tokens, "mask": ops.ones_like(tokens[:, :, 0])}
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"width": self.width, "filters": list(self.filters), "dropout": self.dropout}
-        return {**super().get_config(), **own}
+    def stem_grid(self, pixels: Any, training: bool | None) -> Any:
+        """Apply the stem: a convolution and its normalisation."""
+        return ops.relu(self.stem_normalisation(self.stem(pixels), training=training))
 
 
 class _Block(keras.layers.Layer):

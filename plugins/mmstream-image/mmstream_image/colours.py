@@ -1,8 +1,8 @@
-"""Pictures of any mode as 8-bit RGB at another size, piece by piece where they are large.
+"""Convert pictures of any mode to 8-bit RGB at another size, piece by piece if they are large.
 
-Pillow shrinks a large picture in two steps: the mean of each cell of so many pixels, then a triangle filter. The first
-step is taken here for a piece of the picture at a time, right after the piece has become RGB, so that no second copy of
-the whole is made. The pixels are the same ones, to the last bit.
+Pillow shrinks a large picture in two steps: first the mean of each cell of several pixels, then a triangle filter. The
+first step is done here for one piece of the picture at a time, right after the piece has become RGB, so that there is
+no second copy of the whole. The pixels are the same, to the last bit.
 
 Source: Pillow's `Image.resize` with `reducing_gap`, and `Image.reduce`.
 """
@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image as Pillow
 
 PIECE_PIXELS = 1 << 20
-"""Of what is converted at once."""
+"""The most pixels that are converted at once."""
 _REDUCING_GAP = 2.0
 _HALF_SUPPORT = 0.5
-"""How far the triangle filter reaches beyond the half of a pixel, in pixels of the result."""
+"""How far the triangle filter reaches beyond half a pixel, in pixels of the result."""
 _BITS_TAG = 0x0102
 _DEEPEST = 65535
 Box = tuple[int, int, int, int]
@@ -30,23 +30,23 @@ Colours = tuple[int, int, int]
 Convert = Callable[[Pillow.Image], Pillow.Image]
 
 
-def resized(picture: Pillow.Image, wanted: tuple[int, int], box: FloatBox, background: Colours) -> Pillow.Image:
-    """A box of a loaded picture as 8-bit RGB at another size.
+def resized(picture: Pillow.Image, target: tuple[int, int], box: FloatBox, background: Colours) -> Pillow.Image:
+    """Convert a box of a loaded picture to 8-bit RGB at another size.
 
     Args:
         picture: of any mode.
-        wanted: width and height.
+        target: width and height.
         box: left, top, right and bottom, in pixels.
-        background: what lies under transparent parts.
+        background: the colour under transparent parts.
     """
     bilinear = Pillow.Resampling.BILINEAR
     convert = _conversion(picture, background)
     if convert is None:
-        return picture.resize(wanted, bilinear, box=box, reducing_gap=_REDUCING_GAP)
+        return picture.resize(target, bilinear, box=box, reducing_gap=_REDUCING_GAP)
     if _area(picture.size) <= PIECE_PIXELS:
-        return convert(picture).resize(wanted, bilinear, box=box, reducing_gap=_REDUCING_GAP)
-    across, down = (int((box[side + 2] - box[side]) / wanted[side] / _REDUCING_GAP) or 1 for side in (0, 1))
-    inner = _reach(picture.size, wanted, box)
+        return convert(picture).resize(target, bilinear, box=box, reducing_gap=_REDUCING_GAP)
+    across, down = (int((box[side + 2] - box[side]) / target[side] / _REDUCING_GAP) or 1 for side in (0, 1))
+    inner = _reach(picture.size, target, box)
     if across == down == 1:
         small = _converted(picture, inner, convert)
     else:
@@ -58,12 +58,12 @@ def resized(picture: Pillow.Image, wanted: tuple[int, int], box: FloatBox, backg
         (right - inner[0]) / across,
         (bottom - inner[1]) / down,
     )
-    return small.resize(wanted, bilinear, box=shifted)
+    return small.resize(target, bilinear, box=shifted)
 
 
-def _reach(size: tuple[int, int], wanted: tuple[int, int], box: FloatBox) -> Box:
-    """What of a picture the filter reads for a box of it."""
-    x, y = (_HALF_SUPPORT * (box[side + 2] - box[side]) / wanted[side] for side in (0, 1))
+def _reach(size: tuple[int, int], target: tuple[int, int], box: FloatBox) -> Box:
+    """The part of a picture that the filter reads to resize a box of it."""
+    x, y = (_HALF_SUPPORT * (box[side + 2] - box[side]) / target[side] for side in (0, 1))
     return (
         max(0, int(box[0] - x)),
         max(0, int(box[1] - y)),
@@ -73,7 +73,7 @@ def _reach(size: tuple[int, int], wanted: tuple[int, int], box: FloatBox) -> Box
 
 
 def _reduced(picture: Pillow.Image, factor: tuple[int, int], box: Box, convert: Convert) -> Pillow.Image:
-    """The mean of each cell of `factor` pixels across and down, from the corner of a box on."""
+    """The mean of each cell of `factor` pixels across and down, beginning at the corner of a box."""
     across, down = factor
     left, top, right, bottom = box
     small = Pillow.new("RGB", (math.ceil((right - left) / across), math.ceil((bottom - top) / down)))
@@ -87,7 +87,7 @@ def _reduced(picture: Pillow.Image, factor: tuple[int, int], box: Box, convert: 
 
 
 def _converted(picture: Pillow.Image, box: Box, convert: Convert) -> Pillow.Image:
-    """A box of a picture, converted piece by piece."""
+    """Convert a box of a picture piece by piece."""
     left, top, right, bottom = box
     if _area((right - left, bottom - top)) <= PIECE_PIXELS:
         return convert(picture.crop(box))
@@ -98,7 +98,7 @@ def _converted(picture: Pillow.Image, box: Box, convert: Convert) -> Pillow.Imag
 
 
 def _pieces(box: Box) -> Iterator[Box]:
-    """A box in boxes of at most `PIECE_PIXELS`."""
+    """Divide a box into boxes of at most `PIECE_PIXELS`."""
     left, top, right, bottom = box
     width = min(right - left, PIECE_PIXELS)
     height = max(PIECE_PIXELS // width, 1)
@@ -108,7 +108,7 @@ def _pieces(box: Box) -> Iterator[Box]:
 
 
 def _conversion(picture: Pillow.Image, background: Colours) -> Convert | None:
-    """What makes 8-bit RGB of any part of a loaded picture; None where it is that."""
+    """The conversion of any part of a loaded picture to 8-bit RGB; None if the picture is 8-bit RGB already."""
     mode = picture.mode
     if mode == "RGB" and not picture.has_transparency_data:
         return None
@@ -125,7 +125,7 @@ def _conversion(picture: Pillow.Image, background: Colours) -> Convert | None:
 
 
 def _conversion_of_integers(picture: Pillow.Image) -> Convert:
-    largest = _DEEPEST if picture.format == "PPM" else _range(picture, np.asarray)[1]  # Pillow scales those to 16 bit
+    largest = _DEEPEST if picture.format == "PPM" else _range(picture, np.asarray)[1]  # Pillow scales those to 16 bits
     if largest <= 0xFF:
         return functools.partial(_shifted, shift=0)
     if largest <= _DEEPEST:
@@ -137,8 +137,8 @@ def _range(picture: Pillow.Image, samples_of: Callable[[Pillow.Image], Any]) -> 
     """The least and the largest sample."""
     least, largest = math.inf, -math.inf
     for box in _pieces((0, 0, *picture.size)):
-        found = samples_of(picture.crop(box))
-        least, largest = min(least, found.min()), max(largest, found.max())
+        samples = samples_of(picture.crop(box))
+        least, largest = min(least, samples.min()), max(largest, samples.max())
     return least, largest
 
 
@@ -151,7 +151,7 @@ def _positive(picture: Pillow.Image) -> np.ndarray:
 
 
 def _shifted(picture: Pillow.Image, shift: int) -> Pillow.Image:
-    """Integers without their lowest bits."""
+    """Drop the lowest bits of integer samples."""
     samples = np.asarray(picture)
     levels = np.minimum(np.maximum(samples, 0) >> shift, 0xFF).astype(np.uint8)
     return Pillow.fromarray(levels).convert("RGB")
@@ -160,7 +160,7 @@ def _shifted(picture: Pillow.Image, shift: int) -> Pillow.Image:
 def _spread(
     picture: Pillow.Image, least: float, span: float, samples_of: Callable[[Pillow.Image], np.ndarray]
 ) -> Pillow.Image:
-    """Samples from black to white."""
+    """Spread samples over the levels from black to white."""
     levels = np.round((samples_of(picture) - least) / span * 255).astype(np.uint8)
     return Pillow.fromarray(levels).convert("RGB")
 
@@ -176,7 +176,7 @@ def _plain(picture: Pillow.Image) -> Pillow.Image:
 
 
 def _bits(picture: Pillow.Image) -> int:
-    """Bits of a sample that is wider than 8: what a TIFF says, else 16."""
+    """Bits per sample of a picture with more than 8: as a TIFF says, otherwise 16."""
     tags: Mapping[int, Any] = getattr(picture, "tag_v2", {})
     bits = (tags.get(_BITS_TAG) or (16,))[0]
     return bits if 8 < bits < 16 else 16

@@ -1,16 +1,14 @@
-"""Directories of tags, as TIFF and EXIF have them, are looked at before Pillow reads them.
+"""Check directories of tags, as in TIFF and EXIF, before Pillow reads them.
 
-A few bytes of a directory may say that thousands of tags share the same megabytes. Pillow copies them for each tag, and
-unpacks numbers to objects of Python. It reads directories in many places (TIFF, EXIF in five formats, the index of
-MPO), some of them while it opens a file, so the look is taken where all of them pass.
+A small directory may declare thousands of tags that share the same megabytes. Pillow copies these megabytes for each
+tag, and converts numbers to Python objects. It reads directories in many places (TIFF, EXIF in five formats, the index
+of MPO), some of them while it opens a file, so the check replaces the one method that reads them all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import threading
-from collections.abc import Iterator
 from typing import IO
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -18,39 +16,41 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from mmstream_image.limits import LimitError
 
 MOST_TAGS = 65_535
-"""Of a directory; only that of a BigTIFF could have more."""
+"""The most tags of a directory; only a directory of a BigTIFF could have more."""
 MOST_NUMBERS = 1 << 18
-"""Of all the tags of a directory together; a palette has 196,608."""
+"""The most numbers of all the tags of a directory together; a palette has 196,608."""
 MOST_PIECES = 1 << 16
-"""Strips or tiles of a TIFF."""
+"""The most strips or tiles of a TIFF."""
 _OFFSETS = frozenset((273, 324))
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Bytes of a value of each type that Pillow reads; it passes over tags of other types."""
 _BYTES = frozenset((1, 2, 7))
 """Types that Pillow keeps as they are."""
 _FRACTIONS = frozenset((5, 10))
 _FRACTION_COST = 16
-"""A fraction takes so many times the memory of a number."""
+"""How many times as much memory a fraction takes as a number."""
 _load = ImageFileDirectory_v2.load
 _thread = threading.local()
 
 
-@contextlib.contextmanager
-def checked() -> Iterator[None]:
-    """While the block runs, no directory is read in this thread that declares more than its file holds."""
-    before = getattr(_thread, "checks", False)
-    _thread.checks = True
-    try:
-        yield
-    finally:
-        _thread.checks = before
+class checked:  # noqa: N801 - it is used like a function; a generator would cost more for each picture
+    """Refuse directories that declare more than their file holds, in this thread, while the block runs."""
+
+    def __enter__(self) -> None:
+        _thread.checks = True
+
+    def __exit__(self, *about_an_error: object) -> None:
+        _thread.checks = False
 
 
 def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
-    """A directory that begins here in a file declares no more than the file holds; the file stays where it is.
+    """Check that the directory at a file's position declares no more than the file holds; the position is kept.
 
     Raises:
-        LimitError: it does.
+        LimitError: it declares more.
     """
-    large, order = directory._bigtiff, directory._endian
+    large = directory._bigtiff  # no public attribute tells that offsets have eight bytes
+    order = "<" if directory.prefix == b"II" else ">"
     start = file.tell()
     end = file.seek(0, 2)
     file.seek(start)
@@ -64,9 +64,9 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     inside = 8 if large else 4
     total = numbers = 0
     for tag, kind, length, offset in entry.iter_unpack(table[: len(table) // entry.size * entry.size]):
-        if kind not in directory._load_dispatch:
+        if kind not in _SIZES:
             continue
-        size = length * directory._load_dispatch[kind][0]
+        size = length * _SIZES[kind]
         if size <= inside:
             continue
         if offset + size > end:
@@ -90,4 +90,4 @@ def _load_checked(self: ImageFileDirectory_v2, fp: IO[bytes]) -> None:
     _load(self, fp)
 
 
-ImageFileDirectory_v2.load = _load_checked  # type: ignore[method-assign]  # see above; elsewhere it does what it did
+ImageFileDirectory_v2.load = _load_checked  # type: ignore[method-assign]  # unchanged outside of `checked`

@@ -1,51 +1,37 @@
-"""What the bytes of a picture say of the work that they make, read before Pillow opens them.
+"""Estimate how much work a picture makes, from a quick look at its bytes before Pillow opens them.
 
-Pillow's openers go through a file piece by piece, and put some pieces together at a cost that grows with their square;
-some decode while they open. So what is dear is looked for first, with few steps.
+Pillow's openers read a file piece by piece, and join some pieces in quadratic time; some decode while they open. So
+anything expensive is looked for first, in few steps.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import NamedTuple
 
-from mmstream_image import av1, jpeg2000
+from mmstream_image import heif, jpeg, jpeg2000
 from mmstream_image.limits import LimitError
 
-MOST_SEGMENTS = 4096
-"""Of a JPEG, before its picture begins; comments and metadata have at most 64 KiB each."""
-MOST_EXIF_SEGMENTS = 256
-MOST_SCANS = 100
-"""Of a JPEG; each one goes over the whole picture, however little it says. Usual are ten."""
-MOST_PADDING_BYTES = 1 << 20
-"""Between the segments of a JPEG, and in the comments of a GIF."""
+SMALL_JPEG_BYTES, SMALL_JPEG_PIXELS = 1 << 14, 1 << 16
+"""A JPEG below both limits makes little work, whatever its segments and scans: counting those would take longer."""
 MOST_CHUNKS = 1 << 17
-"""Of a PNG; its pixels alone may come in chunks of a few hundred bytes."""
+"""The most chunks of a PNG; its pixels alone may come in chunks of a few hundred bytes."""
 MOST_BLOCKS = 1 << 20
-"""Of a GIF, up to the frame that is wanted; a block has at most 255 bytes."""
+"""The most blocks of a GIF, up to the frame that is read; a block has at most 255 bytes."""
+MOST_COMMENT_BYTES = 1 << 20
+"""The most bytes in the comments of a GIF."""
 MOST_COMMENTS = 10_000
-"""In a plain-text PNM; Pillow copies a mebibyte to take one out."""
+"""The most comments in a plain-text PNM: for each one that it removes, Pillow copies a mebibyte."""
 MOST_ICONS = 1024
-"""Pictures within an icon."""
+"""The most pictures in an icon."""
 _TEXT_BYTES = 1 << 20
-"""Pillow unpacks so much of a text in a PNG."""
+"""The most that Pillow unpacks of each text in a PNG."""
 _DEFLATE_RATIO = 1032
-"""Deflate makes at most so many bytes of one."""
+"""The most bytes that deflate expands one byte to."""
 _TEXTS_BYTES = 64 << 20
-"""And so much of all texts together."""
+"""The most that Pillow unpacks of all texts in a PNG together."""
 _TEXT_COST = 6
-"""Bytes that a byte of text may take: four for each of its letters, and a copy."""
-_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
-"""Markers of JPEG without a length."""
-_NO_MARKERS = frozenset((0x00, 0xFF, *range(0xD0, 0xD8)))
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_IN_ONE_SCAN = frozenset((0xC0, 0xC1, 0xC3))
-_AVIF = frozenset(b"ftyp" + brand for brand in (b"avif", b"avis", b"mif1", b"msf1"))
-_FRAME_BYTES = 10
-"""Of a pixel of an AV1 frame, with its opacity, of up to 12 bit, and of what its decoder keeps."""
-_SIDES = struct.Struct(">HH")
+"""Bytes in memory per byte of text: four for each letter, and a copy."""
 _BLP_HEAD_BYTES = 160
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -54,47 +40,47 @@ class Header(NamedTuple):
     """What is known of a picture before it is opened.
 
     Attributes:
-        size: width and height of the largest picture that opening or decoding it makes, (0, 0) if Pillow says it.
-        opening: bytes a pixel of `size` that it takes; 0 where opening it takes little, and decoding what Pillow's
-            header says.
-        more: bytes that it takes besides.
-        formats: as Pillow calls them, which alone it may be; empty for all. What opens them reads in large pieces, or
-            was counted.
-        scans: of a JPEG.
+        size: width and height of the largest picture that opening or decoding it creates; (0, 0) if the header that
+            Pillow reads says it.
+        opening: bytes per pixel of `size` that opening takes; 0 if it takes little.
+        more: further bytes that opening takes.
+        formats: the only ones that it may have, by Pillow's names; empty for any. Openers of these formats read in
+            large pieces, or the pieces were counted.
+        whole: whether all of a JPEG is held while it is decoded, because it comes in several scans.
     """
 
     size: tuple[int, int] = (0, 0)
     opening: int = 0
     more: int = 0
     formats: tuple[str, ...] = ()
-    scans: int = 1
+    whole: bool = False
 
     @property
     def held(self) -> int:
-        """Bytes that must be held before it is opened."""
+        """Bytes to reserve before the picture is opened."""
         return self.opening * _area(self.size) + self.more if self.opening else 0
 
 
 def read(data: bytes, frame: int) -> Header:
-    """Look at the bytes of a picture.
+    """Inspect the bytes of a picture.
 
     Args:
         data: of the whole file.
-        frame: that is wanted, from 0.
+        frame: to be read, from 0.
 
     Raises:
-        LimitError: opening them would be too much work.
+        LimitError: opening the picture would be too much work.
     """
     if data.startswith(b"\xff\xd8\xff"):
-        return Header(formats=("JPEG",), scans=check_jpeg(data, 0).scans)
+        return SMALL_JPEG if len(data) <= SMALL_JPEG_BYTES else of_jpeg(data)
     if data.startswith(_PNG):
         return _of_png(data, frame)
     if data.startswith((b"GIF87a", b"GIF89a")):
         return Header(formats=("GIF",), size=_size_of_gif(data, frame))
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Header(_size_of_webp(data), 20, 0, ("WEBP",))
-    if data[4:12] in _AVIF:
-        return _of_avif(data)
+    if heif.is_heif(data):
+        return Header(*heif.needs(data))
     if data.startswith(b"icns"):
         return _of_apple_icon(data)
     if data.startswith(b"\0\0\1\0"):
@@ -102,82 +88,23 @@ def read(data: bytes, frame: int) -> Header:
     if data.startswith((b"P1", b"P2", b"P3")) and data.count(b"#") > MOST_COMMENTS:
         raise LimitError(f"the plain-text PNM has more than {MOST_COMMENTS:,} comments")
     if data.startswith(b"BLP1\0\0\0\0"):
-        return Header(check_jpeg(_jpeg_within(data), 0).size, 24)
+        return Header(jpeg.check(_jpeg_within(data), 0).size, 24)
     if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
         return Header(*jpeg2000.needs(data))
     return Header()
 
 
-class Jpeg(NamedTuple):
-    """What the segments of a JPEG say.
-
-    Attributes:
-        scans: how many it has; 1 where it is decoded as it comes.
-        size: width and height.
-    """
-
-    scans: int = 1
-    size: tuple[int, int] = (0, 0)
+SMALL_JPEG = Header(formats=("JPEG",), whole=True)
+"""The header of a JPEG of few bytes, which is inspected again with `of_jpeg` if it turns out to have many pixels."""
 
 
-def check_jpeg(data: bytes, start: int) -> Jpeg:
-    """The picture that begins here is a JPEG of not too many segments and scans.
+def of_jpeg(data: bytes, start: int = 0) -> Header:
+    """Inspect a JPEG that begins at a byte, however small.
 
     Raises:
-        LimitError: it has too many.
+        LimitError: decoding it would be too much work.
     """
-    place, segments, exif, padding, in_one, components, size = start + 2, 0, 0, 0, False, 0, (0, 0)
-    while place + 4 <= len(data):
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker in _NO_MARKERS:
-            found = _MARKER.search(data, place)
-            if not found:
-                break
-            padding += found.start() - place
-            place, marker = found.start(), found[1][0]
-        if marker in _ALONE:
-            place += 2
-            padding += 2
-            continue
-        length = data[place + 2] << 8 | data[place + 3] or 2
-        segments += 1
-        if segments > MOST_SEGMENTS or padding > MOST_PADDING_BYTES:
-            raise LimitError(
-                f"the JPEG has more than {MOST_SEGMENTS:,} segments, or {MOST_PADDING_BYTES:,} bytes between them"
-            )
-        if marker == 0xE1 and data.startswith(b"Exif\0\0", place + 4):
-            exif += 1
-            if exif > MOST_EXIF_SEGMENTS:
-                raise LimitError(f"the JPEG has more than {MOST_EXIF_SEGMENTS:,} segments of EXIF")
-        elif marker in _FRAMES:
-            if place + 10 > len(data):
-                break
-            in_one, components = marker in _IN_ONE_SCAN, data[place + 9]
-            height, width = _SIDES.unpack_from(data, place + 5)
-            size = max(size, (width, height), key=_area)
-        elif marker == 0xDA:
-            if in_one and data[place + 4 : place + 5] == bytes((components,)):
-                return Jpeg(1, size)
-            return Jpeg(_scans(data, place + 2 + length, segments), size)
-        place += 2 + length
-    return Jpeg(1, size)
-
-
-def _scans(data: bytes, place: int, segments: int) -> int:
-    """How many scans a JPEG has, from the data of the first on."""
-    scans = 1
-    while found := _MARKER.search(data, place):
-        marker, place = found[1][0], found.end()
-        if marker == 0xD9:
-            break
-        if marker in _ALONE:
-            continue
-        scans += marker == 0xDA
-        segments += 1
-        if scans > MOST_SCANS or segments > MOST_SEGMENTS:
-            raise LimitError(f"the JPEG has more than {MOST_SCANS} scans, or {MOST_SEGMENTS:,} segments")
-        place += max(int.from_bytes(data[place : place + 2], "big"), 2)
-    return scans
+    return Header(formats=("JPEG",), whole=jpeg.check(data, start).whole)
 
 
 def _jpeg_within(data: bytes) -> bytes:
@@ -185,12 +112,12 @@ def _jpeg_within(data: bytes) -> bytes:
     numbers = struct.unpack_from("<16I16II", data.ljust(_BLP_HEAD_BYTES, b"\0"), 28)
     start, length, head = numbers[0], numbers[16], numbers[32]
     end = _BLP_HEAD_BYTES + head
-    start = max(start, end)  # Pillow goes on where it is
+    start = max(start, end)  # Pillow goes on from its position
     return data[_BLP_HEAD_BYTES:end] + data[start : start + length]
 
 
 def _of_png(data: bytes, frame: int) -> Header:
-    """A PNG; one of several frames is copied while it is opened, and again for each frame."""
+    """Inspect a PNG; a PNG of several frames is copied while it is opened, and again for each frame."""
     place, chunks, texts, moves, head = len(_PNG), 0, 0, False, struct.Struct(">I4s")
     while place + 8 <= len(data):
         length, kind = head.unpack_from(data, place)
@@ -212,7 +139,7 @@ def _of_png(data: bytes, frame: int) -> Header:
 
 
 def _size_of_gif(data: bytes, frame: int) -> tuple[int, int]:
-    """Width and height of a GIF once the wanted frame is drawn; a frame may reach beyond what it says itself."""
+    """Width and height of a GIF once a frame is drawn; frames may reach beyond the declared size."""
     if len(data) < 13:
         return 0, 0
     width, height = struct.unpack_from("<HH", data, 6)
@@ -243,10 +170,10 @@ def _size_of_gif(data: bytes, frame: int) -> tuple[int, int]:
             place += 1 + length
             blocks += 1
             comments += length if comment else 0
-            if blocks > MOST_BLOCKS or comments > MOST_PADDING_BYTES:
+            if blocks > MOST_BLOCKS or comments > MOST_COMMENT_BYTES:
                 raise LimitError(
                     f"the GIF has more than {MOST_BLOCKS:,} blocks before the frame that is wanted, or more than "
-                    f"{MOST_PADDING_BYTES:,} bytes of comments"
+                    f"{MOST_COMMENT_BYTES:,} bytes of comments"
                 )
         place += 1
     return width, height
@@ -269,14 +196,8 @@ def _size_of_webp(data: bytes) -> tuple[int, int]:
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
 
 
-def _of_avif(data: bytes) -> Header:
-    """An AVIF, by the largest of the frames within; they are made its size once they are decoded."""
-    size = av1.largest(data)
-    return Header(size, more=_area(size) * _FRAME_BYTES, formats=("AVIF",))
-
-
 def _of_icon(data: bytes) -> Header:
-    """An ICO, by the largest of the pictures within."""
+    """Inspect an ICO: its largest picture counts."""
     count = int.from_bytes(data[4:6], "little")
     if count > MOST_ICONS:
         raise LimitError(f"the icon holds {count:,} pictures, more than the limit of {MOST_ICONS:,}")
@@ -291,7 +212,7 @@ def _of_icon(data: bytes) -> Header:
 
 
 def _texts_of_inner(data: bytes) -> int:
-    """Bytes that the texts in pictures within an icon may take."""
+    """Memory that the texts in the pictures of an icon may take, in bytes."""
     return _TEXTS_BYTES * _TEXT_COST if any(kind in data for kind in (b"zTXt", b"iTXt", b"tEXt")) else 0
 
 
@@ -308,7 +229,7 @@ def _size_of_inner(head: bytes) -> tuple[int, int]:
 
 
 def _of_apple_icon(data: bytes) -> Header:
-    """An ICNS, by the largest of the pictures within; JPEG 2000 takes the most."""
+    """Inspect an ICNS: its largest picture counts, and JPEG 2000 takes the most."""
     place, count, largest, opening, more = 8, 0, (1024, 1024), 20, _texts_of_inner(data)
     while place + 8 <= len(data):
         length = int.from_bytes(data[place + 4 : place + 8], "big")

@@ -1,7 +1,7 @@
-"""What a JPEG 2000 codestream says of the memory that decoding it takes.
+"""Estimate the memory that decoding a JPEG 2000 codestream takes.
 
 OpenJPEG keeps tables for each tile, each precinct and each block of a tile, which may be as small as a pixel, and
-samples of 32 bit.
+samples of 32 bits.
 
 Source: ISO/IEC 15444-1, annex A (markers); annex B (tiles, resolutions, precincts, code-blocks).
 """
@@ -17,39 +17,39 @@ from mmstream_image.limits import LimitError
 
 MOST_COMPONENTS = 4
 MOST_STREAMS = 16
-"""In one file; Pillow reads one of them."""
+"""The most codestreams in one file; Pillow reads one of them."""
 MOST_SEGMENTS = 1 << 17
-"""In the headers of all tile-parts together."""
+"""The most segments in the headers of all tile-parts together."""
 _BEGIN = re.compile(rb"\xff\x4f\xff\x51")
 _TILE, _STYLE, _COMPONENT_STYLE, _DATA = 0xFF90, 0xFF52, 0xFF53, 0xFF93
 _TILE_BYTES = 8 << 10
-"""That OpenJPEG keeps of each tile, and the next of each component of each."""
+"""Bytes that OpenJPEG keeps for each tile; the next constant: for each component of each tile."""
 _TILE_COMPONENT_BYTES = 2 << 10
 _PRECINCT_BYTES = 512
 _BLOCK_BYTES = 512
 _SAMPLE_BYTES = 7
-"""Of a tile while it is decoded: the samples, a copy of them, and what Pillow makes of them."""
+"""Bytes per sample of a tile while it is decoded: the sample, a copy of it, and what Pillow makes of it."""
 
 
 def needs(data: bytes) -> tuple[tuple[int, int], int, int]:
-    """What decoding a codestream takes, alone or in a file.
+    """Estimate what decoding a codestream takes, alone or in a file.
 
     Returns:
-        Width and height, bytes a pixel, and bytes besides; zeros where there is none.
+        Width and height, bytes per pixel, and further bytes; zeros if there is no codestream.
 
     Raises:
         LimitError: its headers have too many segments, or its tables are too large to be counted.
     """
-    starts = [found.start() for found in itertools.islice(_BEGIN.finditer(data), MOST_STREAMS + 1)]
+    starts = [match.start() for match in itertools.islice(_BEGIN.finditer(data), MOST_STREAMS + 1)]
     if len(starts) > MOST_STREAMS:
         raise LimitError(f"the JPEG 2000 holds more than {MOST_STREAMS} pictures")
-    found = [_needs_from(data, start) for start in starts]
-    size = max((size for size, _ in found), key=lambda size: size[0] * size[1], default=(0, 0))
-    return size, 6 if size[0] else 0, max((more for _, more in found), default=0)
+    streams = [_needs_from(data, start) for start in starts]
+    size = max((size for size, _ in streams), key=lambda size: size[0] * size[1], default=(0, 0))
+    return size, 6 if size[0] else 0, max((more for _, more in streams), default=0)
 
 
 def _needs_from(data: bytes, start: int) -> tuple[tuple[int, int], int]:
-    """Width and height of the codestream that begins here, and bytes that it takes besides; zeros if it is broken."""
+    """Width and height of the codestream at `start`, and the further bytes that it takes; zeros if it is broken."""
     if len(data) < start + 44:
         return (0, 0), 0
     right, bottom, left, top, width, height = struct.unpack_from(">6I", data, start + 8)
@@ -66,7 +66,7 @@ def _needs_from(data: bytes, start: int) -> tuple[tuple[int, int], int]:
 
 
 def _tables(data: bytes, place: int, width: int, height: int) -> int:
-    """Bytes that the precincts and blocks of a tile take, of each component, whichever header counts."""
+    """The most bytes that a tile's precincts and blocks take, for each component, whichever header applies."""
     most = 0
     for marker, body in _segments(data, place):
         if marker == _STYLE and len(body) >= 10:
@@ -77,7 +77,7 @@ def _tables(data: bytes, place: int, width: int, height: int) -> int:
 
 
 def _of_style(style: int, body: bytes, width: int, height: int) -> int:
-    """Of one header: levels, two sides of a block, its style, the wavelet, and sides of precincts if it says so."""
+    """The same by one header: levels, sides of blocks, their style, the wavelet, and precinct sides if it says so."""
     levels, block = body[0], (min(body[1] & 15, 8) + 2, min(body[2] & 15, 8) + 2)
     precincts: Sequence[int] = body[5 : 6 + levels] if style & 1 else b"\xff"
     total = 0
@@ -86,7 +86,7 @@ def _of_style(style: int, body: bytes, width: int, height: int) -> int:
         shift = min(levels, 32) - level
         across, down = -(-width >> shift) + 1, -(-height >> shift) + 1
         wide, high = sides & 15, sides >> 4
-        inner = (min(block[0], max(wide - 1, 0)), min(block[1], max(high - 1, 0)))  # of three bands at half the size
+        inner = (min(block[0], max(wide - 1, 0)), min(block[1], max(high - 1, 0)))  # for three bands at half the size
         total += _PRECINCT_BYTES * ((across >> wide) + 1) * ((down >> high) + 1)
         total += _BLOCK_BYTES * ((across >> inner[0]) + 1) * ((down >> inner[1]) + 1)
     return total

@@ -1,4 +1,4 @@
-"""What bounds the work on a picture besides its pixels and bytes, and a file that counts how it is read."""
+"""Limits on the work that a picture makes besides its pixels and bytes, and a file that counts reads."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import io
 MOST_READS = 1_000_000
 """How often Pillow may read from a file while it looks for what it needs; each time costs about a microsecond."""
 READS_PER_PIXEL = 8
-"""How often more where a decoder in Python takes its pixels one by one."""
+"""Further reads for decoders in Python, which read pixels one by one."""
 MOST_SLOW_PIXELS = 8_000_000
-"""Of a picture in a format that is decoded in Python, a microsecond a pixel: plain-text PNM, XPM, QOI, BLP, …"""
+"""The most pixels of a picture that is decoded in Python (plain-text PNM, XPM, QOI, BLP, …), at a microsecond per
+pixel."""
 MOST_DRAWN_PIXELS = 1 << 30
-"""Of all frames, one over the other, up to the one that is wanted."""
+"""The most pixels of all frames, drawn over each other, up to the one that is read."""
 
 
 class LimitError(ValueError):
-    """A picture is over a limit, which the message names; it need not be broken."""
+    """A picture is over a limit, which the message names; it may be intact."""
 
 
 class CountedFile(io.BytesIO):
-    """The bytes of a file, which may be read only so many times."""
+    """A file in memory that may be read only a limited number of times."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""Binary PGM and PPM whose largest sample is not 255, which Pillow decodes pixel by pixel in Python."""
+"""Decode binary PGM and PPM whose largest sample is not 255; Pillow decodes those pixel by pixel in Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _CODEC = "ppm"
 
 
 def is_meant(picture: Any) -> bool:
-    """Whether an opened picture is one of them."""
+    """Whether an opened picture is one that this module decodes."""
     return picture.format == "PPM" and [tile[0] for tile in picture.tile] == [_CODEC]
 
 
 def decoded(picture: Any, data: bytes) -> Pillow.Image:
-    """The picture as 8-bit L or RGB, of the same levels as Pillow's.
+    """Decode the picture to 8-bit L or RGB, with the same levels as Pillow's.
 
     Args:
         picture: as it was opened.

@@ -9,21 +9,20 @@ import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import Fitted, Spec
+from mmstream_image.grid_encoder import GridEncoder
 
 STAGES: Mapping[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks in each stage, by depth."""
 BOTTLENECKS = (50, 101)
-"""Depths whose blocks squeeze their channels to a quarter."""
+"""Depths whose blocks are bottlenecks, with a quarter of the channels inside."""
 
 
 @keras.saving.register_keras_serializable(package="mmstream_image")
-class Resnet(keras.layers.Layer):
-    """A residual network; the cells of the last grid, a 32nd of the picture's side, are the tokens.
+class Resnet(GridEncoder):
+    """A residual network; the cells of the last grid, at 1/32 of the picture's resolution, are the tokens.
 
-    The picture is halved twice by the stem, and once by each stage but the first. A small picture (under 128 pixels)
-    keeps more of its grid with `stem: small`, a 3 x 3 convolution that halves nothing: then the tokens are an 8th of
-    its side apart.
+    The stem halves the resolution twice, and each stage but the first once. For small pictures (under 128 pixels) there
+    is `stem: small`, a 3 x 3 convolution of stride 1, with which the grid has 1/8 of the picture's resolution.
 
     Source: He et al., "Deep residual learning for image recognition" (2016), with the stride in the 3 x 3 convolution
     of a bottleneck, and shortcuts of 2 x 2 mean pooling as in He, T., et al., "Bag of tricks for image classification"
@@ -31,9 +30,10 @@ class Resnet(keras.layers.Layer):
 
     Args:
         width: D.
-        depth: layers, which say how many blocks there are and of which kind.
+        depth: the number of layers, which determines the number and kind of blocks.
         stem: "large" is a 7 x 7 convolution and 3 x 3 max pooling, both of stride 2; "small" is described above.
-        filters: of the first stage; each next one has twice as many, bottlenecks give out four times as many.
+        filters: of the first stage; each later stage has twice as many as the one before, and bottlenecks output four
+            times as many.
         dropout: share of each token's channels that is dropped in training.
     """
 
@@ -47,64 +47,33 @@ class Resnet(keras.layers.Layer):
         dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.width = width
+        super().__init__(width, dropout, **kwargs)
         self.depth = depth
         self.stem = stem
         self.filters = filters
-        self.dropout = dropout
         policy = self.dtype_policy
         size, strides = (7, 2) if stem == "large" else (3, 1)
         self.first = _Convolution(filters, size, strides, name="first", dtype=policy)
         self.pool = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool", dtype=policy)
         kind = _Bottleneck if depth in BOTTLENECKS else _Basic
-        self.blocks = [
-            kind(filters * 2**stage, 2 if stage and not place else 1, name=f"block_{stage}_{place}", dtype=policy)
-            for stage, count in enumerate(STAGES[depth])
-            for place in range(count)
-        ]
-        self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=policy)
-        self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
+        self.add_blocks(
+            [
+                kind(filters * 2**stage, 2 if stage and not index else 1, name=f"block_{stage}_{index}", dtype=policy)
+                for stage, count in enumerate(STAGES[depth])
+                for index in range(count)
+            ]
+        )
 
-    @classmethod
-    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """The network fits pictures of any size."""
-        return {}
+    def stem_shape(self, pixels_shape: Any) -> Any:
+        """Build the stem: a convolution, and pooling after a large one."""
+        self.first.build(pixels_shape)
+        shape = self.first.compute_output_shape(pixels_shape)
+        return self.pool.compute_output_shape(shape) if self.stem == "large" else shape
 
-    def build(self, tensors_shape: Mapping[str, Any]) -> None:
-        """Build for {"pixels": [B, H, W, 3]}."""
-        self.first.build(tensors_shape["pixels"])
-        shape = self.first.compute_output_shape(tensors_shape["pixels"])
-        if self.stem == "large":
-            shape = self.pool.compute_output_shape(shape)
-        for block in self.blocks:
-            block.build(shape)
-            shape = block.compute_output_shape(shape)
-        self.projection.build((None, None, shape[-1]))
-
-    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """{"pixels": uint8[B, H, W, 3]} → tokens float[B, T, D], all of them valid."""
-        grid = ops.cast(tensors["pixels"], self.compute_dtype) / 127.5 - 1.0
-        grid = ops.relu(self.first(grid, training=training))
-        if self.stem == "large":
-            grid = self.pool(grid)
-        for block in self.blocks:
-            grid = block(grid, training=training)
-        _, height, width, channels = grid.shape
-        tokens = ops.reshape(grid, (-1, height * width, channels))
-        tokens = self.projection(self.drop(tokens, training=training))
-        return {"tokens": tokens, "mask": ops.ones_like(tokens[:, :, 0])}
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {
-            "width": self.width,
-            "depth": self.depth,
-            "stem": self.stem,
-            "filters": self.filters,
-            "dropout": self.dropout,
-        }
-        return {**super().get_config(), **own}
+    def stem_grid(self, pixels: Any, training: bool | None) -> Any:
+        """Apply the stem: a convolution, and pooling after a large one."""
+        grid = ops.relu(self.first(pixels, training=training))
+        return self.pool(grid) if self.stem == "large" else grid
 
 
 class _Convolution(keras.layers.Layer):
@@ -132,7 +101,7 @@ class _Convolution(keras.layers.Layer):
 
 
 class _Block(keras.layers.Layer):
-    """What a block's convolutions give, beside a shortcut. The last normalisation starts at zero, so that it does."""
+    """Convolutions with a shortcut. The last normalisation starts at zero, so that the block starts as the identity."""
 
     def __init__(self, channels: int, strides: int, convolutions: list[_Convolution], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -159,8 +128,8 @@ class _Block(keras.layers.Layer):
 
     def call(self, grid: Any, training: bool | None = None) -> Any:
         inner = grid
-        for place, convolution in enumerate(self.convolutions):
-            inner = convolution(inner if not place else ops.relu(inner), training=training)
+        for index, convolution in enumerate(self.convolutions):
+            inner = convolution(ops.relu(inner) if index else inner, training=training)
         if self.shortcut is not None:
             grid = self.mean(grid) if self.strides > 1 else grid
             grid = self.shortcut(grid, training=training)

@@ -1,6 +1,6 @@
-"""The pixels of the field `image` in a TensorFlow graph, for exported models: the same ones, to the last bit.
+"""Compute the pixels of the field `image` in a TensorFlow graph, for exported models: the same to the last bit.
 
-TensorFlow's own resizing rounds once, Pillow's after each direction, and in fixed point; so Pillow's is written out
+TensorFlow's own resizing rounds once, Pillow's after each direction, and in fixed point; so Pillow's is implemented
 here.
 
 Source: Pillow's `Image.resize`, `Image.reduce` and `Image.alpha_composite` (Resample.c, Reduce.c, AlphaComposite.c).
@@ -15,23 +15,23 @@ import numpy as np
 import tensorflow as tf
 
 _FIXED_POINT = 2.0**22
-"""What Pillow multiplies a filter's weights with."""
+"""The factor by which Pillow multiplies a filter's weights."""
 _EXIF_BYTES = 1 << 17
-"""Metadata begin within so many bytes of a file."""
+"""How many bytes of a file are searched for metadata."""
 _REDUCING_GAP = 2.0
 _ORIENTATION_TAG = 0x0112
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 def pixels(data: Any, size: tuple[int, int], resize: str, background: tuple[int, int, int], max_pixels: int) -> Any:
-    """The picture in a file's bytes.
+    """Decode the picture in a file's bytes.
 
     Args:
-        data: tf.string[], a JPEG or PNG file; anything else, CMYK and what is broken is an error in the graph.
+        data: tf.string[], a JPEG or PNG file; any other format, CMYK and broken files are an error in the graph.
         size: height H and width W.
         resize: "crop", "pad" or "stretch".
-        background: red, green and blue under what is transparent and beside what is padded.
-        max_pixels: a picture of more is an error.
+        background: red, green and blue under transparent parts and around a padded picture.
+        max_pixels: a picture of more pixels is an error.
 
     Returns:
         uint8[H, W, 3].
@@ -42,13 +42,13 @@ def pixels(data: Any, size: tuple[int, int], resize: str, background: tuple[int,
     with tf.control_dependencies([check]):
         orientation = _orientation(tf.io.decode_raw(_head(data, _EXIF_BYTES), tf.uint8), is_jpeg)
     lying = orientation >= 5
-    wanted = tf.where(lying, [height, width], [width, height])  # width and height before it is turned
+    target = tf.where(lying, [height, width], [width, height])  # width and height before it is turned
     picture = tf.cond(
         is_jpeg,
-        lambda: _decoded_jpeg(data, wanted, resize, max_pixels),
+        lambda: _decoded_jpeg(data, target, resize, max_pixels),
         lambda: _decoded_png(data, background, max_pixels),
     )
-    resized = _resized(picture, wanted, resize, background)
+    resized = _resized(picture, target, resize, background)
     upright = (
         lambda: resized,
         lambda: resized[:, ::-1],
@@ -63,13 +63,13 @@ def pixels(data: Any, size: tuple[int, int], resize: str, background: tuple[int,
     return tf.ensure_shape(turned, (height, width, 3))
 
 
-def _decoded_jpeg(data: Any, wanted: Any, resize: str, max_pixels: int) -> Any:
+def _decoded_jpeg(data: Any, target: Any, resize: str, max_pixels: int) -> Any:
     shape = tf.io.extract_jpeg_shape(data)
-    found = _checked((shape[1], shape[0]), max_pixels)
+    size = _checked((shape[1], shape[0]), max_pixels)
     check = tf.debugging.Assert(shape[2] != 4, ["a picture is JPEG in CMYK"])
     with tf.control_dependencies([check]):
-        draft = 2 * _scaled(found, wanted, resize)
-    ratio = tf.reduce_min(found // draft)
+        draft = 2 * _scaled(size, target, resize)
+    ratio = tf.reduce_min(size // draft)
 
     def decoded(ratio: int) -> Any:
         return lambda: tf.io.decode_jpeg(
@@ -96,9 +96,9 @@ def _decoded_png(data: Any, background: tuple[int, int, int], max_pixels: int) -
     return tf.cast(tf.bitwise.right_shift(eighth, 8 + 7), tf.uint8)
 
 
-def _checked(found: Sequence[Any], max_pixels: int) -> Any:
+def _checked(size: Sequence[Any], max_pixels: int) -> Any:
     """Width and height, int32[2], if they are not too large."""
-    sides = tf.stack(found)
+    sides = tf.stack(size)
     check = tf.debugging.Assert(
         tf.reduce_prod(tf.cast(sides, tf.int64)) <= max_pixels,
         [f"a picture has more pixels than max_pixels = {max_pixels:,}: width and height", sides],
@@ -107,38 +107,38 @@ def _checked(found: Sequence[Any], max_pixels: int) -> Any:
         return tf.identity(sides)
 
 
-def _scaled(found: Any, wanted: Any, resize: str) -> Any:
+def _scaled(size: Any, target: Any, resize: str) -> Any:
     """Width and height of a whole picture once it is resized, before anything is cut off or added."""
     if resize == "stretch":
-        return wanted
-    ratios = tf.cast(wanted, tf.float64) / tf.cast(found, tf.float64)
+        return target
+    ratios = tf.cast(target, tf.float64) / tf.cast(size, tf.float64)
     scale = tf.reduce_max(ratios) if resize == "crop" else tf.reduce_min(ratios)
-    return tf.maximum(tf.cast(tf.round(tf.cast(found, tf.float64) * scale), tf.int32), 1)
+    return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
 
 
-def _resized(picture: Any, wanted: Any, resize: str, background: tuple[int, int, int]) -> Any:
-    """uint8[any, any, 3] → uint8[wanted height, wanted width, 3]; `wanted` is width and height."""
-    found = tf.shape(picture)[1::-1]
-    whole = tf.cast(found, tf.float64)
+def _resized(picture: Any, target: Any, resize: str, background: tuple[int, int, int]) -> Any:
+    """uint8[any, any, 3] → uint8[target height, target width, 3]; `target` is width and height."""
+    source = tf.shape(picture)[1::-1]
+    whole = tf.cast(source, tf.float64)
     if resize == "pad":
-        inner = _scaled(found, wanted, resize)
-        before = (wanted - inner) // 2
-        after = wanted - inner - before
+        inner = _scaled(source, target, resize)
+        before = (target - inner) // 2
+        after = target - inner - before
         small = _scale_box(picture, tf.zeros(2, tf.float64), whole, inner)
         paddings = [[before[1], after[1]], [before[0], after[0]]]
         sides = [tf.pad(small[..., c], paddings, constant_values=background[c]) for c in range(3)]
         return tf.stack(sides, axis=2)
     if resize == "stretch":
-        return _scale_box(picture, tf.zeros(2, tf.float64), whole, wanted)
-    size = tf.cast(wanted, tf.float64)
+        return _scale_box(picture, tf.zeros(2, tf.float64), whole, target)
+    size = tf.cast(target, tf.float64)
     scale = tf.reduce_max(size / whole)
     start = tf.maximum(whole - size / scale, 0.0) / 2
-    return _scale_box(picture, start, whole - start, wanted)
+    return _scale_box(picture, start, whole - start, target)
 
 
-def _scale_box(picture: Any, start: Any, end: Any, wanted: Any) -> Any:
+def _scale_box(picture: Any, start: Any, end: Any, target: Any) -> Any:
     """A box of a picture, from `start` to `end` (x and y, float64[2]), at another size, by a triangle filter."""
-    size = tf.cast(wanted, tf.float64)
+    size = tf.cast(target, tf.float64)
     factor = tf.maximum(tf.cast((end - start) / size / _REDUCING_GAP, tf.int32), 1)
     support = 0.5 * (end - start) / size
     first = tf.cast(tf.floor(tf.maximum(start - support, 0.0)), tf.int32)
@@ -150,14 +150,14 @@ def _scale_box(picture: Any, start: Any, end: Any, wanted: Any) -> Any:
     shift, by = tf.cast(first, tf.float64), tf.cast(factor, tf.float64)
     start, end = ((side - shift) / by for side in (start, end))
     sizes = tf.shape(small)
-    across = _weights(start[0], end[0], wanted[0], sizes[1])
-    down = _weights(start[1], end[1], wanted[1], sizes[0])
+    across = _weights(start[0], end[0], target[0], sizes[1])
+    down = _weights(start[1], end[1], target[1], sizes[0])
     rows = _rounded(tf.einsum("hwc,ow->hoc", tf.cast(small, tf.float64), across))
     return tf.cast(_rounded(tf.einsum("hwc,oh->owc", rows, down)), tf.uint8)
 
 
 def _reduced(picture: Any, factor: Any) -> Any:
-    """The mean of each cell of so many pixels across and down, int32[2]; cells at the edges may be smaller."""
+    """The mean of each cell of `factor` pixels across and down, int32[2]; cells at the edges may be smaller."""
     sides = tf.shape(picture)[1::-1]
     cells = -(-sides // factor)
     missing = cells * factor - sides
@@ -170,15 +170,15 @@ def _reduced(picture: Any, factor: Any) -> Any:
     return tf.cast(tf.bitwise.right_shift((total + half) * multiplier, tf.constant(24, tf.int64)), tf.uint8)
 
 
-def _weights(start: Any, end: Any, wanted: Any, found: Any) -> Any:
-    """Fixed-point weights, float64[wanted, found], of a triangle filter over the part from `start` to `end`."""
+def _weights(start: Any, end: Any, outputs: Any, inputs: Any) -> Any:
+    """Fixed-point weights, float64[outputs, inputs], of a triangle filter over the part from `start` to `end`."""
     start, end = tf.cast(start, tf.float32), tf.cast(end, tf.float32)
-    scale = tf.cast(end - start, tf.float64) / tf.cast(wanted, tf.float64)
+    scale = tf.cast(end - start, tf.float64) / tf.cast(outputs, tf.float64)
     width = tf.maximum(scale, 1.0)
-    centre = tf.cast(start, tf.float64) + (tf.cast(tf.range(wanted), tf.float64) + 0.5) * scale
+    centre = tf.cast(start, tf.float64) + (tf.cast(tf.range(outputs), tf.float64) + 0.5) * scale
     first = tf.maximum(tf.floor(centre - width + 0.5), 0.0)[:, None]
-    last = tf.minimum(tf.floor(centre + width + 0.5), tf.cast(found, tf.float64))[:, None]
-    place = tf.cast(tf.range(found), tf.float64)[None, :]
+    last = tf.minimum(tf.floor(centre + width + 0.5), tf.cast(inputs, tf.float64))[:, None]
+    place = tf.cast(tf.range(inputs), tf.float64)[None, :]
     weights = tf.maximum(1.0 - tf.abs((place - centre[:, None] + 0.5) * (1.0 / width)), 0.0)
     weights = tf.where((place >= first) & (place < last), weights, 0.0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
@@ -190,17 +190,19 @@ def _rounded(total: Any) -> Any:
 
 
 def _orientation(head: Any, is_jpeg: Any) -> Any:
-    """The orientation that the metadata of a file say, int32[] from 1 to 8; 1 where they say none."""
+    """The orientation in the metadata of a file, int32[] from 1 to 8; 1 if the metadata hold none."""
     exif = tf.where(is_jpeg, _find(head, b"Exif\0\0") + 6, _find(head, b"eXIf") + 4)
     begins = tf.where(is_jpeg, exif >= 6, exif >= 4)
-    found = tf.cond(begins, lambda: _exif_orientation(head[exif:]), lambda: 0)
+    orientation = tf.cond(begins, lambda: _exif_orientation(head[exif:]), lambda: 0)
     stated = _find(head, b"tiff:Orientation")
-    found = tf.cond((found == 0) & (stated >= 0), lambda: _xmp_orientation(head[stated + 16 :]), lambda: found)
-    return tf.where((found >= 1) & (found <= 8), found, 1)
+    orientation = tf.cond(
+        (orientation == 0) & (stated >= 0), lambda: _xmp_orientation(head[stated + 16 :]), lambda: orientation
+    )
+    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
 
 
 def _exif_orientation(tiff: Any) -> Any:
-    """The orientation in the first directory of a TIFF structure, uint8[any]; 0 where it has none."""
+    """The orientation in the first directory of a TIFF structure, uint8[any]; 0 if it has none."""
     tiff = tf.concat([tf.cast(tiff, tf.int32), tf.zeros(8, tf.int32)], 0)
     little = tiff[0] == ord("I")
 
@@ -217,7 +219,7 @@ def _exif_orientation(tiff: Any) -> Any:
 
 
 def _xmp_orientation(after: Any) -> Any:
-    """The digit after "tiff:Orientation" in an XMP packet, where `="` or `>` stands between; else 0."""
+    """The digit after "tiff:Orientation" and `="` or `>` in an XMP packet; otherwise 0."""
     after = tf.concat([tf.cast(after[:3], tf.int32), tf.zeros(3, tf.int32)], 0)
     digit = tf.where(
         (after[0] == ord("=")) & (after[1] == ord('"')), after[2], tf.where(after[0] == ord(">"), after[1], 0)
@@ -225,17 +227,17 @@ def _xmp_orientation(after: Any) -> Any:
     return tf.where((digit >= ord("0")) & (digit <= ord("9")), digit - ord("0"), 0)
 
 
-def _find(data: Any, wanted: bytes) -> Any:
-    """Where some bytes first stand in uint8[any], -1 if nowhere."""
-    count = tf.maximum(tf.size(data) - len(wanted) + 1, 0)
+def _find(data: Any, pattern: bytes) -> Any:
+    """The position of the first occurrence of some bytes in uint8[any]; -1 if there is none."""
+    count = tf.maximum(tf.size(data) - len(pattern) + 1, 0)
     equal = tf.fill([count], True)
-    for place, byte in enumerate(np.frombuffer(wanted, np.uint8)):
+    for place, byte in enumerate(np.frombuffer(pattern, np.uint8)):
         equal &= data[place : place + count] == byte
     return tf.cond(tf.reduce_any(equal), lambda: tf.argmax(equal, output_type=tf.int32), lambda: -1)
 
 
-def _begins(data: Any, wanted: bytes) -> Any:
-    return _head(data, len(wanted)) == wanted
+def _begins(data: Any, prefix: bytes) -> Any:
+    return _head(data, len(prefix)) == prefix
 
 
 def _head(data: Any, count: int) -> Any:

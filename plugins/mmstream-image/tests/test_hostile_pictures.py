@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmstream_image import headers, limits
+from mmstream_image import directories, jpeg, limits
 from mmstream_image.field import Image
 from PIL import Image as Pillow
+from PIL import TiffImagePlugin
 
-from mmstream.budget import DECODING
+from mmstream.runtime.budget import DECODING
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
@@ -116,9 +118,15 @@ def jpeg_of(*segments: bytes) -> bytes:
 
 
 def many_scans(count: int) -> bytes:
-    data = encoded(Pillow.new("RGB", (64, 64)), "JPEG", progressive=True)
+    data = encoded(Pillow.new("RGB", (512, 512)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * count + data[-2:]
+
+
+def first_scan(data: bytes) -> bytes:
+    """A JPEG of several scans without all but its first."""
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    return data[:second] + data[-2:]
 
 
 def bmp_of(width: int, height: int, data: bytes) -> bytes:
@@ -157,6 +165,7 @@ def claiming(data: bytes, marker: bytes, width: int, height: int) -> bytes:
     return bytes(changed)
 
 
+PROGRESSIVE = encoded(Pillow.new("CMYK", (64, 64)), "JPEG", progressive=True, subsampling=0)
 REFUSED = {
     "a TIFF whose tags share": (sharing(), "declare 250,000,000 bytes, more than the"),
     "a BigTIFF whose tags share": (sharing(large=True, first=20_000), "declare 250,000,000 bytes, more than the"),
@@ -173,7 +182,10 @@ REFUSED = {
         "70,000 tags is larger than the limit of 65,535",
     ),
     "a JPEG of many segments": (jpeg_of(segment(0xFE, b"x") * 5000), "more than 4,096 segments"),
-    "a JPEG of many bits of EXIF": (jpeg_of(segment(0xE1, b"Exif\0\0x") * 300), "more than 256 segments of EXIF"),
+    "a JPEG of many bits of EXIF": (
+        jpeg_of(segment(0xE1, b"Exif\0\0" + bytes(60)) * 300),
+        "more than 256 segments of EXIF",
+    ),
     "a JPEG of padding": (jpeg_of(b"\xff" * 1_100_000), "1,048,576 bytes between them"),
     "a JPEG of escapes": (jpeg_of(b"\xff\0" * 600_000), "1,048,576 bytes between them"),
     "a JPEG of restarts": (jpeg_of(b"\xff\xd0" * 600_000), "1,048,576 bytes between them"),
@@ -208,10 +220,9 @@ REFUSED = {
     "a JPEG 2000 of tiny tiles": (codestream(300, 400, (1, 1)), "needs about .* GiB of memory"),
     "a JPEG 2000 of many components": (codestream(components=5000), "5,000 components, more than the 4"),
     "a BLP with a large JPEG within": (blp_of(claiming(JPEG, b"\xff\xc0", 9999, 9999)), "needs about .* GiB of memory"),
-    "a progressive JPEG in CMYK": (
-        claiming(
-            encoded(Pillow.new("CMYK", (64, 64)), "JPEG", progressive=True, subsampling=0), b"\xff\xc2", 12000, 14000
-        ),
+    "a progressive JPEG in CMYK": (claiming(PROGRESSIVE, b"\xff\xc2", 12000, 14000), "needs about .* GiB of memory"),
+    "a progressive JPEG in CMYK of one scan": (
+        claiming(first_scan(PROGRESSIVE), b"\xff\xc2", 12000, 14000),
         "needs about .* GiB of memory",
     ),
     "a WebP that is too large for the budget": (
@@ -264,12 +275,26 @@ def test_tags_elsewhere_in_the_process_are_read_as_before():
         assert len(picture.tag_v2) > 400  # type: ignore[attr-defined]
 
 
+def test_pillow_knows_the_types_of_tags_that_are_counted_and_no_others():
+    handlers = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch
+    assert {kind: size for kind, (size, _) in handlers.items()} == directories._SIZES
+
+
+@pytest.mark.parametrize(("large", "order"), [(False, "<"), (False, ">"), (True, "<")])
+def test_pillow_tells_how_the_numbers_of_a_directory_are_written(monkeypatch, large, order):
+    seen = []
+    monkeypatch.setattr(directories, "check", lambda directory, file: seen.append(directory))
+    with contextlib.suppress(ValueError):
+        FIELD.decode(tiff_of({256: (3, 1, 8), 257: (3, 1, 8)}, large=large, order=order))
+    assert {(directory._bigtiff, directory.prefix) for directory in seen} == {(large, b"II" if order == "<" else b"MM")}
+
+
 def test_pillow_reads_every_directory_through_the_door_that_is_watched(monkeypatch):
     seen = []
     monkeypatch.setattr("mmstream_image.directories.check", lambda directory, file: seen.append(file))
     exif = Pillow.Exif()
     exif[0x0112] = 6
-    for file_format in ("TIFF", "JPEG", "PNG", "WEBP", "AVIF"):
+    for file_format in ("TIFF", "JPEG", "PNG", "WEBP", "AVIF", "HEIF"):
         seen.clear()
         FIELD.decode(encoded(SMALL, file_format, exif=exif.tobytes()))
         assert seen, file_format
@@ -328,10 +353,10 @@ def test_a_look_at_a_header_takes_steps_that_grow_with_the_file_and_no_faster(mo
 
     steps = []
     for count in (10_000, 40_000):
-        counting = Counting(headers._MARKER)
+        counting = Counting(jpeg._MARKER)
         with monkeypatch.context() as patch:
-            patch.setattr(headers, "_MARKER", counting)
-            headers.check_jpeg(jpeg_of(b"\xff" * count + b"\0" + b"\xff\xd0" * (count // 10)), 0)
+            patch.setattr(jpeg, "_MARKER", counting)
+            jpeg.check(jpeg_of(b"\xff" * count + b"\0" + b"\xff\xd0" * (count // 10)), 0)
         steps.append(counting.bytes)
     assert steps[1] < 5 * steps[0]
 

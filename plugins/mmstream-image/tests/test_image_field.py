@@ -70,7 +70,7 @@ def png_of(width: int, height: int) -> bytes:
     "file_format",
     [
         *("PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "TGA", "PCX", "SGI", "ICO", "ICNS", "IM", "MSP", "XBM"),
-        *("JPEG", "JPEG2000", "AVIF", "QOI", "DDS", "SPIDER"),
+        *("JPEG", "JPEG2000", "AVIF", "HEIF", "QOI", "DDS", "SPIDER"),
     ],
 )
 def test_a_picture_of_any_format_comes_out_alike(file_format):
@@ -217,7 +217,7 @@ TURNS = {
 """How a camera that was held so stores what it sees."""
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("orientation", TURNS)
 def test_a_picture_is_turned_upright_whichever_way_the_camera_was_held(orientation, resize, file_format):
@@ -374,7 +374,7 @@ def test_a_value_that_is_not_bytes_is_refused_with_its_type():
         Image(size=(8, 8)).decode("cat.png")
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000"])
 def test_a_picture_cut_off_anywhere_is_refused_with_the_reason_or_whole(file_format):
     data = encoded(QUADRANTS, file_format)
     for end in range(0, len(data), len(data) // 40 + 1):

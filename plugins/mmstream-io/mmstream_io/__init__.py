@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmstream.hookspecs import hookimpl
+from mmstream.plugins.hookspecs import hookimpl
 
 
 @hookimpl
@@ -24,5 +24,5 @@ def register_sinks() -> dict[str, str]:
     return {
         "parquet": "mmstream_io.parquet:ParquetSink",
         "jsonl": "mmstream_io.jsonl:JsonlSink",
-        "csv": "mmstream_io.csv:CsvSink",
+        "csv": "mmstream_io.csv_sink:CsvSink",
     }

@@ -1,4 +1,4 @@
-"""Rows of a batch of Arrow's as Python values, each alone where they are large, and none that is too large."""
+"""Convert Arrow batches to rows of Python values: large rows one by one, too large ones to errors."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pyarrow.compute
 import pyarrow.types
 
 from mmstream.errors import describe
-from mmstream_io import inputs
+from mmstream_io import conversion, limits
 
 _TOGETHER_BYTES = 16 * 1024 * 1024
 _TOGETHER_VALUES = 1 << 18
-"""Rows that take up no more are made together."""
+"""Rows that hold no more values than this are converted together."""
 _FEW_BYTES = 1 << 18
-"""Rows that take up no more hold no more values than are made together, where each takes up a byte or more."""
+"""Rows of no more bytes hold few enough values to be converted together, if each value takes at least a byte."""
 _NULL = 8
-"""Bytes of a list's entry for a value that takes up nothing else."""
+"""Bytes of a value's entry in a Python list; a null takes no others."""
 Outcome = dict[str, Any] | ValueError
 """A row, or why Python cannot hold it."""
 
 
 class Maker:
-    """Makes rows of the batches of a table.
+    """Converts batches of a table to rows.
 
     Args:
         schema: of the table.
@@ -32,22 +32,30 @@ class Maker:
 
     def __init__(self, schema: pyarrow.Schema) -> None:
         self._plain = not any(_may_be_small(kind) for kind in schema.types)
+        self._singles = [place for place, kind in enumerate(schema.types) if pyarrow.types.is_float32(kind)]
 
     def rows_of(self, batch: pyarrow.RecordBatch) -> Iterable[Outcome]:
-        """The rows of a batch; for one that Python cannot hold, or that is too large, why: it costs no other."""
+        """The rows of a batch, with an error in place of each that is too large or that Python cannot hold."""
+        for place in self._singles:
+            batch = batch.set_column(place, batch.schema.names[place], _shortest(batch.column(place)))
         if self._are_few(batch):
             try:
                 return batch.to_pylist()
             except (pyarrow.ArrowException, ValueError, ArithmeticError):
-                pass  # of which row it is comes out below
+                pass  # one by one, the row at fault is found below
         return (_row(batch.slice(index, 1)) for index in range(batch.num_rows))
 
     def _are_few(self, batch: pyarrow.RecordBatch) -> bool:
-        """Whether the rows may be made together."""
+        """Whether the rows may be converted together."""
         if self._plain and batch.get_total_buffer_size() <= _FEW_BYTES:
             return True
         values, size = _size(batch)
         return values <= _TOGETHER_VALUES and size <= _TOGETHER_BYTES
+
+
+def _shortest(numbers: Any) -> Any:
+    """Convert 32-bit floats to the 64-bit floats with the same shortest decimal: 0.1, not 0.10000000149011612."""
+    return numbers.cast(pyarrow.string()).cast(pyarrow.float64())
 
 
 def _may_be_small(kind: pyarrow.DataType) -> bool:
@@ -62,12 +70,12 @@ def _may_be_small(kind: pyarrow.DataType) -> bool:
 def _row(batch: pyarrow.RecordBatch) -> Outcome:
     """The only row of a batch."""
     values, size = _size(batch)
-    if size > inputs.MAX_ROW_BYTES:
-        return ValueError(f"the row takes up {size:,} bytes; at most {inputs.MAX_ROW_BYTES:,} are read")
-    if values > inputs.MAX_VALUES:
-        return ValueError(f"the row holds {values:,} values; at most {inputs.MAX_VALUES:,} are read")
+    if size > limits.MAX_ROW_BYTES:
+        return ValueError(f"the row takes up {size:,} bytes; at most {limits.MAX_ROW_BYTES:,} are read")
+    if values > limits.MAX_VALUES:
+        return ValueError(f"the row holds {values:,} values; at most {limits.MAX_VALUES:,} are read")
     try:
-        if 4 * size > inputs.MAX_TEXT_BYTES:
+        if 4 * size > limits.MAX_TEXT_BYTES:
             for column in batch.columns:
                 _check_texts(column)
         (row,) = batch.to_pylist()
@@ -77,13 +85,13 @@ def _row(batch: pyarrow.RecordBatch) -> Outcome:
 
 
 def _size(batch: pyarrow.RecordBatch) -> tuple[int, int]:
-    """How many values a batch holds, and their bytes, at most."""
+    """An upper bound on the number of values in a batch, and on their bytes."""
     sizes = [_size_of(column) for column in batch.columns]
     return sum(values for values, _ in sizes), sum(size for _, size in sizes)
 
 
 def _size_of(array: Any) -> tuple[int, int]:
-    """How many values an array holds, those that are nested in others counted, and their bytes."""
+    """The number of values in an array, including nested ones, and their bytes."""
     kind = array.type
     if not kind.num_fields and not pyarrow.types.is_dictionary(kind):
         return len(array), array.nbytes + (_NULL * len(array) if pyarrow.types.is_null(kind) else 0)
@@ -97,7 +105,7 @@ def _size_of(array: Any) -> tuple[int, int]:
 
 
 def _named(array: Any) -> int:
-    """Bytes of what the indices of a dictionary name, each as often as it is named."""
+    """Bytes of the values that a dictionary's indices refer to, counting a value once per reference."""
     kind = array.type.value_type
     if not (pyarrow.types.is_binary(kind) or pyarrow.types.is_string(kind)) and not (
         pyarrow.types.is_large_binary(kind) or pyarrow.types.is_large_string(kind)
@@ -114,7 +122,7 @@ def _entries(array: Any) -> Any:
 
 
 def _check_texts(array: Any) -> None:
-    """Texts would not take up too much memory.
+    """Check that no text would take too much memory.
 
     Raises:
         ValueError: one would.
@@ -125,8 +133,8 @@ def _check_texts(array: Any) -> None:
     elif pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
         binary = pyarrow.large_binary() if pyarrow.types.is_large_string(kind) else pyarrow.binary()
         for value in array.cast(binary):
-            if value.is_valid and 4 * len(value.as_buffer()) > inputs.MAX_TEXT_BYTES:
-                inputs.text_of(value.as_py())
+            if value.is_valid and 4 * len(value.as_buffer()) > limits.MAX_TEXT_BYTES:
+                conversion.text_of(value.as_py())
     elif kind.num_fields and not pyarrow.types.is_map(kind):
         inner = array.flatten()
         for each in inner if isinstance(inner, list) else [inner]:

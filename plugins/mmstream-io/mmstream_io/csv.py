@@ -1,60 +1,51 @@
-"""Comma- and tab-separated values, with a line of names at the top."""
+"""Comma- and tab-separated values, with the names of the columns in the first line."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import json
-import re
+import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import BinaryIO, NamedTuple
 
-from mmstream import files
-from mmstream.errors import MmstreamError, describe
-from mmstream.interfaces import LabelType, Row, Sink, Source, Split
-from mmstream.records import json_line
-from mmstream_io import inputs
+from mmstream.errors import MmstreamError, brief, describe, listed
+from mmstream.interfaces import Row, Source, Split, Suggestion
+from mmstream_io import conversion, inputs, limits
+from mmstream_io.csv_start import Start, open_text, start_of
+from mmstream_io.encodings import Told, encoding_of_files
+from mmstream_io.hive import with_folder_columns
 from mmstream_io.open_quotes import Again
 
 SPLIT_BYTES = 8 * 1024 * 1024
-MAX_LINE_BYTES = inputs.MAX_ROW_BYTES
+MAX_LINE_BYTES = limits.MAX_ROW_BYTES
 MAX_QUOTED_BYTES = 256 * 1024
-"""A row that is open for longer than this is taken for one with a quote that was never closed."""
+"""If a row is longer than this and still inside quotes, its quote counts as never closed."""
 MAX_CELL = 16 * 1024 * 1024
-"""Characters of a cell; Python's reader keeps one as four bytes each."""
-_DELIMITER_BYTES = 1024 * 1024
-"""So much of the first line tells the delimiter."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DELIMITERS = ",;\t|"
-"""The first of those that stand equally often is meant."""
-_QUOTED = re.compile('"[^"]*"')
+"""Limit on the characters of a cell; each takes four bytes in Python's reader."""
+_MARK = "\ufeff"
+"""The byte order mark; it also occurs inside a file that was concatenated from several."""
 _NEVER_CLOSED = "a quote is opened and never closed"
-
-_CELL = re.compile(r'("(?:[^"]|"")*"|[^",\n]*)([,\n])')
-"""A cell that `CsvSink` wrote, and what ends it. (Python's own reader does not tell an empty text from nothing.)"""
-
-_BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""What a text may begin with that a spreadsheet takes for a formula, in full width, too; and what escapes it."""
 
 csv.field_size_limit(MAX_CELL)
 
 
 _Line = tuple[bytes, int, bool]
-"""A line as `inputs.lines_of` gives it."""
+"""A line as `inputs.lines_of` yields it."""
 
 
 class _Record(NamedTuple):
-    """A row as it stands in a file.
+    """A row of a file.
 
     Attributes:
-        line: number of its first line, from 1.
-        start: its first byte.
-        end: one past its last.
-        cells: what it says; none where it cannot be read.
-        lines: that it stands in, as `inputs.lines_of` gives them.
+        line: number of the row's first line, from 1.
+        start: position of its first byte.
+        end: position after its last byte.
+        cells: texts of its cells; none if it cannot be read.
+        lines: of the row, as `inputs.lines_of` yields them.
         error: why it cannot be read.
-        free: whether what stands before it has no part in how it is read.
+        free: whether nothing before it affects how it is read.
     """
 
     line: int
@@ -66,17 +57,17 @@ class _Record(NamedTuple):
     free: bool
 
     def raw(self) -> bytes:
-        """Its bytes; of a line that is too long the first of them."""
-        return b"".join(line if whole else line[: inputs.RAW_BYTES] for line, _, whole in self.lines)
+        """The row's bytes; only the first ones of a line that is too long."""
+        return b"".join(line if whole else line[: limits.RAW_BYTES] for line, _, whole in self.lines)
 
 
 class _Lines:
-    """The lines of a file for Python's reader, and which of them it took for the row at hand.
+    """Passes a file's lines to Python's reader, and keeps those that it took for the current row.
 
     Attributes:
-        taken: lines of the row, as `inputs.lines_of` gives them.
-        problem: why one of them is no text.
-        free: whether what stood before the row has no part in how it is read.
+        taken: lines of the current row so far, as `inputs.lines_of` yields them.
+        problem: why one of them is not valid text.
+        free: whether nothing before the row affects how it is read.
     """
 
     def __init__(self, source: Iterator[_Line], encoding: str, delimiter: str) -> None:
@@ -103,16 +94,16 @@ class _Lines:
         if not whole:
             raise ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
         try:
-            text = inputs.text_of(line, self._encoding)
-        except UnicodeDecodeError as error:  # where the row ends can be seen all the same
+            text = conversion.text_of(line, self._encoding)
+        except UnicodeDecodeError as error:  # the end of the row can be found all the same
             self.problem = self.problem or error
             text = line.decode(self._encoding, "replace")
-        if len(text) > inputs.MAX_VALUES and text.count(self._delimiter) > inputs.MAX_VALUES:
-            raise ValueError(f"the line holds more than {inputs.MAX_VALUES:,} delimiters, which are too many to read")
+        if len(text) > limits.MAX_VALUES and text.count(self._delimiter) > limits.MAX_VALUES:
+            raise ValueError(f"the line holds more than {limits.MAX_VALUES:,} delimiters, which are too many to read")
         return text
 
     def begin_row(self) -> None:
-        """What was taken belongs to the last row."""
+        """Start a new row: the lines taken so far belong to the previous one."""
         if not self.free or self._again.has_begun:
             self._again.go_on(sum(size for _, size, _ in self.taken))
             self.free = self._again.is_over()
@@ -120,7 +111,7 @@ class _Lines:
         self._size, self.taken, self.problem = 0, [], None
 
     def give_back(self) -> None:
-        """Keep the first line alone."""
+        """Put back all lines of the row but the first, to be read again."""
         self._again.note(self._size)
         self._ahead.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
@@ -129,18 +120,24 @@ class _Lines:
 class Csv(Source):
     """Reads CSV and TSV files with the names of the columns in the first line. Files may be gzipped.
 
-    Every cell is a text, an empty one is None; blank lines are passed over. A cell in double quotes may hold the
-    delimiter, line ends, and quotes (doubled). A row with too few or too many cells, with a quote that is never closed
-    (within 256 KiB) or closed in the middle of a cell, or that is not of the encoding, becomes a row with an error; it
-    costs no other, and a quote that is never closed costs but the line in which it is opened.
+    Every cell is text; an empty one is None. Blank lines are skipped. A cell in double quotes may hold the delimiter,
+    line ends, and quotes (doubled). A row with too few or too many cells, with a quote that is never closed (within
+    256 KiB) or closed in the middle of a cell, or that is not valid in the encoding, becomes a row with an error. No
+    other row is affected: if a quote is never closed, only the line in which it opens is lost.
+
+    If there are blanks around the names, blanks are removed from names and cells. A column without a name is named by
+    its position: "Unnamed: 0", or "Unnamed: 0.1" if another column has that name. Empty cells at the end of a row that
+    is too long are ignored, and so are lines before the names that begin with #. A first line "sep=;" sets the
+    delimiter. A row that repeats the names becomes a row with an error. UTF-16 is recognised by its first bytes. A file
+    that begins like Parquet, a zip archive or the like is refused. Folders named "key=value" become columns.
 
     Source: RFC 4180.
 
     Args:
-        delimiter: between cells; None for a tab in files that end in .tsv, and in others for the one of comma,
-            semicolon, tab and bar that stands most often in the first line, outside quotes. With `names`, a comma.
-        encoding: of the files.
-        names: of the columns, where the first line holds no names.
+        delimiter: between cells. If None: a tab in files that end in .tsv; in others a comma if `names` is given, or
+            else whichever of comma, semicolon, tab and bar is most frequent in the first line, outside quotes.
+        encoding: of the files, such as "cp1252" (Windows, western Europe), "gb18030" (Chinese) or "cp932" (Japanese).
+        names: of the columns, if the first line holds none.
     """
 
     suffixes = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -162,26 +159,49 @@ class Csv(Source):
         self.encoding = encoding
         self.names = names
 
+    @classmethod
+    def suggest(cls, path: str) -> Suggestion | None:
+        """Suggest an encoding, if the text is not UTF-8.
+
+        Raises:
+            MmstreamError: it cannot be determined.
+        """
+        told = encoding_of_files(_opened(file.path for file in inputs.find(cls(), path, "csv")))
+        if told is None:
+            return None
+        if not told.encoding:
+            raise MmstreamError(f"{path} is not UTF-8, and its bytes do not tell what it is: {_set_encoding(told)}")
+        why = f"the text is not UTF-8; it is read as {told.encoding}, as in {brief(told.example)}"
+        others = f", as {listed(told.likely[1:])}" if told.likely[1:] else ""
+        return Suggestion(
+            1.0, {"encoding": told.encoding}, f"{why}; if that is wrong, set `encoding` in `source` to another{others}"
+        )
+
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 8 MiB, cut between rows; a gzipped file is one.
+        """Pieces of about 8 MiB, divided between rows; a gzipped file is a single piece.
 
         Raises:
             MmstreamError: a file cannot be read, or its first line names no columns.
         """
-        return [split for file in inputs.find(path, self.suffixes, "csv") for split in self._cut(file)]
+        return [split for file in inputs.find(self, path, "csv") for split in self._cut(file)]
 
     def read(self, split: Split) -> Iterator[Row]:
-        """The rows of a piece; the origin of each is "<file>:<line>", the first line of a row that has several."""
-        with inputs.open_file(split.path) as file:
-            names = self._header(split.path, self._records(split.path, file, 0, None, 1))
-            for record in self._records(split.path, file, split.start, split.end, split.first):
+        """The rows of a piece; the origin of each is "<file>:<line>", where <line> is the row's first line."""
+        return with_folder_columns(self._read(split), split.origin)
+
+    def _read(self, split: Split) -> Iterator[Row]:
+        with open_text(split.path, self.encoding) as (file, _):
+            begin = self._start(split.path, file)
+            names = self._header(split.path, self._records(file, begin, begin.place, None, begin.line))
+            for record in self._records(file, begin, split.start, split.end, split.first):
                 yield self._row(record, f"{split.origin}:{record.line}", names)
 
     def _cut(self, file: inputs.InputFile) -> Iterator[Split]:
         start = end = first = rows = 0
-        most = inputs.piece_bytes(file.path, SPLIT_BYTES)
-        with inputs.open_file(file.path) as opened:
-            records = self._records(file.path, opened, 0, None, 1)
+        with open_text(file.path, self.encoding) as (opened, from_start):
+            most = math.inf if from_start else inputs.piece_bytes(file.path, SPLIT_BYTES)
+            begin = self._start(file.path, opened)
+            records = self._records(opened, begin, begin.place, None, begin.line)
             self._header(file.path, records)
             for record in records:
                 if rows and record.free and record.end - start > most:
@@ -193,28 +213,34 @@ class Csv(Source):
         if rows:
             yield Split(file.path, rows, file.origin, first, start, end)
 
+    def _start(self, path: str, file: BinaryIO) -> Start:
+        return start_of(path, file, self.encoding, self.delimiter, named=self.names is not None)
+
     def _header(self, path: str, records: Iterator[_Record]) -> list[str]:
-        """The names of the columns; takes the line that holds them."""
+        """The names of the columns; the line that holds them is taken from `records`."""
         if self.names is not None:
             return self.names
         record = next(records, None)
         if record is None:
             return []
+        if isinstance(record.error, UnicodeDecodeError):
+            told = encoding_of_files(_opened([path]))
+            likely = _set_encoding(told) if told else "repair that line, or set `encoding` in `source`"
+            raise MmstreamError(
+                f"{path}: the first line, of the names of the columns, is not {self.encoding}: {likely}"
+            )
         if record.error:
             raise MmstreamError(f"{path}: the first line names no columns: {describe(record.error)}")
-        inputs.check_names(path, record.cells, "the first line names")
-        return record.cells
+        names = _names(record.cells)
+        inputs.check_names(path, names, "the first line names", "; where it is a row, say `names` in `source`")
+        return names
 
-    def _records(self, path: str, file: BinaryIO, start: int, end: int | None, number: int) -> Iterator[_Record]:
-        """Rows from here on, blank lines left out."""
-        delimiter = self.delimiter or self._likely_delimiter(path, file)
-        file.seek(start)
-        if not start and file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-            start = len(_BYTE_ORDER_MARK)
+    def _records(self, file: BinaryIO, begin: Start, start: int, end: int | None, number: int) -> Iterator[_Record]:
+        """The rows from byte `start` on, without blank lines."""
         file.seek(start)
         source = inputs.lines_of(file, None if end is None else end - start, MAX_LINE_BYTES)
-        lines = _Lines(source, self.encoding, delimiter)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        lines = _Lines(source, self.encoding, begin.delimiter)
+        reader = csv.reader(lines, delimiter=begin.delimiter, strict=True, skipinitialspace=begin.padded)
         while True:
             lines.begin_row()
             cells: list[str] | None = []
@@ -232,116 +258,60 @@ class Csv(Source):
                 error = ValueError(_NEVER_CLOSED)
             error = error or lines.problem
             end_of_row = start + sum(size for _, size, _ in lines.taken)
+            if begin.padded and cells:
+                cells = [cell.strip(" ") for cell in cells]
             if cells or error:
                 yield _Record(number, start, end_of_row, cells, lines.taken, error, lines.free)
             start, number = end_of_row, number + len(lines.taken)
 
-    def _likely_delimiter(self, path: str, file: BinaryIO) -> str:
-        if files.has_suffix(path, (".tsv", ".tsv.gz")):
-            return "\t"
-        if self.names is not None:
-            return ","
-        file.seek(0)
-        line = file.readline(_DELIMITER_BYTES).decode(self.encoding, "replace")
-        return max(_DELIMITERS, key=_QUOTED.sub("", line).count)
-
     def _row(self, record: _Record, origin: str, names: Sequence[str]) -> Row:
-        error = record.error
-        if not error and len(record.cells) != len(names):
-            error = ValueError(f"expected {len(names)} cells; found {len(record.cells)}")
+        error, cells = record.error, record.cells
         if not error:
-            return Row(origin, {name: cell or None for name, cell in zip(names, record.cells, strict=True)})
+            if len(cells) > len(names) and any(cells) and not any(cells[len(names) :]):
+                cells = cells[: len(names)]
+            if len(cells) != len(names):
+                error = ValueError(f"expected {len(names)} cells; found {len(cells)}")
+            elif self.names is None and len(cells) > 1 and cells[-1] == names[-1] and _names(cells) == names:
+                error = ValueError("the line says the names of the columns again")
+            else:
+                return Row(origin, {name: cell or None for name, cell in zip(names, cells, strict=True)})
         raw = record.raw().rstrip(b"\r\n")
         with contextlib.suppress(ValueError):  # a line of another encoding, or one that is too large
-            return Row(origin, None, inputs.text_of(raw, self.encoding), error)
+            return Row(origin, None, conversion.text_of(raw, self.encoding), error)
         return Row(origin, None, raw, error)
 
 
-class CsvSink(Sink):
-    """Comma-separated values with a line of names: texts in double quotes, lists as JSON in quotes, null as nothing.
+def _names(cells: Sequence[str]) -> list[str]:
+    """The names of columns, from the line that holds them; a column without a name is named by its position."""
+    names = [cell.removeprefix(_MARK).strip() for cell in cells]
+    taken = set(names)
+    for place, name in enumerate(names):
+        if not name:
+            free = (f"Unnamed: {place}{f'.{number}' if number else ''}" for number in count())
+            names[place] = next(name for name in free if name not in taken)
+            taken.add(names[place])
+    return names
 
-    A spreadsheet takes a text for a formula that begins with =, +, - or @, or with a tab or line end before one, and
-    may run it: it can read other cells, fetch addresses, or start programs. Captions and ids are strangers' texts, so
-    let "escape" write files that people open with one, and open them with the comma as the only delimiter. Numbers stay
-    numbers, and lists begin with a bracket, which begins no formula.
 
-    Source: OWASP, "CSV injection".
+def _opened(paths: Iterable[str]) -> Iterator[BinaryIO]:
+    for path in paths:
+        with open_text(path, "utf-8") as (file, _):
+            yield file
 
-    Args:
-        formulas: "keep" writes texts as they are; "escape" puts an apostrophe before those that begin as a formula may,
-            and before those that begin with an apostrophe, so that reading the file gives the texts back as they were.
-    """
 
-    suffix = ".csv"
-
-    def __init__(self, *, formulas: Literal["keep", "escape"] = "keep") -> None:
-        self.formulas = formulas
-
-    def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
-        """The file; columns in the schema's order."""
-        lines = [[_quoted(self._harmless(name)) for name in schema]]
-        lines += [[self._cell(row.get(name), kind) for name, kind in schema.items()] for row in rows]
-        return "".join(",".join(line) + "\n" for line in lines).encode()
-
-    def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
-        """The rows."""
-        lines: list[list[str]] = [[]]
-        for cell, end in _CELL.findall(data.decode()):
-            lines[-1].append(cell)
-            if end == "\n":
-                lines.append([])
-        names = [self._as_it_was(_unquoted(cell)) for cell in lines[0]]
-        return [
-            {name: self._value(cell, schema.get(name, "string")) for name, cell in zip(names, line, strict=True)}
-            for line in lines[1:-1]
-        ]
-
-    def _cell(self, value: Any, kind: LabelType) -> str:
-        return _cell(self._harmless(value) if kind == "string" and isinstance(value, str) else value, kind)
-
-    def _value(self, cell: str, kind: LabelType) -> Any:
-        value = _value(cell, kind)
-        return self._as_it_was(value) if isinstance(value, str) else value
-
-    def _harmless(self, text: str) -> str:
-        return f"'{text}" if self.formulas == "escape" and text.startswith(_BEGIN_FORMULAS) else text
-
-    def _as_it_was(self, text: str) -> str:
-        return text.removeprefix("'") if self.formulas == "escape" else text
+def _set_encoding(told: Told) -> str:
+    return (
+        f"set `encoding` in `source`, likely to {listed(told.likely)}" if told.likely else "set `encoding` in `source`"
+    )
 
 
 def _explained(error: csv.Error) -> ValueError:
-    """What Python's reader says, for those who do not call it."""
+    """Explain an error of Python's reader to somebody who does not know that reader."""
     message = describe(error)
     if message.startswith("field larger than field limit"):
         message = f"a cell is longer than {MAX_CELL:,} characters"
     elif message == "unexpected end of data":
         message = _NEVER_CLOSED
     elif message.startswith("new-line character seen in unquoted field"):
-        message = "a carriage return stands in the middle of the line"
+        message = "a carriage return stands in the middle of the line (where all lines end so: tr '\\r' '\\n')"
     return ValueError(message)
-
-
-def _cell(value: Any, kind: LabelType) -> str:
-    value = inputs.label(value, kind)
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return _quoted(value)
-    return _quoted(json_line(value)) if isinstance(value, list) else repr(value)
-
-
-def _value(cell: str, kind: LabelType) -> Any:
-    if not cell:
-        return None
-    if kind == "number":
-        return float(cell)
-    return _unquoted(cell) if kind == "string" else json.loads(_unquoted(cell))
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _unquoted(cell: str) -> str:
-    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell

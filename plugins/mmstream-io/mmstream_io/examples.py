@@ -1,4 +1,4 @@
-"""TensorFlow's message `tf.train.Example`, without TensorFlow, and a look at what one holds before it is made."""
+"""TensorFlow's message `tf.train.Example`, without TensorFlow, and a check of its size before it is parsed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from mmstream_io import inputs
+from mmstream_io import limits
 
 _SMALL = 1024 * 1024
-"""What is smaller cannot hold so much that it has to be looked at first."""
+"""A message of fewer bytes cannot hold too much, and need not be checked."""
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
-"""Types on the wire."""
+"""Wire types of protocol buffers."""
 _LARGEST = 70
-"""Bits of a whole number on the wire."""
+"""The most bits of a whole number on the wire."""
 _MORE, _CUT_OFF = "it holds more than features", "it is cut off"
 _FLOATS, _INTEGERS = 2, 3
-"""Numbers of the fields of a feature that holds such."""
+"""Numbers of the fields of a feature that hold floats and integers."""
 
 
 def check_example(data: bytes) -> None:
-    """A serialised Example holds no more features and values than are read; each may take up one byte there.
+    """Check that a serialised Example does not hold too many features and values, which may take only a byte each.
 
     Raises:
-        DecodeError: it is no Example, or holds more than features.
+        DecodeError: it is not an Example, or holds anything but features.
         ValueError: it holds too many.
     """
     if len(data) >= _SMALL:
@@ -34,13 +34,13 @@ def check_example(data: bytes) -> None:
 
 
 class _Look:
-    """Counts what stands in an Example.
+    """Counts the features and values of a serialised Example.
 
     Args:
-        data: of it.
+        data: of the Example.
 
     Raises:
-        DecodeError: it is none.
+        DecodeError: it is not an Example.
         ValueError: it holds too much.
     """
 
@@ -49,7 +49,7 @@ class _Look:
         self._features = self._values = 0
 
     def at_example(self) -> None:
-        """The whole of it."""
+        """Count the features and values of the whole Example."""
         for number, start, end in self._fields(0, len(self._data)):
             if number != 1:
                 raise DecodeError(_MORE)
@@ -60,15 +60,15 @@ class _Look:
 
     def _at_entry(self, start: int, end: int) -> None:
         self._features += 1
-        if self._features > inputs.MAX_COLUMNS:
-            raise ValueError(f"the record has more than {inputs.MAX_COLUMNS:,} features, which are too many to read")
+        if self._features > limits.MAX_COLUMNS:
+            raise ValueError(f"the record has more than {limits.MAX_COLUMNS:,} features, which are too many to read")
         for number, *feature in self._fields(start, end):
             if number == 2:
                 for kind, *values in self._fields(*feature):
                     self._at_values(kind, *values)
 
     def _at_values(self, kind: int, start: int, end: int) -> None:
-        """A list of values: each stands alone, or several are packed."""
+        """Count a list of values, which may be packed."""
         place = start
         while place < end:
             tag, place = self._varint(place, end)
@@ -88,7 +88,7 @@ class _Look:
                 raise DecodeError(_CUT_OFF)
 
     def _packed(self, kind: int, start: int, end: int) -> int:
-        """How many values stand there, one or more; the last byte of an integer is below 128."""
+        """The number of packed values, at least one; the last byte of an integer is below 128."""
         if kind == _FLOATS:
             return max(1, (end - start) // 4)
         if kind != _INTEGERS:
@@ -96,7 +96,7 @@ class _Look:
         return max(1, int(np.count_nonzero(np.frombuffer(self._data, np.uint8, end - start, start) < 128)))
 
     def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """The fields of a message that holds messages and texts alone: number, start and end of each."""
+        """The fields of a message that holds only messages and texts: number, start and end of each."""
         place = start
         while place < end:
             self._count(1)
@@ -111,11 +111,11 @@ class _Look:
 
     def _count(self, more: int) -> None:
         self._values += more
-        if self._values > inputs.MAX_VALUES:
-            raise ValueError(f"the record has more than {inputs.MAX_VALUES:,} values, which are too many to read")
+        if self._values > limits.MAX_VALUES:
+            raise ValueError(f"the record has more than {limits.MAX_VALUES:,} values, which are too many to read")
 
     def _varint(self, place: int, end: int) -> tuple[int, int]:
-        """A whole number on the wire, and the place after it."""
+        """A whole number on the wire, and the position after it."""
         value = shift = 0
         while place < end and shift < _LARGEST:
             byte = self._data[place]
@@ -128,7 +128,7 @@ class _Look:
 
 
 def _example_class() -> Any:
-    """The message class of tf.train.Example, in a pool of its own: TensorFlow has its in the common one."""
+    """The message class of tf.train.Example, in a pool of its own: TensorFlow registers it in the common one."""
     proto = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
     field = descriptor_pb2.FieldDescriptorProto
 
@@ -165,4 +165,4 @@ def _example_class() -> Any:
 
 
 Example = _example_class()
-"""`tf.train.Example`, as Python's protocol buffers have it."""
+"""The class of `tf.train.Example` for Python's protocol buffers."""

@@ -1,4 +1,4 @@
-"""JSON Lines: one JSON object a line."""
+"""JSON Lines: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmstream.interfaces import LabelType, Row, Sink, Source, Split
-from mmstream.records import json_line
-from mmstream_io import inputs
+from mmstream.records.record import json_line
+from mmstream_io import conversion, inputs, limits
+from mmstream_io.hive import with_folder_columns
 
 SPLIT_BYTES = 8 * 1024 * 1024
-MAX_LINE_BYTES = inputs.MAX_ROW_BYTES
+MAX_LINE_BYTES = limits.MAX_ROW_BYTES
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Jsonl(Source):
-    """Reads files of JSON objects, one a line; blank lines are passed over. Files may be gzipped.
+    """Reads files of JSON objects, one per line; blank lines are skipped. Files may be gzipped. Folders named
+    "key=value" become columns.
 
     A line that is not valid UTF-8, not JSON or not an object becomes a row with an error; so does one that is longer
-    than 64 MiB, holds more than 1,048,576 values or an object of more than 16,384 keys, or that says a key twice or
-    NaN, which JSON does not have.
+    than 64 MiB, holds more than 1,048,576 values or an object of more than 16,384 keys, has a key twice, or has NaN,
+    which is not JSON.
 
     Source: https://jsonlines.org
     """
@@ -29,15 +31,18 @@ class Jsonl(Source):
     suffixes = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 8 MiB, cut at line ends; a gzipped file is one.
+        """Pieces of about 8 MiB, divided at line ends; a gzipped file is a single piece.
 
         Raises:
             MmstreamError: a file cannot be read.
         """
-        return [split for file in inputs.find(path, self.suffixes, "jsonl") for split in _cut(file)]
+        return [split for file in inputs.find(self, path, "jsonl") for split in _cut(file)]
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is "<file>:<line>"."""
+        return with_folder_columns(self._read(split), split.origin)
+
+    def _read(self, split: Split) -> Iterator[Row]:
         number = split.first
         with inputs.open_file(split.path) as file:
             file.seek(split.start)
@@ -48,17 +53,17 @@ class Jsonl(Source):
 
 
 class JsonlSink(Sink):
-    """One JSON object a line, its keys sorted."""
+    """Writes one JSON object per line, its keys sorted."""
 
     suffix = ".jsonl"
 
     def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
-        """The file; every row has every column of the schema, null where it lacks one."""
-        columns = ({name: inputs.label(row.get(name), kind) for name, kind in schema.items()} for row in rows)
+        """The content of the file; every row has every column of the schema, null where it lacks one."""
+        columns = ({name: conversion.label(row.get(name), kind) for name, kind in schema.items()} for row in rows)
         return "".join(f"{json_line(row)}\n" for row in columns).encode()
 
     def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
-        """The rows."""
+        """The rows in a file's content."""
         return [json.loads(line) for line in data.decode().split("\n") if line]
 
 
@@ -85,12 +90,12 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
 def _row(origin: str, line: bytes, whole: bool) -> Row:
     if not whole:
         error = ValueError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
-        return Row(origin, None, line[: inputs.RAW_BYTES], error)
+        return Row(origin, None, line[: limits.RAW_BYTES], error)
     line = line.rstrip(b"\r\n")
     raw: bytes | str = line
     try:
-        raw = text = inputs.text_of(line)
-        columns = inputs.parse_json(text)
+        raw = text = conversion.text_of(line)
+        columns = conversion.parse_json(text)
         if not isinstance(columns, dict):
             raise ValueError(f"expected a JSON object; found {type(columns).__name__}")
     except ValueError as error:  # malformed JSON and malformed UTF-8 are ValueErrors

@@ -1,4 +1,4 @@
-"""How many values of a Parquet column each row has, told by repetition levels, before Arrow makes anything of them.
+"""Count the values of a Parquet column in each row, from repetition levels, before Arrow reads the values.
 
 Source: https://parquet.apache.org/docs/file-format/data-pages/encodings/
 """
@@ -11,24 +11,24 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow
 
-from mmstream.alive import progress
+from mmstream.runtime.alive import progress
 from mmstream_io.pages import DATA_V2, DELTA_LENGTHS, DELTA_TEXTS, Page
 
 _LEVEL_LENGTH = 4
-"""Bytes that say how long the levels are that follow, in pages of the first kind."""
+"""Bytes that state the length of the levels, in pages of the first version."""
 _MOST_MINI_BLOCKS = 1 << 16
 
 
 def content_of(file: BinaryIO, page: Page, codec: str) -> bytes:
-    """What a page holds, unpacked.
+    """Unpack the content of a page.
 
     Args:
         file: opened in binary.
-        page: of it.
-        codec: that packed it, as Arrow calls it.
+        page: of the file.
+        codec: that compressed it, by Arrow's name.
 
     Raises:
-        ValueError, OSError: it is damaged.
+        ValueError, OSError: the page is damaged.
     """
     progress()
     file.seek(page.place)
@@ -38,13 +38,13 @@ def content_of(file: BinaryIO, page: Page, codec: str) -> bytes:
         raise ValueError("the file ends within a page")
     if codec == "UNCOMPRESSED" or not packed:
         return start + packed
-    if codec == "LZ4" and packed[4:8] == (len(packed) - 8).to_bytes(4, "big"):  # as Hadoop frames it
+    if codec == "LZ4" and packed[4:8] == (len(packed) - 8).to_bytes(4, "big"):  # in Hadoop's framing
         packed = packed[8:]
     name = "lz4_raw" if codec == "LZ4" else codec.lower()
     try:
         return start + pyarrow.Codec(name).decompress(packed, page.unpacked - bare, asbytes=True)
     except (pyarrow.ArrowException, OSError) as error:
-        if page.kind == DATA_V2 and len(packed) == page.unpacked - bare:  # such a page may be left as it is
+        if page.kind == DATA_V2 and len(packed) == page.unpacked - bare:  # such a page may be uncompressed
             return start + packed
         raise ValueError("a page cannot be unpacked") from error
 
@@ -53,8 +53,8 @@ class Rows(NamedTuple):
     """How the values of a column are spread over its rows.
 
     Attributes:
-        most: the largest number of values of some rows that follow each other, by their number.
-        readable: rows before the first that has more values than are read; None if none has.
+        most: by number of consecutive rows, the most values that so many rows hold.
+        readable: how many rows precede the first with too many values; None if no row has too many.
     """
 
     most: dict[int, int]
@@ -67,15 +67,15 @@ def rows_of(pages: Iterable[tuple[Page, bytes]], largest: int, counts: Sequence[
     Args:
         pages: of the column, with their contents.
         largest: repetition level of the column.
-        counts: numbers of rows that follow each other, the last the largest.
-        limit: a row of more values is not read.
+        counts: numbers of consecutive rows, in ascending order.
+        limit: the most values that a row may have.
 
     Raises:
         ValueError: a page is damaged.
     """
     most = dict.fromkeys(counts, 0)
     kept = np.zeros(0, np.int64)  # where the last rows begin
-    first = end = 0  # the row that `kept` begins with, and the number of values so far
+    first = end = 0  # the first row of `kept`, and the number of values so far
     readable = None
 
     def look(starts: np.ndarray) -> None:
@@ -97,16 +97,16 @@ def rows_of(pages: Iterable[tuple[Page, bytes]], largest: int, counts: Sequence[
 
 
 def check_lengths(page: Page, content: bytes, repeats: int, defines: int) -> None:
-    """A page of texts says of no more texts than it holds how long they are; Arrow makes room for as many as it says.
+    """Check that a page of texts does not declare more lengths than it has texts, as Arrow allocates memory for them.
 
     Args:
-        page: of texts whose lengths stand before them.
-        content: of it.
+        page: of texts, with their lengths before them.
+        content: of the page.
         repeats: repetition level of the column.
         defines: definition level of the column.
 
     Raises:
-        ValueError: it does, or is damaged.
+        ValueError: the page does, or is damaged.
     """
     if page.encoding not in (DELTA_LENGTHS, DELTA_TEXTS):
         return
@@ -120,7 +120,7 @@ def check_lengths(page: Page, content: bytes, repeats: int, defines: int) -> Non
 
 
 def _after_numbers(content: bytes, place: int, most: int) -> int:
-    """Where whole numbers end that are kept as differences (DELTA_BINARY_PACKED), if they are so many at most."""
+    """Skip whole numbers stored as differences (DELTA_BINARY_PACKED), at most `most`: the position after them."""
     block, place = _varint(content, place)
     mini_blocks, place = _varint(content, place)
     count, place = _varint(content, place)
@@ -142,7 +142,7 @@ def _after_numbers(content: bytes, place: int, most: int) -> int:
 
 
 def _widest(starts: np.ndarray, rows: int) -> int:
-    """How many values so many rows have at most that follow each other, by where each begins."""
+    """The most values that `rows` consecutive rows have, given where each row begins."""
     if len(starts) <= rows:
         return int(starts[-1] - starts[0]) if len(starts) else 0
     return int((starts[rows:] - starts[:-rows]).max())
@@ -167,7 +167,7 @@ def _repetition_levels(page: Page, content: bytes, largest: int) -> np.ndarray:
 
 
 def _runs(data: bytes, width: int, most: int) -> Iterator[np.ndarray]:
-    """The runs of small numbers: one number again and again, or several packed, so many at most."""
+    """The runs of small numbers: one number repeated, but no more than `most` times, or several packed."""
     place = 0
     while place < len(data):
         head, place = _varint(data, place)

@@ -1,51 +1,50 @@
-"""An end to looking for the other end of quotes that are opened in a table and never closed.
+"""A bound on the search for closing quotes where quotes are never closed.
 
-Every line behind such a quote may open one itself, and then what was looked at in vain is looked at again by each of
-them.
+Every line after such a quote may open another, and each of these would search the same lines in vain.
 """
 
 from __future__ import annotations
 
 AGAIN = 4
 AGAIN_BYTES = 4096
-"""Nothing is looked at in vain any more, and each line is a row, once as many bytes were as there are, AGAIN times, and
-AGAIN_BYTES more."""
+"""Once the bytes searched in vain exceed AGAIN times the bytes that there are, plus AGAIN_BYTES, each line is a row and
+there is no further search."""
 LONGEST_BYTES = 1024 * 1024
-"""The same holds once it has gone on for so many bytes; then, too, it is over at the last that was looked at."""
+"""The same applies after this many bytes. In both cases it ends with the last byte that was searched."""
 
 
 class Again:
-    """Counts what is looked at more than once, so that there is an end to it.
+    """Counts the bytes that are searched in vain, so that the search can be bounded.
 
-    Whether it is enough depends on nothing that stands before a place where `is_over` holds: a file may be cut there.
+    Nothing before a place where `is_over` holds affects the count, so a file may be divided there.
 
     Attributes:
-        has_begun: whether something was looked at in vain from the place at hand on, or before.
+        has_begun: whether anything was searched in vain, from the current place or before.
     """
 
     def __init__(self) -> None:
         self.has_begun = False
-        self._size = 0  # bytes from the first such quote to the place at hand
-        self._seen = 0  # bytes from there to the furthest one that was looked at in vain
-        self._vain = 0  # bytes that were looked at in vain, each as often as it was
+        self._size = 0  # bytes from the first such quote to the current place
+        self._seen = 0  # bytes from there to the furthest one that was searched in vain
+        self._vain = 0  # bytes that were searched in vain, each counted as often
 
     def note(self, size: int) -> None:
-        """So many bytes from the place at hand on were looked at in vain."""
+        """Count `size` bytes from the current place on as searched in vain."""
         self.has_begun = True
         self._vain += size
         self._seen = max(self._seen, self._size + size)
 
     def go_on(self, size: int) -> None:
-        """The place at hand is so many bytes further on."""
+        """Move the current place forward by `size` bytes."""
         self._size += size
         if self.is_over():
             self._size = self._seen = self._vain = 0
             self.has_begun = False
 
     def is_over(self) -> bool:
-        """Whether nothing from the place at hand on was looked at yet."""
+        """Whether nothing from the current place on has been searched yet."""
         return self._size >= self._seen
 
     def is_enough(self) -> bool:
-        """Whether nothing is to be looked at in vain any more."""
+        """Whether so much was searched in vain that there is to be no further search."""
         return self._vain > AGAIN * self._seen + AGAIN_BYTES or self._size > LONGEST_BYTES

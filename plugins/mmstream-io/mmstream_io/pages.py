@@ -1,4 +1,4 @@
-"""The pages of a Parquet column, told by their headers alone, before Arrow makes anything of them.
+"""Find the pages of a Parquet column from their headers alone, before Arrow reads them.
 
 Source: https://parquet.apache.org/docs/file-format/data-pages/ and, for the headers' encoding, Thrift's compact
 protocol, https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, NamedTuple
 
-from mmstream.alive import progress
+from mmstream.runtime.alive import progress
 
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3
 """Kinds of pages."""
@@ -16,9 +16,9 @@ PLAIN, PLAIN_DICTIONARY, DELTA_LENGTHS, DELTA_TEXTS, RLE_DICTIONARY = 0, 2, 6, 7
 """Encodings of values."""
 _HEADER_BYTES = 4096
 _MOST_HEADER_BYTES = 16 * 1024 * 1024
-"""What Arrow takes for a header at most."""
+"""Arrow accepts no larger header."""
 _ABOUT = {DATA: 5, DICTIONARY: 7, DATA_V2: 8}
-"""Number of the field that says more of a page of a kind."""
+"""Number of the header's field with details, by kind of page."""
 _MOST_DEPTH = 32
 _TRUE, _FALSE, _BYTE, _I32, _I64, _DOUBLE, _TEXT, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, _I32, _I64)
@@ -30,11 +30,11 @@ class Page(NamedTuple):
     Attributes:
         kind: `DATA`, `DATA_V2` or `DICTIONARY`.
         encoding: of its values.
-        values: how many it holds, those that are null counted.
+        values: how many it holds, including nulls.
         packed: bytes that it takes up in the file.
         unpacked: bytes that it takes up in memory.
         place: byte of the file at which its content begins.
-        levels: bytes at its start that are not packed: of repetition levels, of definition levels.
+        levels: numbers of uncompressed bytes at its start: of repetition levels, and of definition levels.
     """
 
     kind: int
@@ -50,9 +50,9 @@ class Pages(NamedTuple):
     """The pages of a column of a row group.
 
     Attributes:
-        dictionary: None if it has none.
-        data: the others, in order.
-        whole: whether these are all, and the header of none could not be read.
+        dictionary: its page; None if the column has no dictionary.
+        data: the other pages, in order.
+        whole: whether these are all pages; otherwise a header could not be read.
     """
 
     dictionary: Page | None
@@ -65,8 +65,8 @@ def pages_of(file: BinaryIO, place: int, values: int) -> Pages:
 
     Args:
         file: opened in binary.
-        place: byte at which the first one begins.
-        values: how many they hold together, as the file says.
+        place: byte at which the first page begins.
+        values: how many the pages hold together, according to the file.
     """
     dictionary: Page | None = None
     data: list[Page] = []
@@ -86,10 +86,10 @@ def pages_of(file: BinaryIO, place: int, values: int) -> Pages:
 
 
 def _page(file: BinaryIO, place: int) -> Page:
-    """The page that begins at a place.
+    """The page that begins at a position.
 
     Raises:
-        ValueError: none does.
+        ValueError: no page begins there.
     """
     size = _HEADER_BYTES
     while True:
@@ -97,14 +97,14 @@ def _page(file: BinaryIO, place: int) -> Page:
         data = file.read(size)
         reader = _Compact(data)
         try:
-            found = reader.struct()
+            fields = reader.struct()
             break
         except IndexError as error:
             if len(data) < size or size >= _MOST_HEADER_BYTES:
                 raise ValueError("no header of a page stands here") from error
             size *= 16
-    kind, unpacked, packed = (_number(found, number) for number in (1, 2, 3))
-    about = found.get(_ABOUT.get(kind, 0))
+    kind, unpacked, packed = (_number(fields, number) for number in (1, 2, 3))
+    about = fields.get(_ABOUT.get(kind, 0))
     if not isinstance(about, dict):
         about = {1: 0} if kind not in _ABOUT else {}
     values, encoding = _number(about, 1), _number(about, 4 if kind == DATA_V2 else 2)
@@ -114,24 +114,24 @@ def _page(file: BinaryIO, place: int) -> Page:
     return Page(kind, encoding, values, packed, unpacked, place + reader.place, levels)
 
 
-def _number(found: dict[int, Any], number: int) -> int:
-    """The whole number of a field, -1 where it is none or is not there."""
-    value = found.get(number)
+def _number(fields: dict[int, Any], number: int) -> int:
+    """The whole number in a field; -1 if the field is missing."""
+    value = fields.get(number)
     return value if isinstance(value, int) else -1
 
 
 class _Compact:
-    """Reads whole numbers and structs of Thrift's compact protocol, and passes over the rest.
+    """Reads whole numbers and structs of Thrift's compact protocol, and skips the rest.
 
     Args:
-        data: that begins with a struct.
+        data: bytes that begin with a struct.
 
     Attributes:
-        place: of the next byte.
+        place: position of the next byte.
 
     Raises:
-        IndexError: it ends before the struct does.
-        ValueError: it is no struct.
+        IndexError: the data ends before the struct does.
+        ValueError: it is not a struct.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -139,17 +139,17 @@ class _Compact:
         self.place = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The numbers and structs of a struct, by the number of the field."""
+        """The whole numbers and structs inside a struct, by field number."""
         if depth > _MOST_DEPTH:
             raise ValueError("it is nested too deeply")
-        found: dict[int, Any] = {}
+        fields: dict[int, Any] = {}
         number = 0
         while (head := self._byte()) & 0x0F:
             number = number + (head >> 4) if head >> 4 else _signed(self._varint())
             value = self._value(head & 0x0F, depth, of_field=True)
             if value is not None:
-                found[number] = value
-        return found
+                fields[number] = value
+        return fields
 
     def _value(self, kind: int, depth: int, *, of_field: bool) -> Any:
         if kind in _INTEGERS:
@@ -201,6 +201,6 @@ class _Compact:
 
 
 def _signed(number: int) -> int:
-    """A whole number in zigzag order, of 32 bits as all that matter here are."""
+    """Decode a zigzag-encoded 32-bit number; all numbers that matter here have 32 bits."""
     number &= 0xFFFFFFFF
     return number >> 1 ^ -(number & 1)

@@ -1,6 +1,7 @@
-"""Parquet: tables with types, media inside where people put them there.
+"""Parquet: tables with types, which may hold media.
 
-It is read without Arrow's threads: one that lets go of a Python buffer while the interpreter ends aborts the process.
+Files are read without Arrow's threads: a thread that releases a Python buffer while the interpreter ends aborts the
+process.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ from typing import Any, BinaryIO
 import pyarrow
 import pyarrow.parquet
 
-from mmstream import files
-from mmstream.alive import progress
 from mmstream.errors import MmstreamError, describe
 from mmstream.interfaces import LabelType, Row, Sink, Source, Split
-from mmstream_io import inputs
+from mmstream.runtime.alive import progress
+from mmstream.storage import files
+from mmstream_io import conversion, inputs, limits
 from mmstream_io.arrow_rows import Maker, Outcome
+from mmstream_io.hive import with_folder_columns
 from mmstream_io.row_groups import plan_of
 
 SPLIT_ROWS = 10_000
 MAX_FOOTER_BYTES = 32 * 1024 * 1024
-"""What says where everything stands in a file may take up so much; Arrow makes some twenty times as much of it."""
+"""Limit on the footer of a file, for which Arrow needs about twenty times as much memory."""
 _MAX_ITEMS = 1 << 17
-"""Row groups, and columns with all that they are nested in, of a file."""
+"""Limit on the row groups of a file, and on its columns including nested ones."""
 _ROWS_PER_BYTE = 100_000
-"""A file that says that it has more rows than that for each of its bytes lies."""
+"""A file that claims more rows per byte is damaged."""
 _MOST_LOST = 1 << 20
-"""Of more rows than this that cannot be read, one stands for the rest."""
+"""If more rows than this cannot be read, one row with an error stands for the rest."""
 _BUFFER_BYTES = 1024 * 1024
-"""So much of a column is read ahead; without a number all of it would be."""
+"""How much of a column is read ahead; by default Arrow would read all of it."""
 _TYPES = {
     "string": pyarrow.string(),
     "number": pyarrow.float64(),
@@ -40,14 +42,15 @@ _TYPES = {
 
 
 class Parquet(Source):
-    """Reads Parquet files.
+    """Reads Parquet files. Folders named "key=value" become columns.
 
-    NaN is None; dates, times and decimals are their text; bytes that are valid UTF-8 are text. A struct of `bytes` and
-    `path`, as Hugging Face's `datasets` stores images and sounds, is its bytes, or its path where it holds none. Where
-    a row group is damaged, each row of it that cannot be read becomes a row with an error; so does a row with a value
-    that Python cannot hold, as a text that is not UTF-8, a row of more than 64 MiB or 1,048,576 values, and each row of
-    a row group whose pages take up too much memory once they are unpacked: more than 256 MiB, or, where that is no more
-    than twice as much as in the file, 1 GiB.
+    NaN becomes None; dates, times and decimals become their text; bytes that are valid UTF-8 become text; a 32-bit
+    float becomes the shortest decimal that represents it: 0.1, not 0.10000000149011612. A struct of `bytes` and `path`,
+    in which Hugging Face's `datasets` stores images and sounds, becomes its bytes, or its path if it holds no bytes. In
+    a damaged row group, each row that cannot be read becomes a row with an error. So does a row with a value that
+    Python cannot hold, such as a text that is not UTF-8; a row of more than 64 MiB or 1,048,576 values; and each row of
+    a row group whose pages take too much memory when unpacked: more than 256 MiB, or more than 1 GiB if that is at most
+    twice their size in the file.
 
     Source: https://parquet.apache.org/docs/file-format
     """
@@ -58,12 +61,16 @@ class Parquet(Source):
         """Pieces of whole row groups, of about 10,000 rows.
 
         Raises:
-            MmstreamError: a file is not Parquet, has two columns of one name or too many, or cannot be true.
+            MmstreamError: a file is not Parquet, has two columns of one name or too many columns, or makes claims that
+                cannot be true.
         """
-        return [split for file in inputs.find(path, self.suffixes, "parquet") for split in _cut(file)]
+        return [split for file in inputs.find(self, path, "parquet") for split in _cut(file)]
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is "<file>:<number of the row>"."""
+        return with_folder_columns(self._read(split), split.origin)
+
+    def _read(self, split: Split) -> Iterator[Row]:
         number = split.first
         with inputs.open_file(split.path) as file, _opened(split.path, file) as table:
             for group in range(split.start, split.end):
@@ -72,12 +79,12 @@ class Parquet(Source):
 
 
 class ParquetSink(Sink):
-    """One Parquet file, zstd-compressed: "string" is string, "number" double, "strings" and "numbers" (float) lists."""
+    """Writes zstd-compressed Parquet: "string" is string, "number" double, "strings" and "numbers" (float) lists."""
 
     suffix = ".parquet"
 
     def dumps(self, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, LabelType]) -> bytes:
-        """The file; columns in the schema's order, null where a row lacks one."""
+        """The content of the file; columns are in the schema's order, null where a row lacks one."""
         arrow = pyarrow.schema([(name, _TYPES[kind]) for name, kind in schema.items()])
         table = pyarrow.Table.from_pylist(list(rows), schema=arrow)
         out = pyarrow.BufferOutputStream()
@@ -85,7 +92,7 @@ class ParquetSink(Sink):
         return out.getvalue().to_pybytes()
 
     def loads(self, data: bytes, schema: Mapping[str, LabelType]) -> list[dict[str, Any]]:
-        """The rows, of whatever schema the file has."""
+        """The rows in a file's content, whatever its schema."""
         table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False)
         return table.read(use_threads=False).to_pylist()
 
@@ -95,7 +102,7 @@ def _rows(file: BinaryIO, table: pyarrow.parquet.ParquetFile, group: int, origin
 
     Args:
         file: opened in binary.
-        table: the same, as Arrow sees it.
+        table: the same file, opened by Arrow.
         group: number of the row group.
         origin: of the file.
         number: of the first row.
@@ -112,7 +119,7 @@ def _rows(file: BinaryIO, table: pyarrow.parquet.ParquetFile, group: int, origin
                 yield _row(f"{origin}:{number}", columns, number)
                 number += 1
     except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the file's, and not what Arrow makes of damage
+        if isinstance(error, OSError) and error.errno is not None:  # of the file, not of damaged content
             raise
         problem = describe(error)
     last = number if end - number > _MOST_LOST else end
@@ -126,20 +133,20 @@ def _row(origin: str, columns: Outcome, number: int) -> Row:
     if isinstance(columns, ValueError):
         return Row(origin, None, {"row": number}, columns)
     try:
-        return Row(origin, {name: inputs.plain(value) for name, value in columns.items()})
+        return Row(origin, {name: conversion.plain(value) for name, value in columns.items()})
     except ValueError as error:
         return Row(origin, None, {"row": number}, error)
 
 
 @contextlib.contextmanager
 def _opened(path: str, file: BinaryIO) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """A file as Arrow sees it.
+    """Open a file with Arrow.
 
     Raises:
         MmstreamError: it is not Parquet.
     """
     _check_footer(path, file)
-    source = file if files.is_remote(path) else pyarrow.OSFile(path)  # what Arrow reads itself is not copied
+    source = file if files.is_remote(path) else pyarrow.OSFile(path)  # Arrow reads this without a copy
     try:
         table = pyarrow.parquet.ParquetFile(
             source,
@@ -165,7 +172,7 @@ def _check_footer(path: str, file: BinaryIO) -> None:
     length = int.from_bytes(file.read(4), "little")
     if file.read(4) == b"PAR1" and MAX_FOOTER_BYTES < length < size:
         raise MmstreamError(
-            f"{path}: what says where everything stands in it takes up {length:,} bytes; at most "
+            f"{path}: its footer takes up {length:,} bytes; at most "
             f"{MAX_FOOTER_BYTES:,} are read, so write fewer and larger row groups"
         )
 
@@ -184,15 +191,15 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
 
 
 def _rows_of_groups(path: str, table: pyarrow.parquet.ParquetFile, size: int) -> list[int]:
-    """How many rows each row group has.
+    """The number of rows of each row group.
 
     Raises:
-        MmstreamError: the file has too many columns, two of one name, or cannot have so many rows.
+        MmstreamError: the file has too many columns or two of one name, or says that it has more rows than it can have.
     """
     metadata, names = table.metadata, table.schema_arrow.names
     inputs.check_names(path, names, "it has")
-    if metadata.num_columns > inputs.MAX_COLUMNS:  # those that are nested in one count alone
-        raise MmstreamError(f"{path}: it has {metadata.num_columns:,} columns; at most {inputs.MAX_COLUMNS:,} are read")
+    if metadata.num_columns > limits.MAX_COLUMNS:  # nested columns count one by one
+        raise MmstreamError(f"{path}: it has {metadata.num_columns:,} columns; at most {limits.MAX_COLUMNS:,} are read")
     counts = []
     for group in range(metadata.num_row_groups):
         progress()

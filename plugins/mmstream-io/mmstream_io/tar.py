@@ -1,7 +1,7 @@
-"""The members of a tar archive, read with a bound on what its headers may take up.
+"""The members of a tar archive, read with a bound on the size of headers.
 
-Python's `tarfile` reads the extended header of a member whole, whatever size it has, keeps what a global one says for
-good, and calls itself for each of a chain of them. Here one that is too large costs its own member, and no other.
+Python's `tarfile` reads all of an extended header, whatever its size, keeps global ones for good, and recurses for each
+header of a chain. Here a header that is too large makes its own member unreadable, and no other.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from mmstream.alive import progress
+from mmstream.runtime.alive import progress
 
 MAX_HEADERS_BYTES = 1024 * 1024
-"""What the headers of one member may take up together."""
+"""Limit on the headers of one member together."""
 LARGEST_ARCHIVE = 1 << 43
-"""No file is larger, whatever the header of a damaged one says: it cannot even be sought so far."""
+"""No archive is larger, whatever a damaged header says; it is not even possible to seek that far."""
 _BLOCK = tarfile.BLOCKSIZE
 _LENGTH = 10
-"""Digits that the length of a line in a pax header has at most, and a blank."""
+"""The most digits in the length of a line of a pax header, plus the blank after them."""
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _MORE_HOLES, _MORE_HOLES_FOLLOW = 482, 504
-"""Places of the byte that says whether a block of more holes follows: in a header, and in such a block."""
+"""Position of the byte that says whether a block of further holes follows: in a header, and in such a block."""
 
 
 class Member(NamedTuple):
     """A member of an archive.
 
     Attributes:
-        name: of it, as it stands there; bytes that are not UTF-8 as surrogates.
+        name: as in the archive, with bytes that are not UTF-8 as surrogates.
         start: byte at which its first header begins.
         data: byte at which its content begins.
         size: bytes of the content.
         end: byte at which the next member begins.
-        is_folder: whether it is one.
-        is_plain: whether it is a file, and its content stands there as it is.
+        is_folder: whether it is a folder.
+        is_plain: whether it is a file whose content is stored as it is.
         problem: why its headers could not be read; "" if they could.
     """
 
@@ -50,15 +50,15 @@ class Member(NamedTuple):
 
 
 class _Extended(NamedTuple):
-    """What the headers before a member's own say.
+    """The content of the headers before a member's own.
 
     Attributes:
         start: byte at which the first of them begins; -1 if there is none.
-        read: bytes of them.
-        name: "" if they give none.
-        size: None if they give none.
-        has_holes: whether the content is not as it stands there.
-        problem: why they are not all read; "" if they are.
+        read: how many bytes they have.
+        name: of the member; "" if they give none.
+        size: of the content; None if they give none.
+        has_holes: whether the content is stored without its holes.
+        problem: why not all of them were read; "" if all were.
     """
 
     start: int = -1
@@ -70,9 +70,7 @@ class _Extended(NamedTuple):
 
 
 def members_of(file: BinaryIO) -> Iterator[Member]:
-    """The members of an archive from the place of a file on.
-
-    After the last one the file may be anywhere.
+    """The members of an archive, from the file's current position on; that may be anywhere afterwards.
 
     Raises:
         TarError, ValueError: no member begins where one should: at the archive's end, or where it is damaged.
@@ -103,8 +101,8 @@ def members_of(file: BinaryIO) -> Iterator[Member]:
 
 
 def _with(before: _Extended, header: tarfile.TarInfo, file: BinaryIO) -> _Extended:
-    """What is known of a member once another header before its own is read, whose content the file stands at."""
-    if header.type == tarfile.XGLTYPE:  # of all members behind it: nothing in it is needed to read them
+    """Read one of the headers before a member's own, from its content on, and add what it says to `before`."""
+    if header.type == tarfile.XGLTYPE:  # applies to all later members; nothing in it is needed to read them
         return before
     read = before.read + header.size
     if read > MAX_HEADERS_BYTES or header.size < 0:
@@ -129,9 +127,9 @@ def _with(before: _Extended, header: tarfile.TarInfo, file: BinaryIO) -> _Extend
 
 
 def _member(header: tarfile.TarInfo, place: int, data: int, before: _Extended) -> Member:
-    """A member by its own header, that header's place, the place of its content, and the headers before its own."""
+    """Make a member from its own header, the positions of that header and its content, and the headers before it."""
     size = header.size if before.size is None else before.size
-    follows = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES  # or its size means nothing
+    follows = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES  # otherwise its size means nothing
     name = before.name or header.name
     return Member(
         name=name.rstrip("/") if header.isdir() else name,
@@ -146,7 +144,7 @@ def _member(header: tarfile.TarInfo, place: int, data: int, before: _Extended) -
 
 
 def _after_holes(file: BinaryIO, place: int) -> int:
-    """Where the content of an old GNU member with holes begins: behind the blocks from a place on that list more."""
+    """Where the content of an old GNU member with holes begins: after the blocks that list further holes."""
     more = True
     while more:
         block = file.read(_BLOCK)
@@ -158,26 +156,26 @@ def _after_holes(file: BinaryIO, place: int) -> int:
 
 
 def _pax(content: bytes) -> dict[bytes, bytes]:
-    """What a pax header says, by key: lines of "<length> <key>=<value>", the length that of the whole line.
+    """The values of a pax header, by key: lines of "<length> <key>=<value>", with the length of the whole line.
 
     Raises:
-        ValueError: a line is no such line.
+        ValueError: a line has another form.
     """
-    said = {}
+    values = {}
     place = 0
     while content[place : place + 1].isdigit():
         length, space, _ = content[place : place + _LENGTH].partition(b" ")
         begin, end = place + len(length) + 1, place + int(length)
         key, separator, value = content[begin : end - 1].partition(b"=")
-        if not space or end > len(content) or not separator:  # with a separator, the end is behind the beginning
+        if not space or end > len(content) or not separator:  # with a separator, the end is after the beginning
             raise ValueError("a header of the archive is damaged")
-        said[key] = value
+        values[key] = value
         place = end
-    return said
+    return values
 
 
 def _after(place: int, size: int) -> int:
-    """Where what begins at a place ends, in whole blocks."""
+    """The position at which content of this size ends, in whole blocks."""
     return place + -(-size // _BLOCK) * _BLOCK
 
 

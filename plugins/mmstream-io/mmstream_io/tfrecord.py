@@ -10,9 +10,9 @@ import google_crc32c
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from mmstream.alive import progress
 from mmstream.interfaces import Row, Source, Split
-from mmstream_io import inputs
+from mmstream.runtime.alive import progress
+from mmstream_io import conversion, inputs, limits
 from mmstream_io.examples import Example, check_example
 
 SPLIT_BYTES = 32 * 1024 * 1024
@@ -23,7 +23,7 @@ _PROGRESS_RECORDS = 256
 
 
 class _Frame(NamedTuple):
-    """A record as it stands in a file: its number, its bytes, its data, and why it cannot be read."""
+    """A record of a file: the positions of its first byte and after its last, its data, and why it cannot be read."""
 
     start: int
     end: int
@@ -35,14 +35,14 @@ class Tfrecord(Source):
     """Reads TFRecord files of `tf.train.Example`. Files may be gzipped (.gz).
 
     A feature is a column: no value is None, one is itself, several are a list. Bytes that are valid UTF-8 are text,
-    for an Example does not tell text from bytes. A record whose checksum does not fit, that is larger than 64 MiB, has
-    more than 16,384 features or 1,048,576 values or is no Example (a SequenceExample is none) becomes a row with an
-    error; where a length cannot be trusted, so does the rest of the file, as one row.
+    as an Example does not distinguish text from bytes. A record becomes a row with an error if its checksum does not
+    match, if it is larger than 64 MiB, if it has more than 16,384 features or 1,048,576 values, or if it is not an
+    Example (a SequenceExample is not). If a length cannot be trusted, the rest of the file becomes one such row.
 
     Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
 
     Args:
-        lists: columns that are lists however many values they have, as tags are.
+        lists: columns that are lists however many values they have, such as tags.
     """
 
     suffixes = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz")
@@ -51,12 +51,12 @@ class Tfrecord(Source):
         self.lists = frozenset(lists)
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 32 MiB; a gzipped file is one.
+        """Pieces of about 32 MiB; a gzipped file is a single piece.
 
         Raises:
             MmstreamError: a file cannot be read.
         """
-        return [split for file in inputs.find(path, self.suffixes, "tfrecord") for split in _cut(file)]
+        return [split for file in inputs.find(self, path, "tfrecord") for split in _cut(file)]
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is "<file>:<number of the record>"."""
@@ -68,20 +68,20 @@ class Tfrecord(Source):
 
     def _row(self, origin: str, frame: _Frame) -> Row:
         if frame.error:
-            return Row(origin, None, frame.data[: inputs.RAW_BYTES], frame.error)
+            return Row(origin, None, frame.data[: limits.RAW_BYTES], frame.error)
         try:
             return Row(origin, self._columns(frame.data))
         except DecodeError as error:
             error = ValueError(f"not a tf.train.Example: {error}")
-            return Row(origin, None, frame.data[: inputs.RAW_BYTES], error)
+            return Row(origin, None, frame.data[: limits.RAW_BYTES], error)
         except ValueError as error:
-            return Row(origin, None, frame.data[: inputs.RAW_BYTES], error)
+            return Row(origin, None, frame.data[: limits.RAW_BYTES], error)
 
     def _columns(self, data: bytes) -> dict[str, Any]:
         """The columns of a record.
 
         Raises:
-            DecodeError: it is no Example.
+            DecodeError: it is not an Example.
             ValueError: it holds too much.
         """
         features = _features(data)
@@ -99,7 +99,7 @@ def _features(data: bytes) -> Any:
     """The features of an Example, by name.
 
     Raises:
-        DecodeError: it is none, or is more than one: what its message does not name would be lost.
+        DecodeError: it is not an Example, or holds fields that an Example does not have, which would be lost.
         ValueError: it holds too many features or values.
     """
     check_example(data)
@@ -109,14 +109,14 @@ def _features(data: bytes) -> Any:
     if example.ByteSize() != size:
         raise DecodeError("it holds more than features")
     features = example.features.feature
-    if len(features) > inputs.MAX_COLUMNS:
-        raise ValueError(f"the record has {len(features):,} features; at most {inputs.MAX_COLUMNS:,} are read")
+    if len(features) > limits.MAX_COLUMNS:
+        raise ValueError(f"the record has {len(features):,} features; at most {limits.MAX_COLUMNS:,} are read")
     return features
 
 
 def _plain(value: Any, kind: str) -> Any:
-    """A value as other formats hold it: a float32 as the shortest decimal that stands for it."""
-    return inputs.plain(float(str(np.float32(value))) if kind == "float_list" else value)
+    """Convert a value to what other formats would hold: a float32 becomes the shortest decimal that represents it."""
+    return conversion.plain(float(str(np.float32(value))) if kind == "float_list" else value)
 
 
 def _cut(file: inputs.InputFile) -> Iterator[Split]:
@@ -134,7 +134,7 @@ def _cut(file: inputs.InputFile) -> Iterator[Split]:
 
 
 def _frames(file: BinaryIO, position: int, end: int | None, *, skim: bool = False) -> Iterator[_Frame]:
-    """The records of a file from here on; to skim is to pass over their data."""
+    """The records of a file from a position on; without their data if `skim`."""
     number = 0
     while end is None or position < end:
         number += 1
@@ -174,14 +174,14 @@ def _problem(header: bytes) -> str | None:
 
 
 def _data(file: BinaryIO, size: int, skim: bool) -> tuple[bytes, ValueError | None]:
-    """The data of a record, or the first of them and why no more is read."""
-    if size > inputs.MAX_ROW_BYTES:
-        data = file.read(min(size, inputs.RAW_BYTES))
+    """The data of a record, or its beginning and why no more is read."""
+    if size > limits.MAX_ROW_BYTES:
+        data = file.read(min(size, limits.RAW_BYTES))
         left = size - len(data)
-        while left and (block := file.read(min(left, 1 << 20))):  # no file can seek as far as a length may say
+        while left and (block := file.read(min(left, 1 << 20))):  # the length may exceed what a file can seek
             progress()
             left -= len(block)
-        return data, ValueError(f"the record has {size:,} bytes, more than {inputs.MAX_ROW_BYTES:,}")
+        return data, ValueError(f"the record has {size:,} bytes, more than {limits.MAX_ROW_BYTES:,}")
     if skim:
         file.seek(size, 1)
         return b"", None

@@ -7,29 +7,31 @@ import dataclasses
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from mmstream.alive import progress
-from mmstream.errors import MmstreamError
+from mmstream.errors import MmstreamError, brief
+from mmstream.inputs.listing import HIDDEN, Passed
 from mmstream.interfaces import Row, Source, Split
-from mmstream_io import inputs
+from mmstream.runtime.alive import progress
+from mmstream_io import conversion, inputs, limits
+from mmstream_io.stems import APART, Stems, dots_in
 from mmstream_io.tar import Member, members_of
 
 SPLIT_BYTES = 64 * 1024 * 1024
 KEY = "__key__"
-"""The column of the stem, as WebDataset itself calls it."""
+"""The column that holds the stem, named as in WebDataset itself."""
 _COLUMNS = {
     **dict.fromkeys(inputs.PICTURES, "image"),
-    **dict.fromkeys(("flac", "m4a", "mp3", "ogg", "opus", "wav"), "audio"),
-    **dict.fromkeys(("avi", "mkv", "mov", "mp4", "webm"), "video"),
+    **dict.fromkeys(inputs.SOUNDS, "audio"),
+    **dict.fromkeys(inputs.VIDEOS, "video"),
     "txt": "text",
     "cls": "category",
 }
-"""The column that the only member of a kind stands in, by suffix."""
+"""The column of a member that is the only one of its kind, by suffix."""
 _MEDIA = frozenset(suffix for suffix in _COLUMNS if suffix not in ("txt", "cls"))
 _TEXTS = ("txt", "cls", "json")
 _SHOWN = 20
-"""So many members of a record that cannot be read are listed in its dead letter."""
+"""If a record cannot be read, its dead letter lists at most this many of its members."""
 _NAME = 80
 
 
@@ -38,11 +40,11 @@ class _Record:
     """Members that share a stem.
 
     Attributes:
-        stem: "" for a piece of the archive that is no record.
+        stem: of the record; "" for a part of the archive that is not a record.
         start: byte at which the first one begins.
-        end: one past where the last one ends.
+        end: position after the last byte of the last one.
         sizes: bytes of the members, by suffix.
-        members: contents by suffix; empty where they are not wanted.
+        members: contents by suffix; empty if they are not read.
         error: why the record cannot be read.
         total: bytes of the members and their names.
     """
@@ -56,23 +58,26 @@ class _Record:
     total: int = 0
 
     def fail(self, problem: str) -> None:
-        """The record cannot be read; the first reason stays, and nothing is kept of its members."""
+        """Mark the record as unreadable, for the first reason given, and drop the contents of its members."""
         self.error = self.error or ValueError(problem)
         self.members = {}
 
 
 class Webdataset(Source):
-    """Reads tar archives, gzipped or not, in which "0001.jpg" and "0001.json" are one record, called by its stem 0001.
+    """Reads tar archives, gzipped or not, in which "0001.jpg" and "0001.json" are one record with the stem 0001.
 
-    The stem is a member's path up to the first dot of its name, and stands in the column `__key__`. A member is a
+    The stem is a member's path up to the first dot of its name; it becomes the column `__key__`. Each member becomes a
     column: the only picture is `image`, the only sound `audio`, the only video `video`, .txt is `text` and .cls
-    `category`; several of a kind, and any other member, are called by their suffix. The keys of a .json object are
-    columns themselves. Members of a record follow each other. Hidden ones, and those of hidden folders, are passed
-    over.
+    `category`; several of a kind, and any other member, are named by their suffix. The keys of a .json object become
+    columns themselves. Hidden members, and those in hidden folders, are passed over.
 
-    A record of which a member is cut off, doubled, without a suffix, no plain file or has headers of more than 1 MiB
-    becomes a row with an error; so does one of more than 64 MiB or 16,384 members or columns in all. So does the
-    place at which an archive is damaged, cut off or goes on behind its end mark, for nothing says what followed.
+    The members of a record must follow each other, as `tar --sort=name` writes them: a record whose members lie apart
+    is never read in part, but becomes one row with an error; an archive of only such records is refused. A record whose
+    members seem to have stems with dots ("22.01.png", "22.01.json", "22.02.png", …) becomes a row with an error, too.
+
+    So does a record with a member that is cut off, is duplicated, has no suffix, is not a plain file, or has headers of
+    more than 1 MiB; a record of more than 64 MiB, or of more than 16,384 members or columns; and the place at which an
+    archive is damaged, is cut off, or continues after its end mark, as it is not known what followed.
 
     Source: https://github.com/webdataset/webdataset
     """
@@ -80,40 +85,87 @@ class Webdataset(Source):
     suffixes = (".tar", ".tar.gz", ".tgz")
 
     def splits(self, path: str) -> list[Split]:
-        """Pieces of about 64 MiB, cut between records; a gzipped archive is one.
+        """Pieces of about 64 MiB, divided between records; a gzipped archive is a single piece.
 
         Raises:
-            MmstreamError: a file cannot be read.
+            MmstreamError: a file cannot be read, holds no record whose members follow each other, or holds too many
+                records.
         """
-        return [split for file in inputs.find(path, self.suffixes, "webdataset") for split in _cut(file)]
+        passed = Passed()
+        splits = [split for file in inputs.find(self, path, "webdataset", passed) for split in _cut(file, passed)]
+        self.passed_over = passed.told()
+        return splits
 
     def read(self, split: Split) -> Iterator[Row]:
         """The rows of a piece; the origin of each is "<file>/<stem>"."""
         with inputs.open_file(split.path) as file:
             file.seek(split.start)
-            records = _records(file, split.end)
+            records = _records(file, split.end) if split.end else _together(file, split.path)
             for number, record in enumerate(records, split.first):
                 yield _row(f"{split.origin}/{record.stem or f'record {number}'}", record)
 
 
-def _cut(file: inputs.InputFile) -> Iterator[Split]:
+def _cut(file: inputs.InputFile, passed: Passed) -> list[Split]:
+    """The pieces of an archive; a single one, which ends at 0, if members of some records lie apart.
+
+    Raises:
+        MmstreamError: it is not an archive, or not one that can be read.
+    """
+    splits = []
     start = end = rows = 0
     first = 1
     most = inputs.piece_bytes(file.path, SPLIT_BYTES)
+    stems = Stems(file.path)
+    dotted, dots = 0, ""
     with inputs.open_file(file.path) as opened:
-        for record in _records(opened, None, skim=True):
+        for record in stems.noted(_records(opened, None, _Skim(file.origin, passed))):
             if record.error and not record.stem and not record.start:
                 raise MmstreamError(f"{file.path} is not a tar archive")
             if rows and record.end - start > most:
-                yield Split(file.path, rows, file.origin, first, start, end)
+                splits.append(Split(file.path, rows, file.origin, first, start, end))
                 start, first, rows = record.start, first + rows, 0
             rows, end = rows + 1, record.end
-    if rows:
-        yield Split(file.path, rows, file.origin, first, start, end)
+            if record.stem and dotted == len(stems.seen) - 1 and (problem := dots_in(record.stem, record.sizes)):
+                dotted, dots = dotted + 1, dots or problem
+    if dots and dotted == len(stems.seen):
+        raise MmstreamError(f"{file.path}: {dots}")
+    if stems.scattered:
+        if stems.scattered == stems.seen:
+            raise MmstreamError(f"{file.path}: {APART.format(brief(min(stems.seen)))}")
+        return [Split(file.path, first + rows - 1 - stems.repeats, file.origin)]
+    return [*splits, Split(file.path, rows, file.origin, first, start, end)] if rows else splits
 
 
-def _records(file: BinaryIO, end: int | None, *, skim: bool = False) -> Iterator[_Record]:
-    """The records of an archive from here on; to skim is to pass over their contents."""
+def _together(file: BinaryIO, path: str) -> Iterator[_Record]:
+    """The records of an archive; each one whose members lie apart is given once, with an error."""
+    stems = Stems(path)
+    for _ in stems.noted(_records(file, None, _Skim())):
+        progress()
+    file.seek(0)
+    yielded: set[str] = set()
+    for record in _records(file, None):
+        if record.stem in yielded:
+            continue
+        if record.stem in stems.scattered:
+            yielded.add(record.stem)
+            record.fail(APART.format(brief(record.stem)))
+        yield record
+
+
+class _Skim(NamedTuple):
+    """A pass over an archive without the contents of its members.
+
+    Attributes:
+        origin: of the archive.
+        passed: counts hidden members.
+    """
+
+    origin: str = ""
+    passed: Passed | None = None
+
+
+def _records(file: BinaryIO, end: int | None, skim: _Skim | None = None) -> Iterator[_Record]:
+    """The records of an archive from here on."""
     record: _Record | None = None
     for member in _members(file, end):
         if isinstance(member, _Record):
@@ -122,7 +174,11 @@ def _records(file: BinaryIO, end: int | None, *, skim: bool = False) -> Iterator
             record = member
             continue
         stem, suffix = _divided(member.name)
-        if member.is_folder or not stem:
+        if member.is_folder:
+            continue
+        if not stem:
+            if skim and skim.passed:
+                skim.passed.add(HIDDEN, f"{skim.origin}/{member.name[:_NAME].removeprefix('./')}")
             continue
         if record is None or record.stem != stem:
             if record:
@@ -132,7 +188,7 @@ def _records(file: BinaryIO, end: int | None, *, skim: bool = False) -> Iterator
         problem = _problem_of(member, suffix, record)
         if problem:
             record.fail(f"the member {member.name[:_NAME]!r} {problem}")
-        elif not skim and not record.error:
+        elif skim is None and not record.error:
             file.seek(member.data)
             record.members[suffix] = data = file.read(member.size)
             if len(data) < member.size:
@@ -144,32 +200,32 @@ def _records(file: BinaryIO, end: int | None, *, skim: bool = False) -> Iterator
 
 
 def _problem_of(member: Member, suffix: str, record: _Record) -> str:
-    """Why a member cannot be part of a record, "" if it can; counts it as one that is."""
+    """Say why a member cannot be part of a record, "" if it can; its size is counted in either case."""
     record.total += member.size + len(member.name)
     if member.problem:
         return member.problem
     if not member.is_plain:
         return "is not a plain file"
-    if member.size > inputs.MAX_ROW_BYTES:
+    if member.size > limits.MAX_ROW_BYTES:
         return f"has {member.size:,} bytes: too many"
     if not suffix:
         return "has no suffix, which would be its column"
     if suffix in record.sizes:
         return "stands twice"
-    if record.total > inputs.MAX_ROW_BYTES:
-        return f"and those before it have more than {inputs.MAX_ROW_BYTES:,} bytes: too many for one record"
-    if len(record.sizes) >= inputs.MAX_COLUMNS:
-        return f"is one of more than {inputs.MAX_COLUMNS:,}: too many for one record"
+    if record.total > limits.MAX_ROW_BYTES:
+        return f"and those before it have more than {limits.MAX_ROW_BYTES:,} bytes: too many for one record"
+    if len(record.sizes) >= limits.MAX_COLUMNS:
+        return f"is one of more than {limits.MAX_COLUMNS:,}: too many for one record"
     return ""
 
 
 def _members(file: BinaryIO, end: int | None) -> Iterator[Member | _Record]:
     """The members of an archive from here on.
 
-    Where the archive is not whole, the last is a record that says what is wrong.
+    If the archive is not intact, the last is a record that says what is wrong.
     """
     place = file.tell()
-    with contextlib.suppress(tarfile.TarError, ValueError):  # what stands there shows what ended it
+    with contextlib.suppress(tarfile.TarError, ValueError):  # `_problem` finds out what ended it
         for member in members_of(file):
             if end is not None and member.start >= end:
                 return
@@ -183,11 +239,11 @@ def _members(file: BinaryIO, end: int | None) -> Iterator[Member | _Record]:
 
 
 def _problem(file: BinaryIO, place: int) -> str | None:
-    """What is wrong with an archive whose members end at a place; None where its end mark stands there."""
+    """Say what is wrong with an archive whose members end at a position; None if its end mark is there."""
     file.seek(place)
     block = file.read(tarfile.BLOCKSIZE)
     more = False
-    while rest := file.read(1 << 20):  # to the end: there a packed file has the checksum of all that was read
+    while rest := file.read(1 << 20):  # to the end, where a compressed file has the checksum of its content
         progress()
         more = more or rest.count(0) < len(rest)
     if len(block) < tarfile.BLOCKSIZE:
@@ -198,7 +254,7 @@ def _problem(file: BinaryIO, place: int) -> str | None:
 
 
 def _divided(name: str) -> tuple[str, str]:
-    """Stem and suffix of a member, the stem "" for a hidden one."""
+    """The stem and the suffix of a member; the stem of a hidden member is ""."""
     name = name.removeprefix("./")
     folder, slash, file = name.rpartition("/")
     first, _, suffix = file.partition(".")
@@ -209,23 +265,26 @@ def _divided(name: str) -> tuple[str, str]:
 def _row(origin: str, record: _Record) -> Row:
     origin, key = (text.encode("utf-8", "backslashreplace").decode() for text in (origin, record.stem))
     shown = list(record.sizes.items())[:_SHOWN]
-    found = {suffix[:_NAME]: f"{size:,} bytes" for suffix, size in shown}
+    sizes = {suffix[:_NAME]: f"{size:,} bytes" for suffix, size in shown}
     if len(shown) < len(record.sizes):
-        found["…"] = f"{len(record.sizes) - len(shown):,} more"
+        sizes["…"] = f"{len(record.sizes) - len(shown):,} more"
     if record.error:
-        return Row(origin, None, {KEY: key, **found}, record.error)
+        return Row(origin, None, {KEY: key, **sizes}, record.error)
     try:
         return Row(origin, _columns(key, record.members))
     except ValueError as error:
-        return Row(origin, None, {KEY: key, **found}, error)
+        return Row(origin, None, {KEY: key, **sizes}, error)
 
 
 def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
     """A record's columns.
 
     Raises:
-        ValueError: a text is not UTF-8, a .json is not JSON, a column stands twice, or there are too many.
+        ValueError: a text is not UTF-8, a .json is not JSON, a column occurs twice, there are too many columns, or the
+            members seem to be of several records.
     """
+    if problem := dots_in(key, members):
+        raise ValueError(problem)
     kinds = Counter(_COLUMNS.get(suffix, suffix) for suffix in members)
     columns: dict[str, Any] = {KEY: key}
     for suffix, data in members.items():
@@ -233,17 +292,17 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
         name = kind if kinds[kind] == 1 else suffix
         value: Any = data
         if suffix in _TEXTS:
-            value = inputs.text_of(data)
+            value = conversion.text_of(data)
             value = value.strip() if suffix == "cls" else value
         elif suffix.rpartition(".")[2] not in _MEDIA:
-            value = inputs.text_or_bytes(data)
-        found = {name: value}
+            value = conversion.text_or_bytes(data)
+        own = {name: value}
         if suffix == "json":
-            parsed = inputs.parse_json(value)
-            found = parsed if isinstance(parsed, dict) else {name: parsed}
-        for column in found.keys() & columns.keys():
-            raise ValueError(f"the column {column[:_NAME]!r} stands twice")
-        columns |= found
-        if len(columns) > inputs.MAX_COLUMNS:
-            raise ValueError(f"the record has {len(columns):,} columns; at most {inputs.MAX_COLUMNS:,} are read")
+            parsed = conversion.parse_json(value)
+            own = parsed if isinstance(parsed, dict) else {name: parsed}
+        for column in own.keys() & columns.keys():
+            raise ValueError(f"the column {column[:_NAME]!r} stands twice: as a key of the .json and as a member")
+        columns |= own
+        if len(columns) > limits.MAX_COLUMNS:
+            raise ValueError(f"the record has {len(columns):,} columns; at most {limits.MAX_COLUMNS:,} are read")
     return columns

@@ -195,7 +195,7 @@ class TestImageFolder(SourceContract):
         "top.webp": {"image": "top.webp", "category": None},
         "cats/1.png": {"image": "cats/1.png", "category": "cats"},
         "cats/2.PNG": {"image": "cats/2.PNG", "category": "cats"},
-        "cats/old/3.jpg": {"image": "cats/old/3.jpg", "category": "cats"},
+        "cats/old/3.jpg": {"image": "cats/old/3.jpg", "category": "cats", "category_2": "old"},
         "dogs/1.jpeg": {"image": "dogs/1.jpeg", "category": "dogs"},
     }
     cuts = {"SPLIT_ROWS": 2}

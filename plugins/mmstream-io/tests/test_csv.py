@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmstream_io import csv, inputs, open_quotes
-from mmstream_io.csv import Csv, CsvSink
+from mmstream_io import conversion, csv, limits, open_quotes
+from mmstream_io.csv import Csv
+from mmstream_io.csv_sink import CsvSink
 
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Row
@@ -245,7 +246,7 @@ def test_a_long_cell_is_read_whole(read):
     ("header", "message"),
     [
         (b"a,b,a,c,c\n1,2,3,4,5", "names a column twice: 'a', 'c'"),
-        (b"a,\xff\n1,2", "names no columns: .*invalid start byte"),
+        (b"a,\xff\n1,2", "names of the columns, is not utf-8: set `encoding` in `source`, likely to cp1252"),
         (b'a,"b\n1,2', "names no columns: a quote is opened and never closed"),
         (b"a,b\r1,2\r3,4\r", "names no columns: a carriage return"),
     ],
@@ -264,7 +265,7 @@ def test_a_first_line_of_too_many_columns_is_refused_with_their_number_and_the_l
     with pytest.raises(MmstreamError, match=r"rows\.csv: the first line names 60,000 columns; at most 16,384 are read"):
         read(header.encode())
     most = ",".join(f"c{number}" for number in range(16_384))
-    assert len(read(f"{most}\n{most}\n".encode())[0].columns) == 16_384
+    assert len(read(f"{most}\n1{most}\n".encode())[0].columns) == 16_384
 
 
 def test_of_many_columns_that_stand_twice_a_few_are_named(read):
@@ -286,7 +287,7 @@ def test_a_line_of_very_many_delimiters_or_a_very_long_cell_costs_no_other(read,
 
 
 def test_a_text_that_would_take_up_too_much_memory_costs_no_other(read, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_TEXT_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_TEXT_BYTES", 100)
     rows = read("a\n{}\n{}😀\n{}猫\n1\n".format("x" * 90, "x" * 90, "x" * 30).encode())
     assert columns_of(rows) == [{"a": "x" * 90}, None, {"a": "x" * 30 + "猫"}, {"a": "1"}]
     assert str(rows[1].error) == "the text of 95 bytes takes up 368 bytes of memory; at most 100 are read"
@@ -307,8 +308,8 @@ NEVER_CLOSED = [
 @pytest.mark.parametrize("line", NEVER_CLOSED)
 def test_quotes_that_are_never_closed_are_looked_at_a_bounded_number_of_times(read, monkeypatch, line):
     looked = []
-    text_of = inputs.text_of
-    monkeypatch.setattr(inputs, "text_of", lambda data, *more: looked.append(len(data)) or text_of(data, *more))
+    text_of = conversion.text_of
+    monkeypatch.setattr(conversion, "text_of", lambda data, *more: looked.append(len(data)) or text_of(data, *more))
     data = line * (400_000 // len(line))
     rows = read(b"a,b\n" + data)
     assert all(row.columns is None or "open" not in str(row.columns) for row in rows[:100])

@@ -8,9 +8,9 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mmstream_io.csv import CsvSink
+from mmstream_io.csv_sink import CsvSink
 
-from mmstream import components
+from mmstream.plugins import components
 from mmstream.testing import SinkContract
 
 SCHEMA = {"id": "string", "=price": "number", "tags": "strings", "caption": "string"}

@@ -12,7 +12,7 @@ from mmstream_io.image_folder import ImageFolder
 
 from mmstream.errors import MediaError, MmstreamError
 from mmstream.interfaces import Row
-from mmstream.media import Media
+from mmstream.records.media import Media
 
 
 @pytest.fixture
@@ -51,6 +51,23 @@ def test_the_name_of_a_folder_is_the_category_of_its_pictures(folder):
 def test_of_nested_folders_the_first_is_the_category(folder):
     put(folder, "cat/big/wild/1.png", "cat/1.png", "cat/small/1.png")
     assert pairs_of(folder) == [("cat/1.png", "cat"), ("cat/big/wild/1.png", "cat"), ("cat/small/1.png", "cat")]
+
+
+def test_each_level_of_nested_folders_is_a_column(folder):
+    put(folder, "Fruit/Apple/Golden/1.png", "Packages/Milk/2.png", "=x/3.png")
+    assert [row.columns for row in rows_of(folder)] == [
+        {"category": "=x", "image": "=x/3.png"},
+        {"category": "Fruit", "category_2": "Apple", "category_3": "Golden", "image": "Fruit/Apple/Golden/1.png"},
+        {"category": "Packages", "category_2": "Milk", "image": "Packages/Milk/2.png"},
+    ]
+
+
+def test_folders_called_key_and_value_are_columns_of_their_own(folder):
+    put(folder, "cat/year=2020/1.png", "year=2021/dog/image=x/2.png")
+    assert [row.columns for row in rows_of(folder)] == [
+        {"category": "cat", "year": "2020", "image": "cat/year=2020/1.png"},
+        {"category": "dog", "year": "2021", "image": "year=2021/dog/image=x/2.png"},
+    ]
 
 
 def test_a_picture_at_the_top_has_no_category(folder):
@@ -204,7 +221,7 @@ def test_an_empty_folder_on_another_filesystem_is_an_error_that_names_it(memory_
         ("memory://bucket/secret.png", "outside the allowed folders"),
         ("memory://bucket/pictures/../secret.png", "outside the allowed folders"),
         ("/etc/passwd", "outside the allowed folders"),
-        ("nowhere://bucket/1.png", "outside the allowed folders"),
+        ("nowhere://bucket/1.png", "no filesystem is installed for nowhere://"),
         ("large.png", "more than max_bytes = 100"),
     ],
 )

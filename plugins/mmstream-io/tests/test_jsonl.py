@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmstream_io import inputs, jsonl
+from mmstream_io import conversion, jsonl, limits
 from mmstream_io.jsonl import Jsonl, JsonlSink
 
 from mmstream.errors import MmstreamError
@@ -71,8 +71,8 @@ LARGE = [
 @pytest.mark.parametrize("value", LARGE)
 def test_a_line_of_too_many_values_is_refused_before_they_are_made(read, value, monkeypatch):
     made = []
-    decode = inputs._JSON.decode
-    monkeypatch.setattr(inputs._JSON, "decode", lambda text: made.append(len(text)) or decode(text))
+    decode = conversion._JSON.decode
+    monkeypatch.setattr(conversion._JSON, "decode", lambda text: made.append(len(text)) or decode(text))
     rows = read(f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 2}}\n'.encode())
     assert [row.columns for row in rows] == [{"a": 1}, None, {"a": 2}]
     assert "values or more; at most 1,048,576 are read" in str(rows[1].error)
@@ -107,7 +107,7 @@ def test_an_object_of_too_many_keys_is_refused_wherever_it_stands(read):
     ],
 )
 def test_a_text_that_would_take_up_too_much_memory_is_refused(read, monkeypatch, text, fits):
-    monkeypatch.setattr(inputs, "MAX_TEXT_BYTES", 140)
+    monkeypatch.setattr(limits, "MAX_TEXT_BYTES", 140)
     good, row = read(f'{{"a": 1}}\n{{"a": "{text}"}}'.encode())
     assert good.columns == {"a": 1}
     assert (row.error is None) == fits

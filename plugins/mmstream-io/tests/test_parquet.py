@@ -155,6 +155,15 @@ def test_whole_row_groups_make_a_split(tmp_path, monkeypatch):
     assert [row.columns["n"] for row in rows_of(str(path))] == list(range(25))
 
 
+def test_a_number_of_32_bits_is_the_shortest_decimal_that_stands_for_it(tmp_path):
+    given = [0.1, -2.5, 2.0, 3.4e38, 1e-45, None, float("nan"), float("inf")]
+    table = pyarrow.table({"id": range(8), "x": pyarrow.array(given, pyarrow.float32())})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    found = [r.columns for split in Parquet().splits(str(tmp_path)) for r in Parquet().read(split)]
+    assert [row["x"] for row in found] == [0.1, -2.5, 2.0, 3.4e38, 1e-45, None, None, float("inf")]
+    assert [row["id"] for row in found] == list(range(8))
+
+
 def test_nan_and_null_are_none_wherever_they_stand(read):
     nan = float("nan")
     rows = read([{"x": nan, "y": [1.0, nan, None], "z": {"a": nan}}, {"x": float("inf"), "y": None, "z": None}])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmstream_io import inputs, tfrecord
+from mmstream_io import limits, tfrecord
 from mmstream_io.tfrecord import Tfrecord
 
 from mmstream.errors import MmstreamError
@@ -146,7 +146,7 @@ def test_a_sequence_example_is_refused_for_half_of_it_would_be_lost(read):
 
 def test_a_record_that_is_too_large_costs_no_other(read, monkeypatch):
     small = example(n=[1])
-    monkeypatch.setattr(inputs, "MAX_ROW_BYTES", len(small))
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", len(small))
     rows = read(frame(small) + frame(b"x" * 3_000_000) + frame(small))
     assert [row.columns for row in rows] == [{"n": 1}, None, {"n": 1}]
     assert f"3,000,000 bytes, more than {len(small)}" in str(rows[1].error)
@@ -282,7 +282,7 @@ def test_where_a_file_is_cut_never_changes_its_rows(tmp_path, data, split_bytes,
     path = tmp_path / name
     path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "MAX_ROW_BYTES", 200)
+        patch.setattr(limits, "MAX_ROW_BYTES", 200)
         whole = comparable(rows_of(str(path)))
         patch.setattr(tfrecord, "SPLIT_BYTES", split_bytes)
         assert comparable(rows_of(str(path))) == whole

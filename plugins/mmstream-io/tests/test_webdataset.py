@@ -12,11 +12,11 @@ import tarfile
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmstream_io import inputs, webdataset
+from mmstream_io import limits, stems, webdataset
 from mmstream_io.webdataset import Webdataset
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Row
+from mmstream.interfaces import PassedOver, Row
 
 JPG = b"\xff\xd8\xff, a picture"
 PNG = b"\x89PNG, a picture"
@@ -199,16 +199,11 @@ def test_a_member_with_holes_is_refused_for_its_bytes_do_not_stand_there(read, s
     ],
 )
 def test_a_bad_record_says_what_is_wrong_and_costs_no_other(read, monkeypatch, members, message):
-    monkeypatch.setattr(inputs, "MAX_ROW_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 100)
     rows = read(archive(*texts("1"), *members, *texts("3")))
     assert columns_of(rows) == [row_of("1"), None, row_of("3")]
     assert message in errors_of(rows)["a.tar/2"]
     assert rows[1].raw["__key__"] == "2"
-
-
-def test_a_stem_that_comes_again_later_is_a_row_of_its_own(read):
-    rows = read(archive(*texts("1", "2"), ("1.cls", b"x")))
-    assert columns_of(rows) == [row_of("1"), row_of("2"), {"__key__": "1", "category": "x"}]
 
 
 @pytest.mark.parametrize("split_bytes", [1, 1 << 20])
@@ -333,7 +328,7 @@ def test_where_an_archive_is_cut_never_changes_its_rows(tmp_path, members, kind,
     path = tmp_path / "a.tar"
     path.write_bytes(data[:length])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "MAX_ROW_BYTES", 1000)
+        patch.setattr(limits, "MAX_ROW_BYTES", 1000)
         whole = comparable(rows_of(str(path)))
         patch.setattr(webdataset, "SPLIT_BYTES", split_bytes)
         assert comparable(rows_of(str(path))) == whole
@@ -404,7 +399,7 @@ def test_a_member_whose_holes_fill_many_blocks_is_a_bad_row_alone(read):
 
 
 def test_a_record_of_too_many_bytes_in_all_is_a_bad_row_alone(read, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_ROW_BYTES", 3_000)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 3_000)
     members = [(f"2.{number}", bytes(600)) for number in range(40)]
     rows = read(archive(*texts("1"), *members, *texts("3")))
     assert columns_of(rows) == [row_of("1"), None, row_of("3")]
@@ -415,7 +410,7 @@ def test_a_record_of_too_many_bytes_in_all_is_a_bad_row_alone(read, monkeypatch)
 
 
 def test_a_record_of_too_many_members_or_columns_is_a_bad_row_alone(read, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_COLUMNS", 50)
+    monkeypatch.setattr(limits, "MAX_COLUMNS", 50)
     members = [(f"2.{number}", b"x") for number in range(60)]
     three = [(f"3.{letter}.json", b"{}") for letter in "ab"] + [
         ("3.json", json.dumps({str(n): n for n in range(49)}).encode())
@@ -454,3 +449,84 @@ def test_archives_on_another_filesystem_are_read_through_beam(memory_files, monk
     assert [row.origin for row in rows] == ["0.tar/1", "0.tar/2", "1.tar.gz/3"]
     assert columns_of(rows) == [{**row_of("1"), "image": JPG}, row_of("2"), {"__key__": "3", "n": 1}]
     assert comparable(rows_of("memory://bucket/shards/*.tar")) == comparable(rows[:2])
+
+
+APART = (
+    "lie apart in the archive; those of a record must follow each other: make the archive anew with `tar --sort=name`"
+)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_record_whose_members_lie_apart_is_never_read_in_part(read, name, monkeypatch):
+    members = [("0.txt", b"0"), ("1.txt", b"1"), ("0.cls", b"x"), ("2.txt", b"2"), ("0.json", b"{}"), ("3.txt", b"3")]
+    data = archive(*members)
+    for split_bytes in (1, 1 << 20):
+        monkeypatch.setattr(webdataset, "SPLIT_BYTES", split_bytes)
+        rows = read(data if name == "a.tar" else gzip.compress(data), name)
+        assert [row.origin for row in rows] == [f"{name}/{stem}" for stem in "0123"]
+        assert columns_of(rows) == [None, row_of("1"), row_of("2"), row_of("3")]
+        assert errors_of(rows) == {f"{name}/0": f"members of the record '0' {APART}"}
+
+
+def test_an_archive_of_nothing_but_such_records_is_refused(read):
+    kinds = [("json", b"{}"), ("png", PNG)]
+    data = archive(*((f"{stem}.{suffix}", content) for suffix, content in kinds for stem in range(3)))
+    with pytest.raises(MmstreamError, match=r"a\.tar: members of the record '0' lie apart .* `tar --sort=name`"):
+        read(data)
+
+
+def test_such_a_record_may_lie_in_an_archive_that_is_cut_off(read):
+    data = archive(*texts("1", "2"), ("1.cls", b"x"), ("3.txt", b"3"))
+    rows = read(data[: 7 * 512])
+    assert [row.origin for row in rows] == ["a.tar/1", "a.tar/2", "a.tar/3", "a.tar/record 4"]
+    assert "lie apart" in str(rows[0].error)
+    assert rows[1].columns == row_of("2")
+
+
+def test_an_archive_of_too_many_records_is_refused(read, monkeypatch):
+    monkeypatch.setattr(stems, "MOST_RECORDS", 2)
+    assert len(read(archive(*texts("1", "2")))) == 2
+    with pytest.raises(MmstreamError, match="more than 2 records; make several archives"):
+        read(archive(*texts("1", "2", "3")))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["22.00.json", "22.00.png", "22.01.json", "22.01.png"],
+        ["22.05.json", "22.05.png"],
+        ["j.doe.json", "j.doe.png", "j.poe.json", "j.poe.png", "j.roe.json", "j.roe.png"],
+    ],
+)
+def test_members_that_seem_to_have_stems_with_dots_are_not_one_record(read, names):
+    members = [(name, b"{}") for name in names]
+    rows = read(archive(*members, *texts("1")))
+    assert "a stem ends at the first dot of a name" in str(rows[0].error)
+    assert rows[1].columns == row_of("1")
+    with pytest.raises(MmstreamError, match="a stem ends at the first dot of a name"):
+        read(archive(*members))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.left.jpg", "1.right.jpg", "1.json"],
+        ["1.left.jpg", "1.left.npy", "1.right.jpg", "1.right.npy"],
+        ["1.0.jpg", "1.1.jpg", "1.2.jpg"],
+        ["1.seg.nii.gz", "1.nii.gz"],
+    ],
+)
+def test_members_of_one_record_may_have_dots_in_their_suffixes(read, names):
+    (row,) = read(archive(*((name, b"{}") for name in names)))
+    assert row.error is None
+
+
+def test_apple_double_files_and_folders_beside_records_are_no_records(read, tmp_path):
+    data = archive(
+        ("./d/._1.png", b"\0\5\x16\7"), ("./d/1.txt", b"d/1"), ("__MACOSX/d/._1.png", b"x"), (".DS_Store", b"x")
+    )
+    assert columns_of(read(data)) == [row_of("d/1")]
+    source = Webdataset()
+    source.splits(str(tmp_path / "a.tar"))
+    names = ("a.tar/d/._1.png", "a.tar/__MACOSX/d/._1.png", "a.tar/.DS_Store")
+    assert source.passed_over == (PassedOver("hidden", 3, names),)

@@ -1,4 +1,4 @@
-"""Connections to Kafka, and errors that say what is wrong without a password in them."""
+"""Connections to Kafka, and errors that say what is wrong without showing a password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmstream_kafka import options
 
 _START_SECONDS = 10
 _URI = re.compile(r"kafka://([^/?#\s]+)/([A-Za-z0-9._-]{1,249})")
-_TELLING = 16  # so many characters of an option's value in a text are taken for the value
+_TELLING = 16  # a text with this many characters of an option's value counts as holding it
 _NAMES_OF_METHODS = ("security.protocol", "sasl.mechanism", "sasl.mechanisms")
 _METHODS = (
     *("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
     Attributes:
         servers: "host1:9092,host2:9092".
-        topic: its name.
+        topic: the name of the topic.
     """
 
     servers: str
@@ -47,22 +47,22 @@ def address_of(uri: str) -> Address:
     Address(servers='one:9092,two:9092', topic='pictures')
 
     Raises:
-        MmstreamError: it is none of Kafka; what may be a password is not shown.
+        MmstreamError: it is not a Kafka URI; what may be a password is not shown.
     """
     if "@" in uri:
         raise MmstreamError(
             "a kafka:// URI holds no user and no password: "
             f"set {options.PREFIX}SASL_USERNAME and {options.PREFIX}SASL_PASSWORD in the environment"
         )
-    found = _URI.fullmatch(uri)
-    if found is None:
+    match = _URI.fullmatch(uri)
+    if match is None:
         shown = re.split(r"[?#]", uri)[0]
         raise MmstreamError(f"expected kafka://host1:9092,host2:9092/topic; found {shown!r}")
-    return Address(found[1], found[2])
+    return Address(match[1], match[2])
 
 
 class Connection:
-    """Makes consumers and producers, and keeps what they say of their troubles.
+    """Makes consumers and producers, and keeps the errors that they report.
 
     Args:
         uri: of a topic.
@@ -81,50 +81,50 @@ class Connection:
         self._hopeless: KafkaError | None = None
 
     def consumer(self) -> Consumer:
-        """A consumer that is assigned nothing yet.
+        """Make a consumer without an assignment.
 
         Raises:
             MmstreamError: librdkafka refuses an option.
         """
-        return self._made(Consumer, options.CONSUMER)
+        return self._client(Consumer, options.CONSUMER)
 
     def producer(self) -> Producer:
-        """An idempotent producer.
+        """Make an idempotent producer.
 
         Raises:
             MmstreamError: librdkafka refuses an option.
         """
-        return self._made(Producer, options.PRODUCER)
+        return self._client(Producer, options.PRODUCER)
 
     def partitions(self, consumer: Consumer) -> list[int]:
-        """The partitions of the topic. It is asked of a consumer: a producer that asks creates the topic.
+        """The partitions of the topic, as a consumer sees them: if a producer asked, Kafka would create the topic.
 
         Raises:
             MmstreamError: Kafka does not answer, or has no such topic.
         """
         servers, topic = self.address
         try:
-            found = consumer.list_topics(topic, timeout=_START_SECONDS).topics[topic]
+            metadata = consumer.list_topics(topic, timeout=_START_SECONDS).topics[topic]
         except KafkaException as error:
-            found, failure = None, error.args[0]
-        if found is None:
-            consumer.poll(0)  # brings what the connections said
+            metadata, failure = None, error.args[0]
+        if metadata is None:
+            consumer.poll(0)  # delivers the errors of the connections
             raise MmstreamError(f"cannot reach Kafka at {servers}: {self.explain_silence(failure)}")
-        if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise MmstreamError(f"Kafka at {servers} has no topic {topic!r}; create it first, or mend its name")
-        if found.error is not None:
-            raise MmstreamError(f"cannot use the topic {topic!r} of Kafka at {servers}: {self.explain(found.error)}")
-        return sorted(found.partitions)
+        if metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise MmstreamError(f"Kafka at {servers} has no topic {topic!r}; create it first, or correct its name")
+        if metadata.error is not None:
+            raise MmstreamError(f"cannot use the topic {topic!r} of Kafka at {servers}: {self.explain(metadata.error)}")
+        return sorted(metadata.partitions)
 
     def note(self, error: KafkaError) -> None:
-        """Keep an error that librdkafka deals with by itself, or that `check` is to raise."""
+        """Keep an error that librdkafka handles itself, or that `check` is to raise."""
         if error.fatal() or error.code() in _HOPELESS:
             self._hopeless = error
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # says less than what came before it
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # says less than the errors before it
             self._trouble = error
 
     def check(self) -> None:
-        """Raise what trying again does not mend.
+        """Raise the noted error that trying again cannot cure, if there is one.
 
         Raises:
             MmstreamError: the broker refuses this client, or librdkafka gives up.
@@ -133,21 +133,21 @@ class Connection:
             raise MmstreamError(f"Kafka at {self.address.servers} fails: {self.explain(self._hopeless)}")
 
     def forget(self) -> None:
-        """What was the matter is over: Kafka answers."""
+        """Forget past errors, because Kafka answers again."""
         self._trouble = None
 
     def explain_silence(self, error: KafkaError) -> str:
-        """Why nothing comes: what connections said, or else the error of who waited in vain."""
+        """Explain why nothing arrives: the last error of a connection, or else the timeout."""
         return self.explain(self._trouble or error)
 
     def explain(self, error: KafkaError) -> str:
-        """What an error says; without details where these hold the value of an option, as librdkafka's texts may."""
+        """The text of an error, without details if they hold the value of an option, as librdkafka's texts may."""
         text = " ".join(error.str().split())
         if any(value[:_TELLING] in text for name, value in self._options.items() if not _is_public(name, value)):
             return str(KafkaError(error.code()).str())
         return text
 
-    def _made(self, kind: type[_Client], own: Any) -> _Client:
+    def _client(self, kind: type[_Client], own: Any) -> _Client:
         settings = options.config(self.address.servers, own, self._options)
         try:
             return kind({**settings, "error_cb": self.note})
@@ -161,5 +161,5 @@ class Connection:
 
 
 def _is_public(name: str, value: str) -> bool:
-    """Whether an option's value is nobody's secret: a word that is in the documentation, or nothing."""
+    """Whether an option's value is certainly not a secret: a word from the documentation, or empty."""
     return not value or (name in _NAMES_OF_METHODS and value.lower() in _METHODS)

@@ -15,7 +15,7 @@ PREFIX = "MMSTREAM_KAFKA_"
 FILE = f"{PREFIX}CONFIG"
 """Environment variable that names a file of options."""
 PATIENCE_SECONDS = 60
-"""For so long Kafka may be silent before that is an error."""
+"""How long Kafka may be silent before that is an error."""
 
 CONSUMER: Mapping[str, str | int | bool] = {
     "group.id": "mmstream",  # needed to make a consumer; no group is ever joined, and no offset committed
@@ -36,12 +36,12 @@ _SET_HERE = {
     *CONSUMER,
     *PRODUCER,
 }
-"""Options, or other names of them, that nobody else may set; logging ones, because logs would hold secrets."""
+"""Options, and aliases of options, that users may not set; they include logging, as logs would hold secrets."""
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 
 
 def options_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's options by name; environment variables come before the file.
+    """The user's options by name; environment variables take precedence over the file.
 
     Raises:
         MmstreamError: the file cannot be read, or an option may not be set; no value is ever shown.
@@ -57,7 +57,7 @@ def options_of(environment: Mapping[str, str]) -> dict[str, str]:
 def config(
     servers: str, own: Mapping[str, str | int | bool], options: Mapping[str, str]
 ) -> dict[str, str | int | bool]:
-    """What a consumer or a producer is made of, its callbacks apart.
+    """The configuration of a consumer or a producer, without callbacks.
 
     Args:
         servers: "host:port,host:port".

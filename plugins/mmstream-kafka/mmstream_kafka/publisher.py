@@ -1,4 +1,4 @@
-"""Labels as messages of Kafka."""
+"""Publish labels as Kafka messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from mmstream.errors import MmstreamError
-from mmstream.records import DUPLICATE, DeadLetter, json_line
-from mmstream.streams import Publisher
+from mmstream.interfaces.streams import Publisher
+from mmstream.records.record import DUPLICATE, DeadLetter, json_line
 from mmstream_kafka import options
 from mmstream_kafka.connection import Connection
 
@@ -22,7 +22,7 @@ class KafkaPublisher(Publisher):
     """Sends label rows and dead letters, each a JSON object, to the topic of kafka://host1:9092,host2:9092/topic.
 
     The key of a message is the record's id, or the origin of a dead letter that has none; its header `mmstream` says
-    `label` or `dead_letter`. All replicas in sync have a message before it counts as sent.
+    `label` or `dead_letter`. A message counts as sent once all in-sync replicas have it.
 
     Source: https://kafka.apache.org/documentation/#semantics
     """
@@ -41,10 +41,11 @@ class KafkaPublisher(Publisher):
         self._producer = self._connection.producer()
 
     def publish(self, rows: Sequence[Mapping[str, Any]], letters: Sequence[DeadLetter]) -> None:
-        """Send some, and return when all have arrived.
+        """Send some results, and return once all have arrived.
 
         Raises:
-            MmstreamError: not all have arrived within a minute, one is larger than Kafka takes, or the broker refuses.
+            MmstreamError: not all have arrived within a minute, one is larger than Kafka accepts, or the broker
+                refuses.
         """
         failures: list[KafkaError] = []
         with self._telling():
@@ -58,8 +59,8 @@ class KafkaPublisher(Publisher):
             raise MmstreamError(self._explain(failures, late, len(rows) + len(letters)))
 
     def close(self) -> None:
-        """Let go of connections."""
-        self._producer.purge()  # of a call that failed
+        """Close connections."""
+        self._producer.purge()  # messages of a call that failed
         self._producer.close()
 
     def _send(self, key: str, text: str, kind: str, failures: list[KafkaError]) -> None:
@@ -85,7 +86,7 @@ class KafkaPublisher(Publisher):
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """While the block runs, what ends the producer is told; it may come as the cause of what then went wrong."""
+        """While the block runs, raise errors that end the producer, in place of any errors that they cause."""
         try:
             yield
             return

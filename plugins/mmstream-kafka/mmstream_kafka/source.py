@@ -1,4 +1,4 @@
-"""Topics of Kafka as input."""
+"""Read topics of Kafka as input."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from mmstream_kafka.stream import PartitionStream
 class Kafka(Source):
     """Reads the topic that a URI names: kafka://host1:9092,host2:9092/topic.
 
-    A message is a JSON object in UTF-8, whose `{"base64": …}` are bytes, or the bytes of the one column that its header
-    `mmstream-column` names, other headers being texts. Anything else is a row with an error, as are tombstones.
+    A message is either a JSON object in UTF-8, in which `{"base64": …}` stands for bytes, or the bytes of one column,
+    which the header `mmstream-column` names; its other headers are then further columns, as texts. Anything else
+    becomes a row with an error, and so do tombstones.
 
-    As input of a job that ends, it is read up to its end as that is when the job starts, committed messages only;
-    each partition is read once to count them.
+    A job that ends reads committed messages only, up to the end that the topic has when the job starts; each partition
+    is read once to count them.
 
     Args:
-        key_column: the column that a message's key becomes, where the message does not have it already.
+        key_column: the column that a message's key becomes, unless the message has that column already.
 
     Source: https://kafka.apache.org/documentation/
     """
@@ -32,9 +33,10 @@ class Kafka(Source):
         self._key_column = key_column
 
     def splits(self, path: str) -> list[Split]:
-        """One for each partition that holds messages.
+        """One piece for each partition that holds messages.
 
-        Compaction and transactions leave offsets without a message, so that only reading tells how many there are.
+        Compaction and transactions leave offsets without a message, so that only reading tells how many messages there
+        are.
 
         Raises:
             MmstreamError: the URI is wrong, or Kafka cannot be reached, or has no such topic.
@@ -60,7 +62,7 @@ class Kafka(Source):
             return [str(partition) for partition in connection.partitions(consumer)]
 
     def stream(self, path: str, name: str, position: int | None) -> PartitionStream:
-        """A partition, from an offset on.
+        """Open a partition, from an offset on.
 
         Raises:
             MmstreamError: the URI is wrong, or Kafka cannot be reached, or has no such topic or partition.

@@ -11,7 +11,7 @@ import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
 
 from mmstream.errors import MmstreamError
-from mmstream.streams import Message, Stream
+from mmstream.interfaces.streams import Message, Stream
 from mmstream_kafka import messages, options
 from mmstream_kafka.connection import Connection
 
@@ -25,20 +25,20 @@ _PASSING = (
     *(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART),
     KafkaError.GROUP_AUTHORIZATION_FAILED,  # no group is used
 )
-"""Errors that pass when a broker comes back, or that do not matter."""
+"""Errors that pass once a broker is back, or that do not matter."""
 
 
 class PartitionStream(Stream):
-    """Reads a partition, committed messages only, and rides out what brokers do, for a minute.
+    """Reads the committed messages of a partition, and rides out trouble with brokers for up to a minute.
 
     Args:
         uri: of the topic.
-        partition: its number.
-        position: offset to begin with; None for the earliest that is there.
+        partition: its number in the topic.
+        position: offset to begin with; None for the earliest that is available.
         key_column: see `messages.row`.
 
     Attributes:
-        reached: all that stands before this offset has been read.
+        reached: everything before this offset has been read.
 
     Raises:
         MmstreamError: Kafka cannot be reached, or has no such topic or partition.
@@ -55,19 +55,21 @@ class PartitionStream(Stream):
         with contextlib.ExitStack() as undo:
             self._consumer = self._connection.consumer()
             undo.callback(self._consumer.close)
-            known = self._connection.partitions(self._consumer)
-            if partition not in known:
-                raise MmstreamError(f"the topic {topic!r} has no partition {partition}; it has {len(known)}, from 0 on")
+            partitions = self._connection.partitions(self._consumer)
+            if partition not in partitions:
+                raise MmstreamError(
+                    f"the topic {topic!r} has no partition {partition}; it has {len(partitions)}, from 0 on"
+                )
             self._consumer.assign([self._place])
             undo.pop_all()
 
     def read(self) -> list[Message]:
-        """What comes next; see `Stream.read`."""
-        found = self._consumer.consume(1, _WAIT_SECONDS)
-        if found:
-            found += self._consumer.consume(_MOST_MESSAGES - 1, 0)
+        """The next messages; see `Stream.read`."""
+        received = self._consumer.consume(1, _WAIT_SECONDS)
+        if received:
+            received += self._consumer.consume(_MOST_MESSAGES - 1, 0)
         self._connection.check()
-        read = [message for each in found if (message := self._message(each)) is not None]
+        read = [message for each in received if (message := self._message(each)) is not None]
         if read:
             self._answered()
         else:
@@ -75,15 +77,15 @@ class PartitionStream(Stream):
         return read
 
     def watermark(self) -> float:
-        """The largest time so far; while all that was sent has been read, a second ago."""
+        """The latest time of a message so far or, while everything that was sent has been read, a second ago."""
         return self._watermark
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self._consumer.close()
 
     def ends(self) -> tuple[int, int]:
-        """The earliest offset that is there, and the one after the latest committed message.
+        """The earliest offset that is available, and the one after the latest committed message.
 
         Raises:
             MmstreamError: Kafka does not answer.
@@ -97,7 +99,7 @@ class PartitionStream(Stream):
         """The messages before an offset; some offsets may have none.
 
         Raises:
-            MmstreamError: Kafka does not answer, or no longer has them.
+            MmstreamError: Kafka does not answer, or no longer has the messages.
         """
         while self.reached < end:
             for message in self.read():
@@ -105,22 +107,22 @@ class PartitionStream(Stream):
                     return
                 yield message
 
-    def _message(self, found: confluent_kafka.Message[bytes, bytes]) -> Message | None:
-        error, offset = found.error(), found.offset()
+    def _message(self, message: confluent_kafka.Message[bytes, bytes]) -> Message | None:
+        error, offset = message.error(), message.offset()
         if error is not None:
             self._deal_with(error, offset)
             return None
         assert offset is not None  # only errors may have none
         self.reached = offset + 1
         origin = f"{self._origin}:{offset}"
-        row = messages.row(origin, found.key(), found.value(), _headers(found), self._key_column)
-        sent = _time(found)
+        row = messages.row(origin, message.key(), message.value(), _headers(message), self._key_column)
+        sent = _time(message)
         self._watermark = max(self._watermark, sent)
         return Message(row, sent, offset + 1)
 
     def _deal_with(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self.reached = max(self.reached, offset or 0)  # the last offsets may be of what is no message
+            self.reached = max(self.reached, offset or 0)  # the last offsets may hold no messages
         elif error.code() in _GONE:
             raise MmstreamError(self._explain_gap(offset))
         elif error.code() in _PASSING:
@@ -129,7 +131,7 @@ class PartitionStream(Stream):
             raise MmstreamError(f"cannot read {self._origin} of Kafka: {self._connection.explain(error)}")
 
     def _ask_for_the_end(self) -> None:
-        """Nothing has come: is the end reached, or is Kafka silent? An answer is good for a second."""
+        """Nothing has arrived: determine whether the end is reached or Kafka is silent, at most once a second."""
         now, asked = time.monotonic(), time.time()
         if now - self._asked < _ASK_SECONDS:
             return
@@ -142,7 +144,7 @@ class PartitionStream(Stream):
             return
         self._asked = now
         self._answered()
-        _, written = self._consumer.get_watermark_offsets(self._place, cached=True)  # of transactions still open, too
+        _, written = self._consumer.get_watermark_offsets(self._place, cached=True)  # open transactions included
         if max(committed, written) <= self.reached:
             self._watermark = max(self._watermark, asked - _SLACK_SECONDS)
 
@@ -152,7 +154,7 @@ class PartitionStream(Stream):
         holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and goes on at offset {high}"
         return (
             f"offset {offset} of topic {topic!r}, partition {partition} is not there: its log {holds}; "
-            "what lies between was removed before it was read, so give the topic a longer retention and begin anew"
+            "what lies between was removed before it was read, so give the topic a longer retention and start over"
         )
 
     def _answered(self) -> None:
@@ -165,12 +167,12 @@ class PartitionStream(Stream):
         return MmstreamError(f"Kafka at {servers} has not let {self._origin} be read for {seconds} seconds: {why}")
 
 
-def _headers(found: confluent_kafka.Message[bytes, bytes]) -> messages.Headers:
-    return cast("messages.Headers", found.headers() or ())  # a dict is what producers may give
+def _headers(message: confluent_kafka.Message[bytes, bytes]) -> messages.Headers:
+    return cast("messages.Headers", message.headers() or ())  # only producers may give a dict
 
 
-def _time(found: confluent_kafka.Message[bytes, bytes]) -> float:
-    """When a message was sent: now, where it does not say, or claims to come from the future."""
-    kind, milliseconds = found.timestamp()
+def _time(message: confluent_kafka.Message[bytes, bytes]) -> float:
+    """When a message was sent; the current time if the message does not say, or claims a later one."""
+    kind, milliseconds = message.timestamp()
     now = time.time()
     return now if kind == TIMESTAMP_NOT_AVAILABLE else min(milliseconds / 1000, now)

@@ -10,16 +10,17 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import RESERVED_IDS, Fitted, Spec
+from mmstream.models.configured import ConfiguredLayer
 
 Count = Annotated[int, annotated_types.Ge(1)]
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
-class Embedding(keras.layers.Layer):
+class Embedding(ConfiguredLayer):
     """A learnt vector for each value of a `category`; each of the field's columns is a token.
 
-    An absent or unknown value weighs nothing.
+    An absent or unknown value is masked.
 
     Source: Guo and Berkhahn, "Entity embeddings of categorical variables" (2016).
 
@@ -27,7 +28,7 @@ class Embedding(keras.layers.Layer):
         width: D.
         vocabulary_size: V.
         units: of the embedding.
-        dropout: share of the values that is dropped in training, each as a whole.
+        dropout: share of the values that is dropped in training.
     """
 
     def __init__(
@@ -61,19 +62,9 @@ class Embedding(keras.layers.Layer):
         embedded = self.drop(self.embedding(ids), training=training)
         return {"tokens": self.projection(embedded * ops.expand_dims(mask, -1)), "mask": mask}
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {
-            "width": self.width,
-            "vocabulary_size": self.vocabulary_size,
-            "units": self.units,
-            "dropout": self.dropout,
-        }
-        return {**super().get_config(), **own}
 
-
-class _HiddenLayer(keras.layers.Layer):
-    """Features of a record through one hidden layer to a single token."""
+class _HiddenLayer(ConfiguredLayer):
+    """Turns the features of a record into a single token, through one hidden layer."""
 
     def __init__(self, width: int, units: int, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -92,10 +83,6 @@ class _HiddenLayer(keras.layers.Layer):
     def _token(self, features: Any, training: bool | None) -> Any:
         """float[B, features] → float[B, 1, D]."""
         return self.projection(ops.expand_dims(self.drop(self.hidden(features), training=training), 1))
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "width": self.width, "units": self.units, "dropout": self.dropout}
 
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
@@ -125,13 +112,9 @@ class BagOfTags(_HiddenLayer):
         self._build(tensors_shape["hot"][-1])
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """{"hot": uint8[B, V]} → tokens float[B, 1, D], mask float[B, 1], always 1: no tag at all says something."""
+        """{"hot": uint8[B, V]} → tokens float[B, 1, D], mask float[B, 1], always 1: having no tags says something."""
         token = self._token(ops.cast(tensors["hot"], self.compute_dtype), training)
         return {"tokens": token, "mask": ops.ones_like(token[:, :, 0])}
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "tags": self.tags}
 
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
@@ -151,7 +134,7 @@ class Mlp(_HiddenLayer):
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """The network fits any number of numbers."""
+        """Return {}: no size depends on the data, as the network takes any number of numbers."""
         return {}
 
     def build(self, tensors_shape: Mapping[str, Any]) -> None:

@@ -11,17 +11,18 @@ import numpy as np
 from keras import ops
 from sklearn import metrics
 
-from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Reading, Spec
+from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Outcome, Reading, Spec
+from mmstream.models.configured import ConfiguredLayer
 
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 FEWEST_POSITIVES = 5
 """A tag with fewer examples in the validation split takes the threshold that all tags share."""
 
 
-class _LogitsHead(keras.layers.Layer):
+class _LogitsHead(ConfiguredLayer):
     """One affine map from the vector of a reading to logits, float32[B, outputs]."""
 
-    forced: ClassVar[bool] = False
+    autoregressive: ClassVar[bool] = False
 
     def __init__(self, outputs: int, bias: float, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -68,16 +69,16 @@ class Classification(_LogitsHead):
             raise ValueError("it predicts one category; the field reads several columns")
         return {"classes": len(fitted.vocabulary)}
 
-    def known(self, target: Mapping[str, Any]) -> Any:
+    def target_mask(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 0 where the category is absent or unknown."""
         return ops.cast(target["id"] >= RESERVED_IDS, "float32")
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: cross-entropy."""
-        place = ops.maximum(target["id"] - RESERVED_IDS, 0)
-        wanted = ops.one_hot(place, self.classes, dtype="float32")
-        wanted = wanted * (1 - self.label_smoothing) + self.label_smoothing / self.classes
-        return ops.categorical_crossentropy(wanted, predictions["logits"], from_logits=True)
+        classes = ops.maximum(target["id"] - RESERVED_IDS, 0)
+        hot = ops.one_hot(classes, self.classes, dtype="float32")
+        hot = hot * (1 - self.label_smoothing) + self.label_smoothing / self.classes
+        return ops.categorical_crossentropy(hot, predictions["logits"], from_logits=True)
 
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: 1 where the likeliest class is the right one."""
@@ -85,16 +86,16 @@ class Classification(_LogitsHead):
         return ops.cast(best == ops.cast(target["id"], "int64") - RESERVED_IDS, "float32")
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing is needed beyond the logits."""
+        """{}: decoding needs no calibration."""
         return {}
 
     def decode(
         self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
     ) -> list[tuple[Any, Any]]:
         """The likeliest class and its probability."""
-        probabilities = _softmax(predictions["logits"])
+        probabilities = self.probabilities(predictions)
         best = probabilities.argmax(1)
-        return [(fitted.vocabulary[place], float(row[place])) for place, row in zip(best, probabilities, strict=True)]
+        return [(fitted.vocabulary[n], float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
     def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
         """As `decode`: string[B] and float32[B]."""
@@ -104,52 +105,31 @@ class Classification(_LogitsHead):
         best = tf.argmax(probabilities, axis=1)
         return tf.gather(list(fitted.vocabulary), best), tf.cast(tf.reduce_max(probabilities, axis=1), tf.float32)
 
-    def evaluate(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> dict[str, float]:
-        """Accuracy, and F1 averaged over the classes; {} where no target is known."""
-        outcome = self.outcome(predictions, target, fitted, calibration)
-        if not len(outcome.rows):
+    def probabilities(self, predictions: Mapping[str, Any]) -> np.ndarray:
+        """float64[B, V]."""
+        return _softmax(predictions["logits"])
+
+    def evaluate(self, outcome: Outcome) -> dict[str, float]:
+        """Accuracy, and F1 averaged over the classes that occur as target or label; {} without rows."""
+        if not isinstance(outcome, Classes) or not len(outcome.rows):
             return {}
-        wanted, found = outcome.wanted.argmax(1), outcome.found.argmax(1)
+        targets, predictions = outcome.targets.argmax(1), outcome.predictions.argmax(1)
         return {
-            "accuracy": metrics.accuracy_score(wanted, found),
-            "macro_f1": metrics.f1_score(wanted, found, average="macro", zero_division=0),
+            "accuracy": metrics.accuracy_score(targets, predictions),
+            "macro_f1": metrics.f1_score(targets, predictions, average="macro", zero_division=0),
         }
-
-    def outcome(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> Classes:
-        """The probabilities of the classes."""
-        rows = np.flatnonzero((target["id"] >= RESERVED_IDS) & (target["present"] > 0))
-        scores, each = _softmax(predictions["logits"][rows]), np.eye(self.classes, dtype=bool)
-        wanted = each[target["id"][rows] - RESERVED_IDS]
-        return Classes(rows, fitted.vocabulary, wanted, each[scores.argmax(1)], scores, exclusive=True)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"classes": self.classes, "dropout": self.dropout, "label_smoothing": self.label_smoothing}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
 class Tagging(_LogitsHead):
     """Predicts `tags`: a sigmoid for each of V tags, binary cross-entropy.
 
-    The loss is that of a given tag on average, so that it weighs as much as other heads' whatever V is.
+    The loss is divided by the number of true tags, so that it is comparable to other heads' losses whatever V is.
 
     Source: the normalisation of Lin et al., "Focal loss for dense object detection" (2017).
 
-    A tag is given where its probability reaches its threshold, which is the one with the best F1 on the validation
-    split: the tag's own, or, for a rare tag, the one that all tags share.
+    A tag is predicted if its probability reaches its threshold, the one with the best F1 on the validation split: the
+    tag's own or, for a rare tag, one that is shared by all tags.
 
     Args:
         tags: V.
@@ -171,28 +151,28 @@ class Tagging(_LogitsHead):
         """As many tags as the field has values."""
         return {"tags": len(fitted.vocabulary)}
 
-    def known(self, target: Mapping[str, Any]) -> Any:
+    def target_mask(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 0 where the column is absent."""
         return target["present"]
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
-        """float32[B]: binary cross-entropy, summed over all tags and divided by the number of those given (or 1)."""
-        logits, wanted = predictions["logits"], ops.cast(target["hot"], "float32")
-        each = ops.sum(ops.softplus(logits) - wanted * logits, axis=-1)
-        return each / ops.maximum(ops.sum(wanted, axis=-1), 1.0)
+        """float32[B]: binary cross-entropy, summed over all tags and divided by the number of true tags, or 1."""
+        logits, hot = predictions["logits"], ops.cast(target["hot"], "float32")
+        each = ops.sum(ops.softplus(logits) - hot * logits, axis=-1)
+        return each / ops.maximum(ops.sum(hot, axis=-1), 1.0)
 
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
-        """float32[B]: 1 where the likeliest tag is among the right ones."""
+        """float32[B]: 1 where the likeliest tag is a true one."""
         best = ops.argmax(predictions["logits"], axis=-1, keepdims=True)
         return ops.take_along_axis(ops.cast(target["hot"], "float32"), best, axis=-1)[:, 0]
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """{"thresholds": V probabilities}."""
-        known = target["present"] > 0
-        wanted, found = target["hot"][known], _sigmoid(predictions["logits"][known])
-        shared = _best_threshold(wanted.reshape(-1), found.reshape(-1), 0.5)
+        mask = target["present"] > 0
+        hot, probabilities = target["hot"][mask], _sigmoid(predictions["logits"][mask])
+        shared = _best_threshold(hot.reshape(-1), probabilities.reshape(-1), 0.5)
         thresholds = [
-            _best_threshold(wanted[:, n], found[:, n], shared) if wanted[:, n].sum() >= FEWEST_POSITIVES else shared
+            _best_threshold(hot[:, n], probabilities[:, n], shared) if hot[:, n].sum() >= FEWEST_POSITIVES else shared
             for n in range(self.tags)
         ]
         return {"thresholds": thresholds}
@@ -203,10 +183,10 @@ class Tagging(_LogitsHead):
         """The tags that reach their thresholds and their probabilities, the likeliest first."""
         thresholds = np.array(calibration["thresholds"])
         rows = []
-        for probabilities in _sigmoid(predictions["logits"]).astype(np.float32):
+        for probabilities in self.probabilities(predictions).astype(np.float32):
             order = np.argsort(-probabilities, kind="stable")
-            places = [place for place in order if probabilities[place] >= thresholds[place]]
-            rows.append(([fitted.vocabulary[n] for n in places], [float(probabilities[n]) for n in places]))
+            tags = [n for n in order if probabilities[n] >= thresholds[n]]
+            rows.append(([fitted.vocabulary[n] for n in tags], [float(probabilities[n]) for n in tags]))
         return rows
 
     def serve(self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -215,48 +195,35 @@ class Tagging(_LogitsHead):
 
         probabilities = tf.cast(tf.sigmoid(tf.cast(predictions["logits"], tf.float64)), tf.float32)
         order = tf.argsort(probabilities, axis=1, direction="DESCENDING", stable=True)
-        found = tf.gather(probabilities, order, batch_dims=1)
-        given = tf.cast(found, tf.float64) >= tf.gather(tf.constant(calibration["thresholds"], tf.float64), order)
-        labels = tf.ragged.boolean_mask(tf.gather(list(fitted.vocabulary), order), given)
-        return labels.to_tensor(""), tf.ragged.boolean_mask(found, given).to_tensor(0.0)
+        scores = tf.gather(probabilities, order, batch_dims=1)
+        mask = tf.cast(scores, tf.float64) >= tf.gather(tf.constant(calibration["thresholds"], tf.float64), order)
+        labels = tf.ragged.boolean_mask(tf.gather(list(fitted.vocabulary), order), mask)
+        return labels.to_tensor(""), tf.ragged.boolean_mask(scores, mask).to_tensor(0.0)
 
-    def evaluate(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> dict[str, float]:
-        """Mean average precision and mean F1 over the tags that occur, and F1 over all pairs; {} where none occurs."""
-        outcome = self.outcome(predictions, target, fitted, calibration)
-        wanted, found, given = outcome.wanted, outcome.scores, outcome.found
-        occurs = wanted.any(0)
-        if not occurs.any():
+    def probabilities(self, predictions: Mapping[str, Any]) -> np.ndarray:
+        """float64[B, V]."""
+        return _sigmoid(predictions["logits"])
+
+    def evaluate(self, outcome: Outcome) -> dict[str, float]:
+        """Mean average precision over the tags of the vocabulary that are targets, mean F1 over all that are targets or
+        labels, and F1 over all pairs of a record and a tag; without those that are undefined.
+        """
+        if not isinstance(outcome, Classes):
             return {}
-        # Not by sklearn, which takes a single column for two classes.
-        right, either = (wanted & given).sum(0), wanted.sum(0) + given.sum(0)
-        return {
-            "map": float(metrics.average_precision_score(wanted[:, occurs], found[:, occurs], average="macro")),
-            "micro_f1": float(2 * right.sum() / either.sum()),
-            "macro_f1": float((2 * right[occurs] / either[occurs]).mean()),
-        }
-
-    def outcome(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> Classes:
-        """The probabilities of the tags."""
-        rows = np.flatnonzero(target["present"] > 0)
-        scores = _sigmoid(predictions["logits"][rows])
-        given = scores >= np.array(calibration["thresholds"])
-        return Classes(rows, fitted.vocabulary, target["hot"][rows] > 0, given, scores, exclusive=False)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "tags": self.tags, "dropout": self.dropout}
+        # Not with sklearn, which takes a single column for two classes.
+        right, either = (
+            (outcome.targets & outcome.predictions).sum(0),
+            outcome.targets.sum(0) + outcome.predictions.sum(0),
+        )
+        occurs = np.flatnonzero(outcome.targets[:, : outcome.fitted].any(0))
+        values: dict[str, float] = {}
+        if occurs.size:
+            targets, scores = outcome.targets[:, occurs], outcome.scores[:, occurs]
+            values["map"] = float(metrics.average_precision_score(targets, scores, average="macro"))
+        if either.any():
+            values["micro_f1"] = float(2 * right.sum() / either.sum())
+            values["macro_f1"] = float((2 * right[either > 0] / either[either > 0]).mean())
+        return values
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -268,11 +235,11 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
 
 
-def _best_threshold(wanted: np.ndarray, found: np.ndarray, otherwise: float) -> float:
-    """The threshold with the best F1: half way to the next lower probability, so that it does not cut at a value."""
-    if not wanted.any():
-        return otherwise
-    precision, recall, thresholds = metrics.precision_recall_curve(wanted, found)
+def _best_threshold(targets: np.ndarray, probabilities: np.ndarray, default: float) -> float:
+    """The threshold with the best F1, halfway to the next lower probability; the default without positive targets."""
+    if not targets.any():
+        return default
+    precision, recall, thresholds = metrics.precision_recall_curve(targets, probabilities)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(f1[:-1].argmax())
     lower = thresholds[best - 1] if best else 0.0

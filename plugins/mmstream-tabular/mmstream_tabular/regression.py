@@ -12,17 +12,18 @@ from keras import ops
 from sklearn import metrics
 
 from mmstream.interfaces import Fitted, LabelType, Numbers, Outcome, Reading, Spec
+from mmstream.models.configured import ConfiguredLayer
 
 _LEAST, _MOST = -7.0, 7.0
-"""Bounds of the logarithm of a deviation, in the scale of the field."""
+"""Bounds of the logarithm of a standard deviation, in the scale of the field."""
 
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
-class Regression(keras.layers.Layer):
-    """Predicts a `number`: its value, and as the score the error to expect, in the number's own unit (less is better).
+class Regression(ConfiguredLayer):
+    """Predicts a `number`: its value and, as the score, the expected error, in the number's own unit (lower is better).
 
-    The value is trained by the Huber loss. The error is a standard deviation, trained by the Gaussian likelihood of
-    what is left over, which does not move the value; on the validation split it is stretched so that it is right on
+    The value is trained with the Huber loss. The error is a standard deviation, trained with the Gaussian likelihood of
+    the residual, which does not influence the value; it is calibrated on the validation split, so that it is right on
     average. A field of several columns gives a list of values and a list of scores.
 
     Source: Huber, "Robust estimation of a location parameter" (1964); Nix and Weigend, "Estimating the mean and
@@ -34,7 +35,7 @@ class Regression(keras.layers.Layer):
         huber: residuals beyond this, in the field's scale, count linearly.
     """
 
-    forced: ClassVar[bool] = False
+    autoregressive: ClassVar[bool] = False
     metric: ClassVar[str] = "r2"
     progress_metric: ClassVar[str] = "absolute_error"
 
@@ -54,7 +55,7 @@ class Regression(keras.layers.Layer):
         self.label_type = self.score_type = kind
         self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy)
         self.value = keras.layers.Dense(outputs, name="value", dtype="float32")
-        # From zeros: a small deviation by chance would make the first losses huge.
+        # Starts at zero: a deviation that is small by chance would make the first losses huge.
         self.deviation = keras.layers.Dense(outputs, kernel_initializer="zeros", name="deviation", dtype="float32")
 
     @classmethod
@@ -75,7 +76,7 @@ class Regression(keras.layers.Layer):
             "deviations": ops.clip(self.deviation(ops.stop_gradient(vector)), _LEAST, _MOST),
         }
 
-    def known(self, target: Mapping[str, Any]) -> Any:
+    def target_mask(self, target: Mapping[str, Any]) -> Any:
         """float32[B]: 0 where no number is known."""
         return ops.max(target["known"], axis=-1)
 
@@ -94,9 +95,9 @@ class Regression(keras.layers.Layer):
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """{"stretch": N factors that make the expected errors right on average}."""
-        known = target["known"] > 0
+        mask = target["known"] > 0
         ratio = (predictions["values"] - target["values"]) / np.exp(predictions["deviations"])
-        squares = [np.square(ratio[known[:, n], n].astype(np.float64)) for n in range(self.outputs)]
+        squares = [np.square(ratio[mask[:, n], n].astype(np.float64)) for n in range(self.outputs)]
         return {"stretch": [float(np.sqrt(square.mean())) if square.size else 1.0 for square in squares]}
 
     def decode(
@@ -119,41 +120,18 @@ class Regression(keras.layers.Layer):
         errors = factor * tf.constant(calibration["stretch"]) * tf.exp(predictions["deviations"])
         return (values[:, 0], errors[:, 0]) if self.outputs == 1 else (values, errors)
 
-    def evaluate(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> dict[str, float]:
-        """Mean absolute error in the number's own unit and R², each a mean over the columns; {} where none is known."""
-        found: dict[str, list[float]] = {"mae": [], "r2": []}
-        for n in range(self.outputs):
-            known = (target["known"][:, n] > 0) & (target["present"] > 0)
-            if not known.any():
-                continue
-            wanted, values = target["values"][known, n], predictions["values"][known, n]
-            found["mae"].append(fitted.statistics["factor"][n] * metrics.mean_absolute_error(wanted, values))
-            if known.sum() > 1:
-                found["r2"].append(metrics.r2_score(wanted, values))
-        return {name: float(np.mean(values)) for name, values in found.items() if values}
-
-    def outcome(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> Outcome:
-        """The numbers in their own unit."""
-        rows = np.flatnonzero((target["known"] > 0).all(1) & (target["present"] > 0))
-        offset, factor = (np.array(fitted.statistics[name]) for name in ("offset", "factor"))
-        wanted, found = (offset + factor * values[rows] for values in (target["values"], predictions["values"]))
-        return Numbers(rows, wanted, found)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "outputs": self.outputs, "dropout": self.dropout, "huber": self.huber}
+    def evaluate(self, outcome: Outcome) -> dict[str, float]:
+        """Mean absolute error and R² in the unit of the records, each a mean over the columns; {} without rows."""
+        if not isinstance(outcome, Numbers):
+            return {}
+        by_metric: dict[str, list[float]] = {"mae": [], "r2": []}
+        for targets, predictions in zip(outcome.targets.T, outcome.predictions.T, strict=True):
+            mask = ~np.isnan(targets)
+            if mask.any():
+                by_metric["mae"].append(metrics.mean_absolute_error(targets[mask], predictions[mask]))
+            if mask.sum() > 1:
+                by_metric["r2"].append(metrics.r2_score(targets[mask], predictions[mask]))
+        return {name: float(np.mean(values)) for name, values in by_metric.items() if values}
 
 
 def _mean_of_known(each: Any, target: Mapping[str, Any]) -> Any:

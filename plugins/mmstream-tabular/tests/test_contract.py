@@ -18,16 +18,40 @@ class TestCategory(FieldContract):
         "食べ物",
         "one too many",
         "cafe\u0301",
+        "TRUE",
+        "False",
+        "2.0",
+        "-0.00",
+        1.5,
+        "2024-05-01 00:00:00",
+        "2024-05-01 12:30:00.500+00:00",
     ]
-    absent = ["", " \t"]
+    absent = ["", " \t", float("nan")]
+    bad = [b"objects", ["objects"], {}, "\ud800"]
+
+
+class TestCategoryAsWritten(FieldContract):
+    name = "category"
+    parameters = {"max_values": 4, "spelling": "as_written"}
+    values = ["True", "true", True, "2.0", 2, 2.0, "2024-05-01 00:00:00"]
+    absent = [""]
     bad = [1.5, float("nan"), b"objects", ["objects"], {}, "\ud800"]
 
 
 class TestTags(FieldContract):
     name = "tags"
     parameters = {"max_values": 5, "separator": ";"}
-    values = [["cat", "face"], [], ["cat", "cat", ""], "dog;face", (7, True), ["one", "too", "many"], ["猫"]]
-    bad = [7, 1.5, b"cat", {"cat": 1}, [1.5], [None], [["cat"]], ["\ud800"]]
+    values = [
+        ["cat", "face"],
+        [],
+        ["cat", "cat", ""],
+        "dog;face",
+        (7, True),
+        ["one", "too", "many"],
+        ["猫"],
+        "2.0; TRUE",
+    ]
+    bad = [7, 1.5, b"cat", {"cat": 1}, [1j], [None], [["cat"]], ["\ud800"]]
 
 
 class TestClassification(HeadContract):
@@ -36,7 +60,8 @@ class TestClassification(HeadContract):
     field = "category"
     vocabulary = ("animals", "objects", "food")
     target = {"id": [4, 6, 5, 1, 0], "present": [1, 1, 1, 1, 0]}
-    known = [1, 1, 1, 0, 0]
+    target_mask = [1, 1, 1, 0, 0]
+    given = ["animals", "food", "objects", "never seen", None]
 
 
 class TestTagging(HeadContract):
@@ -45,7 +70,8 @@ class TestTagging(HeadContract):
     field = "tags"
     vocabulary = ("cat", "face", "dog")
     target = {"hot": [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]], "present": [1, 1, 1, 1, 0]}
-    known = [1, 1, 1, 1, 0]
+    target_mask = [1, 1, 1, 1, 0]
+    given = [["cat", "face"], [], ["face", "never seen", "dog"], ["cat"], None]
 
 
 class TestCategories(FieldContract):
@@ -53,7 +79,7 @@ class TestCategories(FieldContract):
     parameters = {"columns": ["colour", "size", "shape"]}
     values = [["red", "L", None], ["red", None, "round"], [7, "", "round"], [None, "L", "猫"], ["L", "red", "L"]]
     absent = [["", None, " "]]
-    bad = [[1.5, None, None], ["red", b"L", "round"], [None, None, {}]]
+    bad = [[1j, None, None], ["red", b"L", "round"], [None, None, {}]]
 
 
 class TestNumber(FieldContract):
@@ -61,7 +87,7 @@ class TestNumber(FieldContract):
     parameters = {"missing": ["NA"], "clip": 2.0}
     values = [1, 2.5, "3", " -4e2 ", True, 10**6, 0.5]
     absent = ["", " ", "NA", float("nan")]
-    bad = ["n/a", "nan", "1,5", b"1", [1.0], {}, float("inf"), 10**40, "1e99"]
+    bad = ["n/a", "nan", "1,5", b"1", [1.0], {}, float("inf"), 10**40, "1e99", "12_5", "inf", "0x10", "１２", "1,234"]
 
 
 class TestNumbers(FieldContract):
@@ -118,7 +144,8 @@ class TestRegression(HeadContract):
         "known": [[1], [1], [1], [0], [0]],
         "present": [1, 1, 1, 0, 0],
     }
-    known = [1, 1, 1, 0, 0]
+    target_mask = [1, 1, 1, 0, 0]
+    given = [12.0, 9.0, 5000.0, None, None]
 
 
 class TestRegressionOfSeveralColumns(HeadContract):
@@ -131,4 +158,5 @@ class TestRegressionOfSeveralColumns(HeadContract):
         "known": [[1, 1], [1, 0], [0, 1], [1, 1], [0, 0]],
         "present": [1, 1, 1, 1, 0],
     }
-    known = [1, 1, 1, 1, 0]
+    target_mask = [1, 1, 1, 1, 0]
+    given = [[12.0, 2.0], [9.0, None], [None, 3.0], [12.0, 1.0], None]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import tensorflow as tf
 from mmstream_tabular.fields import Category, Tags
+from mmstream_tabular.lists import list_in
 
 from mmstream.interfaces import RESERVED_IDS, UNKNOWN, Fitted, TensorSpec
 from mmstream.testing.fields import FIELD, fit
@@ -65,10 +67,82 @@ def test_categories_in_other_scripts_case_and_signs_stay_apart():
     assert len({Category().decode(value)["value"][0] for value in values}) == len(values)
 
 
-@pytest.mark.parametrize("value", [0.5, float("nan"), b"cat", ["cat"], {"cat": 1}])
+@pytest.mark.parametrize("value", [b"cat", ["cat"], {"cat": 1}, 1j])
 def test_a_category_of_another_type_is_refused_with_its_type(value):
-    with pytest.raises(TypeError, match=f"expected a text or a whole number; found {type(value).__name__}: "):
+    with pytest.raises(
+        TypeError, match=f"expected a text, a number, a truth value or a date; found {type(value).__name__}: "
+    ):
         Category().decode(value)
+
+
+def test_what_is_said_to_be_missing_is_absent():
+    assert Category(missing=("NA", "-")).decode(" NA") is None
+    assert Category(missing=("NA",)).decode("na") == {"value": ["na"], "place": [0]}
+    assert Category(columns=["a", "b"], missing=("-",)).decode(["-", "x"]) == {"value": ["b=x"], "place": [1]}
+    assert Tags(missing=("NA",)).decode("NA") is None
+    served = Category(missing=("NA", "-")).serve(tf.constant([" NA ", "-", "x", ""]))
+    assert served["value"].to_list() == [[], [], [b"x"], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("['cat']", ["cat"]),
+        ("['cat', 'new york']", ["cat", "new york"]),
+        ('["cat", "it\'s", "\\u00e9"]', ["cat", "it's", "é"]),
+        ("['it\\'s', \"x\"]", ["it's", "x"]),
+        ("('a', 'b',)", ["a", "b"]),
+        ("{'a'}", ["a"]),
+        ("['a' 'b'\n 'c']", ["a", "b", "c"]),
+        ("[cat, new york]", ["cat", "new york"]),
+        ("[1, 2]", ["1", "2"]),
+        ("[None, 'a', nan]", ["a"]),
+        ("[]", []),
+    ],
+)
+def test_a_text_that_is_a_list_is_read_as_one(text, tags):
+    assert Tags().decode(text) == {"values": tags}
+
+
+@pytest.mark.parametrize("text", ["cat", "cat, dog", "['a'", "[['a']]", "{'a': 1}", "['a'] b", "", "["])
+def test_a_text_that_is_no_list_of_tags_is_refused(text):
+    with pytest.raises(TypeError, match="expected a list of tags; found str; a text needs the parameter `separator`"):
+        Tags().decode(text)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("repeated", "end", "items"), [("'", "'", 0), (" ", "(", 0), ("'a' ", "", 250_000), ("\\", "", 1), (" a", "(", 0)]
+)
+def test_odd_lists_take_linear_time(repeated, end, items):
+    """In quadratic time, a million characters would take hours."""
+    text = repeated * (1_000_000 // len(repeated)) + end
+    assert len(list_in(f"[{text}]") or []) == items
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("{'sea', 'city night'}", ["sea", "city night"]),
+        ("set()", []),
+        ("{}", []),
+        ("frozenset({'a', \"b's\"})", ["a", "b's"]),
+        ("frozenset()", []),
+        ("{sea, city night}", ["sea", "city night"]),
+        ("list(['a'])", ["a"]),
+    ],
+)
+def test_a_set_is_read_as_a_list(text, tags):
+    assert Tags().decode(text) == {"values": tags}
+    assert list_in("set") is list_in("reset()") is list_in("set('a'") is list_in("{'a': 1}") is None
+
+
+def test_init_splits_no_text_that_stands_for_a_list_or_a_number():
+    sets = [str({"sea", "sun"}) if n % 5 else "set()" for n in range(40)]
+    assert Tags.suggest(sets).parameters == {}
+    assert Tags.suggest([*sets, "{'broken', 'sea'"]).parameters == {}
+    assert Tags.suggest([f"{n % 5},{n % 7}" for n in range(80)]) is None
+    assert Tags.suggest([f"{n % 5},{n % 7},{n % 3}" for n in range(80)]).parameters == {"separator": ","}
 
 
 def test_a_category_with_a_lone_surrogate_is_refused():
@@ -143,7 +217,7 @@ def test_tags_of_another_type_are_refused_with_their_type(value):
         Tags().decode(value)
 
 
-@pytest.mark.parametrize("value", [[None], ["a", 0.5], [["a"]], [b"a"], [{"a": 1}]])
+@pytest.mark.parametrize("value", [[None], ["a", 1j], [["a"]], [b"a"], [{"a": 1}]])
 def test_a_tag_of_another_type_is_refused_with_its_type(value):
     with pytest.raises(TypeError, match=f"found {type(value[-1]).__name__}: "):
         Tags().decode(value)

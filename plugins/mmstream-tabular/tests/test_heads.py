@@ -10,6 +10,7 @@ import pytest
 from mmstream_tabular.heads import FEWEST_POSITIVES, Classification, Tagging
 from sklearn import metrics
 
+from mmstream.evaluation.outcomes import TrainedHead, outcome_of
 from mmstream.interfaces import RESERVED_IDS, UNKNOWN, Fitted
 
 ANIMALS = Fitted(("cat", "dog", "猫"))
@@ -35,6 +36,14 @@ def hot(*rows: list[int] | None) -> dict[str, np.ndarray]:
 def logits_of(probabilities) -> dict[str, np.ndarray]:
     values = np.array(probabilities, np.float64)
     return {"logits": np.log(values / (1 - values)).astype(np.float32)}
+
+
+def metrics_of(head, predictions, given: list, vocabulary=ANIMALS, calibration=None) -> dict[str, float]:
+    """A head's metrics of records that were given these values, None for a missing one."""
+    values = np.full(len(given), None, object)
+    values[:] = given
+    target = {"given": values, "present": np.array([value is not None for value in given], np.float32)}
+    return head.evaluate(outcome_of(TrainedHead(head, vocabulary, calibration or {}), predictions, target))
 
 
 def numbers(tensor) -> np.ndarray:
@@ -69,7 +78,7 @@ def test_very_large_logits_give_a_probability_all_the_same():
 
 def test_a_category_that_is_absent_or_unknown_is_no_target():
     target = {"id": np.array([0, UNKNOWN, 2, 3, 4, 6], np.int64)}
-    assert numbers(Classification(3).known(target)).tolist() == [0, 0, 0, 0, 1, 1]
+    assert numbers(Classification(3).target_mask(target)).tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_the_loss_of_a_category_is_the_cross_entropy():
@@ -85,18 +94,20 @@ def test_the_loss_of_an_unknown_category_is_finite():
     assert np.isfinite(loss).all()
 
 
-def test_the_metrics_of_a_category_leave_out_targets_that_are_missing_or_unknown():
+def test_the_metrics_of_a_category_leave_out_missing_targets_and_count_unseen_ones_as_misses():
     predictions = {"logits": np.eye(3, dtype=np.float32)[[0, 1, 1, 0, 2, 2, 0]]}
-    target = ids(0, 0, 1, 1, None, 2, None)
-    target["id"][6], target["present"][6] = UNKNOWN, 1
-    found = Classification(3).evaluate(predictions, target, ANIMALS, {})
-    assert found["accuracy"] == pytest.approx(3 / 5)
-    assert found["macro_f1"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    given, labels = ["cat", "cat", "dog", "dog", None, "猫", "zebra"], ["cat", "dog", "dog", "cat", "猫", "猫", "cat"]
+    found = metrics_of(Classification(3), predictions, given)
+    assert found["accuracy"] == pytest.approx(3 / 6)
+    there = [place for place, value in enumerate(given) if value]
+    wanted, labelled = ([values[place] for place in there] for values in (given, labels))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(wanted, labelled, average="macro", zero_division=0))
+    assert metrics_of(Classification(3), predictions, ["zebra"] * 7) == {"accuracy": 0, "macro_f1": 0}
 
 
 def test_without_a_known_category_there_are_no_metrics():
     predictions = {"logits": np.zeros((2, 3), np.float32)}
-    assert Classification(3).evaluate(predictions, ids(None, None), ANIMALS, {}) == {}
+    assert metrics_of(Classification(3), predictions, [None, None]) == {}
 
 
 # Tagging
@@ -119,7 +130,7 @@ def test_very_large_logits_are_certain():
 
 
 def test_no_tags_are_a_target_and_missing_ones_are_not():
-    assert numbers(Tagging(2).known(hot([1, 0], [0, 0], None))).tolist() == [1, 1, 0]
+    assert numbers(Tagging(2).target_mask(hot([1, 0], [0, 0], None))).tolist() == [1, 1, 0]
 
 
 def test_the_loss_of_tags_is_the_binary_cross_entropy_summed_over_them():
@@ -176,26 +187,38 @@ def test_calibration_is_json():
     assert json.loads(json.dumps(calibrated)) == calibrated
 
 
-def test_the_metrics_of_tags_leave_out_records_without_known_ones():
+def test_the_metrics_of_tags_leave_out_records_without_given_ones():
     wanted = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 1, 0]])
+    given = [["cat"], ["cat", "dog"], ["dog"], [], ["dog"], None]
     found = np.array([[0.9, 0.2, 0.1], [0.4, 0.8, 0.1], [0.1, 0.3, 0.7], [0.6, 0.1, 0.1], [0.1, 0.9, 0.2]])
-    target = hot(*wanted.tolist(), None)
-    result = Tagging(3).evaluate(logits_of([*found, [0.9, 0.9, 0.9]]), target, ANIMALS, {"thresholds": [0.5] * 3})
-    # cat: one right, one missed, one too many; dog: two right, one missed; 猫 does not occur, and is given once.
-    assert result["micro_f1"] == pytest.approx(2 * 3 / (5 + 5))
-    assert result["macro_f1"] == pytest.approx((2 / 4 + 4 / 5) / 2)
+    found[4, 2] = 0.6
+    predictions, calibration = logits_of([*found, [0.9, 0.9, 0.9]]), {"thresholds": [0.5] * 3}
+    result = metrics_of(Tagging(3), predictions, given, calibration=calibration)
+    # cat: one right, one missed, one too many; dog: all right; 猫 does not occur, and is given once.
+    hit = {"zero_division": 0}
+    assert result["micro_f1"] == pytest.approx(metrics.f1_score(wanted, found >= 0.5, average="micro", **hit))
+    assert result["macro_f1"] == pytest.approx(metrics.f1_score(wanted, found >= 0.5, average="macro", **hit))
     assert result["map"] == pytest.approx(
         np.mean([metrics.average_precision_score(wanted[:, tag], found[:, tag]) for tag in (0, 1)])
     )
 
 
+def test_a_tag_that_training_never_saw_is_a_miss():
+    predictions, calibration = logits_of([[0.9, 0.1, 0.1]] * 2), {"thresholds": [0.5] * 3}
+    found = metrics_of(Tagging(3), predictions, [["cat"], ["cat", "zebra"]], calibration=calibration)
+    assert found == {"map": 1.0, "micro_f1": pytest.approx(4 / 5), "macro_f1": 0.5}
+    unseen = metrics_of(Tagging(3), predictions, [["zebra"], ["zebra"]], calibration=calibration)
+    assert unseen == {"micro_f1": 0.0, "macro_f1": 0.0}, "of no tag of the vocabulary a precision can be told"
+
+
 def test_the_metrics_hold_where_a_single_tag_occurs():
-    target = hot([1, 0], [1, 0], [0, 0], [0, 0])
+    given, two = [["cat"], ["cat"], [], []], Fitted(("cat", "dog"))
     good = logits_of([[0.9, 0.1], [0.8, 0.1], [0.1, 0.1], [0.2, 0.1]])
     bad = logits_of([[0.1, 0.1], [0.2, 0.1], [0.4, 0.1], [0.3, 0.1]])
     head, calibration = Tagging(2), {"thresholds": [0.5, 0.5]}
-    assert head.evaluate(good, target, ANIMALS, calibration) == {"map": 1.0, "micro_f1": 1.0, "macro_f1": 1.0}
-    assert head.evaluate(bad, target, ANIMALS, calibration) == {
+    found = metrics_of(head, good, given, two, calibration)
+    assert found == {"map": 1.0, "micro_f1": 1.0, "macro_f1": 1.0}
+    assert metrics_of(head, bad, given, two, calibration) == {
         "map": pytest.approx((1 / 3 + 2 / 4) / 2),
         "micro_f1": 0.0,
         "macro_f1": 0.0,
@@ -205,17 +228,20 @@ def test_the_metrics_hold_where_a_single_tag_occurs():
 def test_a_probability_that_just_reaches_its_threshold_counts_in_labels_and_metrics_alike():
     head, predictions, calibration = Tagging(1), {"logits": np.zeros((1, 1), np.float32)}, {"thresholds": [0.5]}
     assert head.decode(predictions, Fitted(("cat",)), calibration) == [(["cat"], [0.5])]
-    assert head.evaluate(predictions, hot([1]), Fitted(("cat",)), calibration)["micro_f1"] == 1
+    assert metrics_of(head, predictions, [["cat"]], Fitted(("cat",)), calibration)["micro_f1"] == 1
 
 
 def test_the_metrics_hold_for_a_single_record_that_has_every_tag():
-    found = Tagging(2).evaluate(logits_of([[0.9, 0.1]]), hot([1, 1]), ANIMALS, {"thresholds": [0.5, 0.5]})
+    two, calibration = Fitted(("cat", "dog")), {"thresholds": [0.5, 0.5]}
+    found = metrics_of(Tagging(2), logits_of([[0.9, 0.1]]), [["cat", "dog"]], two, calibration)
     assert found == {"map": 1.0, "micro_f1": pytest.approx(2 / 3), "macro_f1": 0.5}
 
 
 def test_without_a_single_tag_there_are_no_metrics():
-    head, predictions = Tagging(2), logits_of([[0.9, 0.1]] * 2)
-    assert head.evaluate(predictions, hot([0, 0], None), ANIMALS, {"thresholds": [0.5, 0.5]}) == {}
+    head, predictions, two = Tagging(2), logits_of([[0.4, 0.1]] * 2), Fitted(("cat", "dog"))
+    assert metrics_of(head, predictions, [[], None], two, {"thresholds": [0.5, 0.5]}) == {}
+    given_once = metrics_of(head, predictions, [[], None], two, {"thresholds": [0.3, 0.5]})
+    assert given_once == {"micro_f1": 0.0, "macro_f1": 0.0}
 
 
 # Both

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmstream.hookspecs import hookimpl
+from mmstream.plugins.hookspecs import hookimpl
 
 
 @hookimpl

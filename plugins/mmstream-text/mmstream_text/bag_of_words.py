@@ -1,4 +1,4 @@
-"""An encoder of texts that knows no order."""
+"""An encoder of texts that ignores the order of words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import annotated_types
 import keras
 from keras import ops
 
-from mmstream.interfaces import RESERVED_IDS, Fitted, Spec
+from mmstream.interfaces import RESERVED_IDS
+from mmstream_text.word_encoder import WordEncoder
 
 
 @keras.saving.register_keras_serializable(package="mmstream_text")
-class BagOfWords(keras.layers.Layer):
+class BagOfWords(WordEncoder):
     """The mean of the embeddings of a text's known tokens, through a hidden layer: one token for the whole text.
 
     Source: Iyyer et al., "Deep unordered composition rivals syntactic methods for text classification" (2015).
@@ -22,7 +23,7 @@ class BagOfWords(keras.layers.Layer):
         width: D.
         vocabulary_size: V.
         units: of the embedding and of the hidden layer.
-        dropout: share of the words that is dropped in training, each as a whole.
+        dropout: share of the words that is dropped in training.
     """
 
     def __init__(
@@ -34,21 +35,10 @@ class BagOfWords(keras.layers.Layer):
         dropout: Annotated[float, annotated_types.Interval(ge=0, lt=1)] = 0.2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.width = width
-        self.vocabulary_size = vocabulary_size
-        self.units = units
-        self.dropout = dropout
+        super().__init__(width, vocabulary_size, units, dropout, whole_words=True, **kwargs)
         policy = self.dtype_policy
-        self.embedding = keras.layers.Embedding(vocabulary_size + RESERVED_IDS, units, name="embedding", dtype=policy)
-        self.drop = keras.layers.Dropout(dropout, noise_shape=(None, None, 1), name="dropout", dtype=policy)
         self.hidden = keras.layers.Dense(units, activation="relu", name="hidden", dtype=policy)
         self.projection = keras.layers.Dense(width, name="projection", dtype=policy)
-
-    @classmethod
-    def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """As many embeddings as the field has tokens."""
-        return {"vocabulary_size": len(fitted.vocabulary)}
 
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"ids": [B, L]}."""
@@ -58,21 +48,11 @@ class BagOfWords(keras.layers.Layer):
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """{"ids": int64[B, L]} → tokens float[B, 1, D], mask float[B, 1], 0 for a text without a known token."""
-        known = ops.expand_dims(ops.cast(tensors["ids"] >= RESERVED_IDS, self.compute_dtype), -1)
-        count = ops.sum(known, axis=1)
+        mask = ops.expand_dims(ops.cast(tensors["ids"] >= RESERVED_IDS, self.compute_dtype), -1)
+        count = ops.sum(mask, axis=1)
         words = self.drop(self.embedding(tensors["ids"]), training=training)
-        mean = ops.sum(words * known, axis=1) / ops.maximum(count, 1)
+        mean = ops.sum(words * mask, axis=1) / ops.maximum(count, 1)
         return {
             "tokens": self.projection(ops.expand_dims(self.hidden(mean), 1)),
             "mask": ops.cast(count > 0, self.compute_dtype),
         }
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {
-            "width": self.width,
-            "vocabulary_size": self.vocabulary_size,
-            "units": self.units,
-            "dropout": self.dropout,
-        }
-        return {**super().get_config(), **own}

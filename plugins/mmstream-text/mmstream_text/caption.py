@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import annotated_types
@@ -12,36 +12,38 @@ import sacrebleu
 from keras import ops
 
 from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, Fitted, LabelType, Outcome, Reading, Spec, Texts
+from mmstream.models.configured import ConfiguredLayer
 from mmstream_text import decoding
 from mmstream_text.tokens import detokenise, tokenise
 
 _NEXT_SAMPLE = 1_000_003
-"""Between the keys of a record's samples: any number that hashes apart."""
+"""Distance between the keys of a record's samples: any number that makes their hashes differ."""
 
 
 @keras.saving.register_keras_serializable(package="mmstream_text")
-class Caption(keras.layers.Layer):
+class Caption(ConfiguredLayer):
     """Predicts a `text`, token by token: a GRU that starts from the vector and attends to the tokens of its reading.
 
-    Training sees the true text before each token (teacher forcing); the loss is the mean negative log-likelihood of a
-    text's known tokens and its end. Labelling takes the likeliest token each time, searches with several beams, or
-    samples; the score is the geometric mean of the tokens' probabilities. Equal records get equal texts, also sampled.
+    In training, each token is predicted from the true ones before it (teacher forcing); the loss is the mean negative
+    log-likelihood of a text's known tokens and its end. In labelling, the likeliest token is taken each time, or texts
+    are found by beam search, or sampled; the score is the geometric mean of the tokens' probabilities. Equal records
+    get equal texts, sampled ones included.
 
     Source: Xu et al., "Show, attend and tell" (2015), with the attention of Luong et al., "Effective approaches to
     attention-based neural machine translation" (2015).
 
     Args:
         vocabulary_size: V.
-        length: L, the most tokens of a text.
+        length: L, the maximum number of tokens of a text.
         units: of the embedding and the GRU.
         dropout: share of the embeddings and of the last layer that is dropped in training.
-        beams: texts that are followed side by side; 1 takes the likeliest token each time.
-        temperature: 0 for the likeliest text; above, tokens are sampled, at 1 as the network says and below closer to
-            the likeliest. It does not go with `beams`.
+        beams: width of the beam search; 1 takes the likeliest token each time.
+        temperature: 0 takes the likeliest text; above 0, tokens are sampled: at 1 with the network's own probabilities,
+            below 1 closer to the likeliest. It cannot be combined with `beams`.
         seed: of the samples.
     """
 
-    forced: ClassVar[bool] = True
+    autoregressive: ClassVar[bool] = True
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
     metric: ClassVar[str] = "chrf"
@@ -80,7 +82,7 @@ class Caption(keras.layers.Layer):
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """The field's tokens and its length."""
+        """The number of the field's tokens, and its length."""
         return {"vocabulary_size": len(fitted.vocabulary), "length": spec["ids"].shape[0]}
 
     def build(self, reading_shape: Mapping[str, Any], target_shape: Any = None) -> None:
@@ -94,12 +96,12 @@ class Caption(keras.layers.Layer):
         self.logits.build((None, None, self.units))
 
     def call(self, reading: Reading, target: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """A reading and a text → what the head makes of that text.
+        """A reading and a text → the logits of each token of that text.
 
         Args:
-            reading: of which "tokens", "mask" and "vector" are read.
+            reading: its "tokens", "mask" and "vector" are read.
             target: {"ids": int[B, L]}.
-            training: whether to drop out.
+            training: whether to apply dropout.
 
         Returns:
             {"logits": float32[B, L, V + 4]}.
@@ -115,27 +117,27 @@ class Caption(keras.layers.Layer):
         if self.beams > 1:
             return {key: value[:, 0] for key, value in self._search(reading, self.beams).items()}
         if self.temperature:
-            return {key: value[:, 0] for key, value in self._sample(reading, 1, self.temperature).items()}
+            return {key: value[:, 0] for key, value in self._samples(reading, 1, self.temperature).items()}
         step, state = self._begin(reading, 1)
         return decoding.likeliest(step, state, self.length, self.vocabulary_size + RESERVED_IDS)
 
     def candidates(self, reading: Reading, count: int) -> dict[str, Any]:
         """A reading → several texts, {"ids": int32[B, count, L], "score": float32[B, count]}.
 
-        One half and the odd one are found by a search with as many beams, the likeliest first; the others are samples,
-        at `temperature`, or at 1.
+        Half of the texts, rounded up, come from a beam search with that many beams, the likeliest first; the rest are
+        sampled at `temperature`, or at 1 if that is 0.
         """
-        found = self._search(reading, count - count // 2)
+        texts = self._search(reading, count - count // 2)
         if count == 1:
-            return found
-        more = self._sample(reading, count // 2, self.temperature or 1.0)
-        return {key: ops.concatenate([found[key], more[key]], axis=1) for key in found}
+            return texts
+        samples = self._samples(reading, count // 2, self.temperature or 1.0)
+        return {key: ops.concatenate([texts[key], samples[key]], axis=1) for key in texts}
 
     def _search(self, reading: Reading, beams: int) -> dict[str, Any]:
         step, state = self._begin(reading, beams)
         return decoding.beam_search(step, state, self.length, self.vocabulary_size + RESERVED_IDS, beams)
 
-    def _sample(self, reading: Reading, count: int, temperature: float) -> dict[str, Any]:
+    def _samples(self, reading: Reading, count: int, temperature: float) -> dict[str, Any]:
         """{"ids": int32[B, count, L], "score": float32[B, count]}; the same for equal readings, in any batch."""
         rows = self.vocabulary_size + RESERVED_IDS
         step, state = self._begin(reading, count)
@@ -143,11 +145,11 @@ class Caption(keras.layers.Layer):
         key = ops.reshape(ops.cast(ops.round(key * 100), "int32"), (-1, count))
         key = ops.reshape(key + np.arange(count, dtype=np.int32) * _NEXT_SAMPLE, (-1,))
         noise = decoding.gumbel_noise(key, rows, temperature, self.seed)
-        found = decoding.likeliest(step, state, self.length, rows, noise=noise)
-        return {name: ops.reshape(value, (-1, count, *value.shape[1:])) for name, value in found.items()}
+        texts = decoding.likeliest(step, state, self.length, rows, noise=noise)
+        return {name: ops.reshape(value, (-1, count, *value.shape[1:])) for name, value in texts.items()}
 
     def _begin(self, reading: Reading, times: int) -> tuple[decoding.Step, Any]:
-        """The step of as many texts for each record, those of a record side by side, and the state to begin with."""
+        """The step of a language model for `times` texts of each record, side by side, and its initial state."""
         seen: Mapping[str, Any] = reading
         if times > 1:
             seen = {key: ops.repeat(seen[key], times, axis=0) for key in ("tokens", "mask", "vector")}
@@ -159,16 +161,17 @@ class Caption(keras.layers.Layer):
 
         return step, self.start(seen["vector"])
 
-    def draw(self, reading: Reading, seed: Any = None) -> Any:
-        """A text, each token drawn as likely as the head says, or the likeliest where there is no seed.
+    def sample(self, reading: Reading, seed: Any = None) -> Any:
+        """Sample a text, each token with the probability that the head gives it; without a seed, the likeliest text.
 
-        Forwards a token is one of the ids; backwards it counts as its softmax, so that gradients reach the head.
+        In the forward pass a token is one of the ids; in the backward pass it counts as its softmax, so that gradients
+        reach the head.
 
         Source: the straight-through estimator of Jang et al., "Categorical reparameterization with Gumbel-softmax"
         (2017).
 
         Args:
-            reading: that the text is about.
+            reading: what the text is about.
             seed: a `keras.random.SeedGenerator`.
 
         Returns:
@@ -176,10 +179,10 @@ class Caption(keras.layers.Layer):
         """
         state, keys = self.start(reading["vector"]), self.keys(reading["tokens"])
         rows = self.vocabulary_size + RESERVED_IDS
-        places = ops.arange(rows, dtype="int32")
-        token = ops.cast(places == START, "float32") + ops.zeros_like(ops.cast(state[:, :1], "float32"))
+        ids = ops.arange(rows, dtype="int32")
+        token = ops.cast(ids == START, "float32") + ops.zeros_like(ops.cast(state[:, :1], "float32"))
         alive, tokens = ops.ones_like(token[:, :1]), []
-        for _ in range(self.length):  # unrolled: gradients pass through no other loop on every backend
+        for _ in range(self.length):  # unrolled: no other loop passes gradients on every backend
             embedded = ops.matmul(ops.cast(token, self.compute_dtype), self.embedding.embeddings)
             output, (state,) = self.gru.cell(embedded, [state])
             logits = self._logits(ops.expand_dims(output, 1), reading, keys, False)[:, 0] + decoding.never(rows)
@@ -187,14 +190,14 @@ class Caption(keras.layers.Layer):
                 logits += -ops.log(-ops.log(keras.random.uniform(ops.shape(logits), 1e-7, 1 - 1e-7, seed=seed)))
             soft = ops.softmax(logits)
             best = ops.cast(ops.argmax(soft, axis=-1, keepdims=True), "int32")
-            token = ops.cast(places == best, "float32") + soft - ops.stop_gradient(soft)
-            token = ops.where(alive > 0, token, ops.cast(places == PADDING, "float32"))
+            token = ops.cast(ids == best, "float32") + soft - ops.stop_gradient(soft)
+            token = ops.where(alive > 0, token, ops.cast(ids == PADDING, "float32"))
             tokens.append(token)
             alive *= ops.cast(best != END, "float32")
         return ops.stack(tokens, axis=1)
 
-    def known(self, target: Mapping[str, Any]) -> Any:
-        """float32[B]: 0 where there is no text, or none of known tokens."""
+    def target_mask(self, target: Mapping[str, Any]) -> Any:
+        """float32[B]: 0 where there is no text, or no token of it is in the vocabulary."""
         return ops.cast(ops.any(target["ids"] >= RESERVED_IDS, axis=1), "float32")
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
@@ -203,13 +206,13 @@ class Caption(keras.layers.Layer):
         return _mean_of_counted(ops.sparse_categorical_crossentropy(ids, predictions["logits"], from_logits=True), ids)
 
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
-        """float32[B]: the share of a text's known tokens, and its end, that are the likeliest after the true ones."""
+        """float32[B]: the share of a text's known tokens, and its end, that are predicted right (teacher forcing)."""
         ids = ops.cast(target["ids"], "int32")
         best = ops.cast(ops.argmax(predictions["logits"], axis=-1), "int32")
         return _mean_of_counted(ops.cast(best == ids, "float32"), ids)
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing is needed beyond the tokens."""
+        """{}: decoding needs no calibration."""
         return {}
 
     def decode(
@@ -228,61 +231,27 @@ class Caption(keras.layers.Layer):
         tokens = tf.gather([""] * RESERVED_IDS + list(fitted.vocabulary), predictions["ids"])
         return tf.strings.regex_replace(tf.strings.reduce_join(tokens, axis=1), "^ ", ""), predictions["score"]
 
-    def evaluate(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> dict[str, float]:
-        """BLEU-4 over this field's own tokens (so in any script), chrF, and the share of texts met exactly, 0 to 1."""
-        _, wanted, found = self._pairs(predictions, target, fitted, calibration)
-        if not wanted:
+    def compare(self, targets: Sequence[str], predictions: Sequence[str]) -> tuple[np.ndarray, list[list[str]]]:
+        """The chrF of each prediction, 0 to 1, and its tokens."""
+        chrf = sacrebleu.CHRF()
+        pairs = zip(predictions, targets, strict=True)
+        quality = np.array([chrf.sentence_score(prediction, [target]).score / 100 for prediction, target in pairs])
+        return quality, [tokenise(text) for text in predictions]
+
+    def evaluate(self, outcome: Outcome) -> dict[str, float]:
+        """BLEU-4 over this field's tokens (so in any script), chrF, and the share of exact matches; all 0 to 1."""
+        if not isinstance(outcome, Texts) or not len(outcome.rows):
             return {}
-        # Effective order: without it, texts of fewer than four tokens are worth nothing even where met exactly.
+        targets, predictions = outcome.targets, outcome.predictions
+        # Effective order: without it, texts of fewer than four tokens count as wrong even where they match exactly.
         bleu = sacrebleu.BLEU(tokenize="none", force=True, effective_order=True)
-        spaced = [[" ".join(token.strip() for token in tokenise(text)) for text in texts] for texts in (found, wanted)]
+        tokens = outcome.tokens, [tokenise(text) for text in targets]
+        spaced = [[" ".join(token.strip() for token in text) for text in texts] for texts in tokens]
         return {
             "bleu4": bleu.corpus_score(spaced[0], [spaced[1]]).score / 100,
-            "chrf": sacrebleu.CHRF().corpus_score(found, [wanted]).score / 100,
-            "exact": float(np.mean([one == other for one, other in zip(found, wanted, strict=True)])),
+            "chrf": sacrebleu.CHRF().corpus_score(predictions, [targets]).score / 100,
+            "exact": float(np.mean([one == other for one, other in zip(predictions, targets, strict=True)])),
         }
-
-    def outcome(
-        self,
-        predictions: Mapping[str, Any],
-        target: Mapping[str, Any],
-        fitted: Fitted,
-        calibration: Mapping[str, Any],
-    ) -> Outcome:
-        """The texts, and the chrF of each."""
-        rows, wanted, found = self._pairs(predictions, target, fitted, calibration)
-        chrf = sacrebleu.CHRF()
-        pairs = zip(found, wanted, strict=True)
-        quality = np.array([chrf.sentence_score(one, [other]).score / 100 for one, other in pairs])
-        return Texts(rows, wanted, found, quality, [tokenise(text) for text in found])
-
-    def _pairs(
-        self, predictions: Mapping[str, Any], target: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]
-    ) -> tuple[np.ndarray, list[str], list[str]]:
-        """The rows whose target is known, their texts, and those that were written."""
-        rows = np.flatnonzero(target["present"] > 0)
-        chosen = {name: value[rows] for name, value in predictions.items()}
-        found = [text for text, _ in self.decode(chosen, fitted, calibration)]
-        return rows, [str(target["text"][row]) for row in rows], found
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {
-            "vocabulary_size": self.vocabulary_size,
-            "length": self.length,
-            "units": self.units,
-            "dropout": self.dropout,
-            "beams": self.beams,
-            "temperature": self.temperature,
-            "seed": self.seed,
-        }
-        return {**super().get_config(), **own}
 
     def _logits(self, states: Any, reading: Mapping[str, Any], keys: Any, training: bool | None) -> Any:
         """GRU states [B, L, units] → logits float32[B, L, V + 4], by attention over the reading's tokens."""

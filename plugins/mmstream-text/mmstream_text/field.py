@@ -12,6 +12,8 @@ from mmstream.interfaces import END, PADDING, RESERVED_IDS, UNKNOWN, Field, Fitt
 from mmstream_text.tokens import MAX_TOKENS, detokenise, normalise, tokenise
 
 Count = Annotated[int, annotated_types.Ge(1)]
+_BLANKS = " \t\n\v\f\r"
+"""Blanks that TensorFlow strips, too."""
 
 
 class Text(Field):
@@ -24,11 +26,12 @@ class Text(Field):
     `decode` knows nothing that was learnt, and tensorflow-transform's graph can neither train nor apply them.
 
     Args:
-        columns: columns whose texts are read as one, in that order, a blank between them.
-        length: L; what is longer is cut off.
+        columns: columns whose texts are read as one, in that order, with a blank between them.
+        length: L; longer texts are cut off.
         min_count: a token seen less often in training is unknown.
-        max_vocabulary: so many tokens are kept, the most frequent first.
+        max_vocabulary: the most tokens that are kept, the most frequent first.
         lowercase: fold capitals, for languages where they mean little.
+        missing: texts that stand for a missing value, such as "NA".
     """
 
     encoded_by = "gru"
@@ -43,16 +46,18 @@ class Text(Field):
         min_count: Count = 1,
         max_vocabulary: Count = 20_000,
         lowercase: bool = False,
+        missing: tuple[str, ...] = (),
     ) -> None:
         self.several = columns is not None
         self.length = length
         self.min_count = min_count
         self.max_vocabulary = max_vocabulary
         self.lowercase = lowercase
+        self.missing = frozenset(missing)
 
     @classmethod
     def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
-        """Texts, at a length that 19 of 20 of them keep to."""
+        """Suggest the field for texts, at a length that 19 of 20 of them do not exceed."""
         if not all(isinstance(value, str) for value in values):
             return None
         if sum(value.isascii() and " " not in value.strip() for value in values) > 0.9 * len(values):
@@ -76,13 +81,17 @@ class Text(Field):
         for item in texts:
             if not isinstance(item, str):
                 raise TypeError(f"expected a text; found {type(item).__name__}: {brief(item)}")
-        text = normalise(" ".join(texts))
+        text = normalise(" ".join(item for item in texts if item.strip(_BLANKS) not in self.missing))
         tokens = tokenise(normalise(text.lower()) if self.lowercase else text)
         return {"tokens": tokens} if tokens else None
 
     def text(self, decoded: Mapping[str, Any]) -> str:
-        """The normalised text, whole."""
+        """The whole normalised text."""
         return detokenise(decoded["tokens"])
+
+    def looked_up(self, decoded: Mapping[str, Any]) -> list[list[str]]:
+        """The tokens."""
+        return [decoded["tokens"]]
 
     def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
         """The tokens."""
@@ -93,7 +102,7 @@ class Text(Field):
         return {"ids": TensorSpec((self.length,), "int64")}
 
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Ids by a vocabulary of the training split."""
+        """Ids in the vocabulary of the training split."""
         import tensorflow as tf
         import tensorflow_transform as tft
 
@@ -118,5 +127,7 @@ class Text(Field):
 
         from mmstream_text.serving import tokens
 
+        for text in sorted(self.missing):
+            values = tf.where(tf.strings.strip(values) == text, "", values)
         texts = tf.strings.reduce_join(values, axis=1, separator=" ") if self.several else values
         return {"tokens": tokens(texts, lowercase=self.lowercase)}

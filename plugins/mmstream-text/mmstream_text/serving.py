@@ -8,19 +8,19 @@ from typing import Any
 import regex
 import tensorflow as tf
 
-from mmstream.graph_text import CHARACTERS, character_class, contains, require, require_normal_form, single_blanks
+from mmstream.text.graph_text import CHARACTERS, character_class, contains, require, require_normal_form, single_blanks
 from mmstream_text.tokens import BLANK, LETTER, UNSEEN
 
 _SEPARATOR = "\x1f"
-"""A control character, of which a normalised text has none."""
+"""A control character; a normalised text has none."""
 
 
 def tokens(texts: Any, *, lowercase: bool) -> Any:
-    """The tokens of texts, as `tokenise(normalise(text))` gives them.
+    """The tokens of texts, as `tokenise(normalise(text))` returns them.
 
     Args:
         texts: tf.string[B].
-        lowercase: whether capitals are folded, as `str.lower` does it.
+        lowercase: whether capitals are folded, as `str.lower` does.
 
     Returns:
         tf.RaggedTensor of strings [B, any]. A text that is not valid UTF-8, or not in the normal form C, is an error
@@ -47,13 +47,13 @@ def _normalised(texts: Any) -> Any:
 
 @functools.cache
 def _class(pattern: str) -> str:
-    """What a pattern of the library `regex` matches, one character each, as RE2 writes it."""
+    """RE2's class of the single characters that a pattern of the library `regex` matches."""
     return character_class(regex.findall(pattern, CHARACTERS, regex.V1))
 
 
 @functools.cache
 def _token() -> str:
-    """RE2's equivalent of a word or a grapheme cluster, a blank before it included.
+    """RE2's pattern for a word or a grapheme cluster, including a blank before it.
 
     Source: Unicode Standard Annex #29, "Unicode text segmentation", table 1c.
     """
@@ -79,7 +79,7 @@ def _token() -> str:
 
 @functools.cache
 def _lowered_otherwise() -> str:
-    """The characters whose small form TensorFlow knows otherwise than Python, or not at all."""
+    """The characters that TensorFlow lowercases differently from Python, or not at all."""
     with tf.init_scope():
         found = tf.strings.lower(list(CHARACTERS), encoding="utf-8").numpy().tolist()
     strange = [c for c, lowered in zip(CHARACTERS, found, strict=True) if c.lower() != lowered.decode()]

@@ -1,4 +1,4 @@
-"""Text to tokens and back, in any script.
+"""Convert text to tokens and back, in any script.
 
 >>> tokenise(normalise("Two  cats, 3 mice"))
 [' Two', ' cats', ',', ' 3', ' mice']
@@ -16,7 +16,7 @@ from itertools import islice
 
 import regex
 
-from mmstream.normal_form import nfc
+from mmstream.text.normal_form import nfc
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 """A longer text is refused."""
@@ -38,11 +38,11 @@ _NOTHING = regex.compile(f"{UNSEEN}*")
 _PIECE_FLAGS = 16
 _MANY_FLAGS = re.compile(f"[\U0001f1e6-\U0001f1ff]{{{2 * _PIECE_FLAGS + 1}}}")
 _FLAGS = regex.compile(f"(?:\\p{{RI}}{{2}}){{{_PIECE_FLAGS}}}(?=\\p{{RI}})")
-"""So many flags, and one more: to see where a flag ends the library counts all those before it."""
+"""A run of flags that one more follows: to see where a flag ends, the library counts all flags before it."""
 
 
 def normalise(text: str) -> str:
-    """NFC, with every run of white space and control characters as one blank, and none at the ends.
+    """Convert to NFC, with every run of white space and control characters as one blank, and no blank at the ends.
 
     A text in which nothing can be seen, not even a blank, is "".
 
@@ -51,7 +51,7 @@ def normalise(text: str) -> str:
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
-    if text.isascii() and text.isprintable():  # as most texts in English; the result is the same
+    if text.isascii() and text.isprintable():  # like most English texts; the result is the same
         return " ".join(text.split())
     try:
         text.encode("utf-8")
@@ -66,10 +66,10 @@ def tokenise(text: str) -> list[str]:
     """The tokens of a normalised text.
 
     A token is a word, or one grapheme of anything else: a digit, a sign, an emoji, a syllable of a script without
-    spaces. A blank before it belongs to it; a word that begins the text gets one too, so that it is the same token
-    as within.
+    spaces. A blank before it belongs to it; a word that begins the text gets one too, so that it is the same token as
+    inside a text.
     """
-    pattern = _ASCII_TOKEN if text.isascii() else _TOKEN  # the former gives the same, several times as fast
+    pattern = _ASCII_TOKEN if text.isascii() else _TOKEN  # the former gives the same tokens, several times as fast
     if len(text) <= MAX_TOKENS and not _MANY_FLAGS.search(text):
         tokens = pattern.findall(text)
     elif len(text) <= MAX_TOKENS:
@@ -85,7 +85,7 @@ def tokenise(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A text cut between flags where many follow each other; nothing else makes a token depend on so much before it."""
+    """Cut a text between flags where many follow each other: nothing else makes a token depend on so much before it."""
     start = 0
     if not text.isascii():
         for flags in _FLAGS.finditer(text):
@@ -95,5 +95,5 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def detokenise(tokens: Iterable[str]) -> str:
-    """The normalised text that some tokens are of."""
+    """Join tokens to the normalised text that they come from."""
     return "".join(tokens).removeprefix(" ")

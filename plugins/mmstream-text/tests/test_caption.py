@@ -11,6 +11,7 @@ from mmstream_text import decoding
 from mmstream_text.caption import Caption
 from mmstream_text.tokens import normalise, tokenise
 
+from mmstream.evaluation.outcomes import TrainedHead, outcome_of
 from mmstream.interfaces import END, PADDING, RESERVED_IDS, START, UNKNOWN, Fitted
 
 LENGTH, TOKENS, WIDTH, BATCH = 7, 3, 5, 16
@@ -48,10 +49,12 @@ def ids_of(*texts: str | None) -> np.ndarray:
 
 
 def target_of(*texts: str | None) -> dict[str, np.ndarray]:
+    given = [text and normalise(text) for text in texts]
     return {
         "ids": ids_of(*texts),
         "present": np.array([text is not None for text in texts], np.float32),
-        "text": np.array([normalise(text or "") for text in texts]),
+        "text": np.array([text or "" for text in given]),
+        "given": np.array(given, object),
     }
 
 
@@ -144,7 +147,7 @@ def test_only_known_tokens_and_the_end_are_learnt():
         expected = np.mean([surprise[row, place, target["ids"][row, place]] for place in places])
         assert loss[row] == pytest.approx(expected, rel=1e-5)
     assert np.isfinite(loss).all()
-    assert ops.convert_to_numpy(head.known(target)).tolist() == [1, 1, 1, 1, 0, 0]
+    assert ops.convert_to_numpy(head.target_mask(target)).tolist() == [1, 1, 1, 1, 0, 0]
 
 
 def test_progress_is_the_share_of_known_tokens_and_ends_that_are_the_likeliest():
@@ -199,7 +202,8 @@ def test_a_head_learns_to_write_what_it_is_shown():
     written = {name: ops.convert_to_numpy(value) for name, value in head.generate(reading).items()}
     found = head.decode(written, VOCABULARY, {})
     assert [text for text, _ in found] == ["猫が好き", "the cat, a dog!"]
-    assert head.evaluate(written, target, VOCABULARY, {}) == pytest.approx({"bleu4": 1, "chrf": 1, "exact": 1})
+    metrics = head.evaluate(outcome_of(TrainedHead(head, VOCABULARY, {}), written, target))
+    assert metrics == pytest.approx({"bleu4": 1, "chrf": 1, "exact": 1})
     assert min(score for _, score in found) > 0.5
 
 
@@ -212,7 +216,8 @@ def predictions_of(*texts: str) -> dict[str, np.ndarray]:
 
 
 def evaluate(found: list[str], wanted: list[str | None]) -> dict[str, float]:
-    return head_of().evaluate(predictions_of(*found), target_of(*wanted), VOCABULARY, {})
+    head = head_of()
+    return head.evaluate(outcome_of(TrainedHead(head, VOCABULARY, {}), predictions_of(*found), target_of(*wanted)))
 
 
 def test_texts_met_exactly_have_the_best_metrics_in_any_script():
@@ -248,7 +253,7 @@ def test_nothing_written_is_worth_nothing():
     assert evaluate(["", ""], ["a cat the dog", "猫が好き"]) == {"bleu4": 0, "chrf": 0, "exact": 0}
 
 
-def forced(head, reading, ids):
+def teacher_forced(head, reading, ids):
     """The mean log-likelihood of texts, float[B], as their head sees them."""
     logits = np.array(head(reading, {"ids": ids})["logits"], np.float64)
     logits[..., [PADDING, UNKNOWN, START]] = -np.inf
@@ -263,8 +268,10 @@ def test_a_beam_search_finds_texts_at_least_as_likely_as_the_greedy_ones_and_sco
     reading = reading_of()
     one, other = (keras.tree.map_structure(np.asarray, head.generate(reading)) for head in (greedy, beams))
     assert (one["ids"] != other["ids"]).any()
-    np.testing.assert_allclose(np.log(one["score"]), forced(greedy, reading, one["ids"]), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(np.log(other["score"]), forced(greedy, reading, other["ids"]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(np.log(one["score"]), teacher_forced(greedy, reading, one["ids"]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.log(other["score"]), teacher_forced(greedy, reading, other["ids"]), rtol=1e-3, atol=1e-4
+    )
     assert (other["score"] >= one["score"] * 0.999).mean() > 0.9
     assert other["score"].mean() > one["score"].mean()
 
@@ -282,7 +289,7 @@ def test_a_search_with_one_beam_for_every_text_finds_the_likeliest_of_all():
         *([a, END, 0] for a in letters),
         *([a, b, c] for a in letters for b in letters for c in (END, *letters)),
     ]
-    scores = np.stack([forced(head, reading, np.array([text] * BATCH)) for text in texts])
+    scores = np.stack([teacher_forced(head, reading, np.array([text] * BATCH)) for text in texts])
     found = keras.tree.map_structure(np.asarray, head.generate(reading))
     assert found["ids"].tolist() == [texts[place] for place in scores.argmax(0)]
 
@@ -316,31 +323,31 @@ def test_beams_and_temperature_do_not_go_together():
         head_of(beams=2, temperature=1.0)
 
 
-def test_the_likeliest_text_is_drawn_without_a_seed_and_padding_follows_its_end():
+def test_the_likeliest_text_is_sampled_without_a_seed_and_padding_follows_its_end():
     head, reading = head_of(3), tensors_of(reading_of())
-    drawn = ops.convert_to_numpy(head.draw(reading))
-    np.testing.assert_allclose(drawn.sum(-1), 1, atol=1e-6)
-    assert (drawn.argmax(-1) == ops.convert_to_numpy(head.generate(reading)["ids"])).all()
-    assert (drawn.max(-1) > 0.999).all(), "forwards, a token is one of the ids"
+    sampled = ops.convert_to_numpy(head.sample(reading))
+    np.testing.assert_allclose(sampled.sum(-1), 1, atol=1e-6)
+    assert (sampled.argmax(-1) == ops.convert_to_numpy(head.generate(reading)["ids"])).all()
+    assert (sampled.max(-1) > 0.999).all(), "forwards, a token is one of the ids"
 
 
-def test_texts_are_drawn_as_often_as_the_network_says():
+def test_texts_are_sampled_as_often_as_the_network_says():
     head = head_of(5, scale=1.0)
     reading = {key: ops.repeat(value[:1], 4000, axis=0) for key, value in tensors_of(reading_of()).items()}
-    drawn = ops.convert_to_numpy(head.draw(reading, keras.random.SeedGenerator(1)))
+    sampled = ops.convert_to_numpy(head.sample(reading, keras.random.SeedGenerator(1)))
     logits = ops.convert_to_numpy(head({k: v[:1] for k, v in reading.items()}, {"ids": ids_of(" a")})["logits"])[0, 0]
     logits[[PADDING, UNKNOWN, START]] = -np.inf
-    np.testing.assert_allclose(drawn[:, 0].mean(0), softmax(logits), atol=0.03)
+    np.testing.assert_allclose(sampled[:, 0].mean(0), softmax(logits), atol=0.03)
 
 
-def test_gradients_of_what_reads_a_drawn_text_reach_all_of_the_head_and_its_reading():
+def test_gradients_of_what_reads_a_sampled_text_reach_all_of_the_head_and_its_reading():
     import tensorflow as tf
 
     head, reading = head_of(3), tensors_of(reading_of())
     sources = [reading["tokens"], reading["vector"]]
     with tf.GradientTape() as tape:
         tape.watch(sources)
-        drawn = head.draw(reading, keras.random.SeedGenerator(1))
-        wanted = tf.reduce_sum(drawn * np.random.default_rng(0).normal(size=drawn.shape).astype(np.float32))
+        sampled = head.sample(reading, keras.random.SeedGenerator(1))
+        wanted = tf.reduce_sum(sampled * np.random.default_rng(0).normal(size=sampled.shape).astype(np.float32))
     found = tape.gradient(wanted, [*sources, *(weight.value for weight in head.trainable_weights)])
     assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in map(ops.convert_to_numpy, found))

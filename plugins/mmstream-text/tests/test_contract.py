@@ -59,9 +59,9 @@ class TestCaption(HeadContract):
     target = {
         "ids": [[4, 6, 5, 7, 3, 0], [8, 8, 8, 8, 8, 8], [1, 4, 1, 3, 0, 0], [1, 1, 3, 0, 0, 0], [0] * 6],
         "present": [1, 1, 1, 1, 0],
-        "text": ["cat and dog.", "猫猫猫猫猫猫猫", "a cat here", "never seen", ""],
     }
-    known = [1, 1, 1, 0, 0]
+    target_mask = [1, 1, 1, 0, 0]
+    given = ["cat and dog.", "猫猫猫猫猫猫猫", "a cat here", "never seen", None]
 
 
 class TestCaptionOfBeams(TestCaption):

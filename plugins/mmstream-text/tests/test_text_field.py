@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmstream_text.field import Text
@@ -131,3 +132,14 @@ def test_equal_texts_have_equal_ids_in_any_batch(preprocessor, ids_of):
     assert ids_of(*texts) == [ids_of(text)[0] for text in texts]
     decoded = [preprocessor.decode({FIELD: text}) for text in texts]
     assert not np.any(preprocessor.tensors(decoded, 9)[FIELD]["ids"][4:])
+
+
+def test_a_text_that_is_said_to_be_missing_is_absent_also_where_it_is_served():
+    field = Text(length=4, missing=("NA", "-"))
+    assert field.decode(" NA\n") is None
+    assert field.decode("NA or - here") is not None
+    assert field.serve(tf.constant([" NA\n", "-", "a-b"]))["tokens"].row_lengths().numpy().tolist()[:2] == [0, 0]
+    several = Text(columns=["a", "b"], length=4, missing=("NA",))
+    tokens = several.decode(["NA", "cat"])["tokens"]
+    assert tokens == several.decode([None, "cat"])["tokens"]
+    assert several.serve(tf.constant([["NA", "cat"]]))["tokens"].to_list() == [[token.encode() for token in tokens]]

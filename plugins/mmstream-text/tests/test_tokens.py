@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmstream_text.serving import tokens
 from mmstream_text.tokens import detokenise, normalise, tokenise
 
-from mmstream.graph_text import CHARACTERS, in_normal_form
+from mmstream.text.graph_text import CHARACTERS, in_normal_form
 
 SCRIPTS = {
     "Chinese": "我有一只黑色的小猫，它很可爱。",

@@ -35,6 +35,9 @@ class SoundField(Field):
     def spec(self, fitted: Any) -> dict[str, TensorSpec]:
         return {"series": TensorSpec((self.length,), "float32")}
 
+    def given(self, decoded: Any) -> float:
+        return float(decoded["series"].sum())
+
 
 class KeyErrorField(SoundField):
     """A value that it does not know ends the whole job."""

@@ -8,8 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmstream.interfaces import Numbers
-
 serialisable = keras.saving.register_keras_serializable(package="wrong_components")
 
 
@@ -146,7 +144,7 @@ class EmptyFusion(SoundFusion):
 class SoundHead(keras.layers.Layer):
     """Predicts the sum of a series of numbers."""
 
-    forced = False
+    autoregressive = False
     label_type = score_type = "number"
     metric = "near"
     progress_metric = "error"
@@ -165,7 +163,7 @@ class SoundHead(keras.layers.Layer):
     def call(self, reading: Any, target: Any = None, training: bool | None = None) -> dict[str, Any]:
         return {"logits": self.logits(reading["vector"])}
 
-    def known(self, target: Any) -> Any:
+    def target_mask(self, target: Any) -> Any:
         return target["present"]
 
     def loss(self, predictions: Any, target: Any) -> Any:
@@ -180,23 +178,18 @@ class SoundHead(keras.layers.Layer):
     def decode(self, predictions: Any, fitted: Any, calibration: Any) -> list[tuple[Any, Any]]:
         return [(float(value), 1.0) for value in predictions["logits"][:, 0]]
 
-    def evaluate(self, predictions: Any, target: Any, fitted: Any, calibration: Any) -> dict[str, float]:
-        known = target["present"] > 0
-        if not known.any():
+    def evaluate(self, outcome: Any) -> dict[str, float]:
+        if not len(outcome.rows):
             return {}
-        errors = np.abs(predictions["logits"][known, 0] - target["series"][known].sum(1))
+        errors = np.abs(outcome.predictions[:, 0] - outcome.targets[:, 0])
         return {"mae": float(errors.mean()), "near": float((errors < 1).mean())}
-
-    def outcome(self, predictions: Any, target: Any, fitted: Any, calibration: Any) -> Numbers:
-        rows = np.flatnonzero(target["present"] > 0)
-        return Numbers(rows, target["series"][rows].sum(1, keepdims=True), predictions["logits"][rows])
 
 
 @serialisable
 class EagerHead(SoundHead):
     """Learns from what is unknown."""
 
-    def known(self, target: Any) -> Any:
+    def target_mask(self, target: Any) -> Any:
         return ops.ones_like(target["present"])
 
 

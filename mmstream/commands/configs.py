@@ -1,0 +1,72 @@
+"""Commands about a config: `init`, `check` and `describe`."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmstream import terminal
+from mmstream.config import loading
+from mmstream.config.schema import Config
+from mmstream.errors import MmstreamError
+from mmstream.runtime.imports import importing
+from mmstream.storage import files
+
+
+def init(args: argparse.Namespace, rest: list[str]) -> int:
+    """Look at data and write a first config for them."""
+    with importing():
+        from mmstream.inputs.sources import taken_for
+        from mmstream.starting_config import starting_config
+        from mmstream.starting_config.choice import Choice, source_of
+
+    if files.exists(args.output):
+        raise MmstreamError(f"{args.output} is there already; name another with --output")
+    path = files.absolute(args.path)
+    chosen = Choice(args.source, taken_for(path, args.source)) if args.source else source_of(path)
+    if chosen.note:
+        terminal.say(chosen.note)
+    starting = starting_config(path, files.absolute(files.parent(args.output)), args.target, chosen.use)
+    files.write_bytes(args.output, starting.text.encode())
+    terminal.result(starting.text.rstrip("\n"), lines=True)
+    for note in starting.notes:
+        terminal.say(f"note: {note}")
+    terminal.say(f"→ {args.output}; look at it, then: mmstream check {args.output}")
+    return 0
+
+
+def check(args: argparse.Namespace, rest: list[str]) -> int:
+    """Check a config and list all of its problems."""
+    config = loaded_config(args)
+    with importing():
+        from mmstream.training.description import compose_unfitted
+
+    compose_unfitted(config)
+    terminal.say(f"{args.config} is sound")
+    return 0
+
+
+def describe(args: argparse.Namespace, rest: list[str]) -> int:
+    """Show a config's parts, shapes, parameters and memory."""
+    config = loaded_config(args)
+    with importing():
+        from mmstream.training.description import STAND_IN_VALUES, describe_config
+
+    description = describe_config(config, args.examples)
+    if args.json:
+        terminal.json_result(description)
+        return 0
+    columns = ("part", "use", "reads", "gives", "parameters")
+    terminal.show_table(columns, [[row[column] for column in columns] for row in description["parts"]])
+    terminal.show_table(("memory", "MiB"), list(description["memory"].items()))
+    terminal.result(f"{description['parameters']:,} parameters in all")
+    if not args.examples:
+        terminal.say(f"vocabularies are taken to hold {STAND_IN_VALUES:,} values; --examples gives the true ones")
+    return 0
+
+
+def loaded_config(args: argparse.Namespace) -> Config:
+    """The config of a command; prints its warnings."""
+    config = loading.load_config(args.config, args.set, tiny=args.tiny)
+    for warning in loading.warnings(config):
+        terminal.warn(warning)
+    return config

@@ -1,0 +1,160 @@
+"""Evaluation: how good a model's heads and its retrieval are on a split of the examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmstream.errors import MmstreamError
+from mmstream.evaluation.ablation import WHOLE, ablations_of
+from mmstream.evaluation.intervals import bootstrap
+from mmstream.evaluation.outcomes import taken, unseen
+from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
+from mmstream.evaluation.reliability import expected_calibration_error
+from mmstream.evaluation.retrieval import retrievals, written_first
+from mmstream.evaluation.written import diversity
+from mmstream.interfaces import Classes, Outcome, Texts
+from mmstream.preprocessing import examples
+from mmstream.storage import files
+from mmstream.storage.json_files import write_json
+from mmstream.trained_model.artefact import TrainedModel
+
+_MARGIN = 0.02
+"""A smaller difference in a metric causes no warning."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The evaluation of a model on a split.
+
+    Attributes:
+        predictions: the predictions for the split.
+        metrics: the contents of metrics.json.
+        outcomes: each head's labels and targets, by head.
+    """
+
+    predictions: Predictions
+    metrics: dict[str, Any]
+    outcomes: dict[str, Outcome]
+
+    def write(self) -> str:
+        """Write metrics.json and report.html to MODEL/evaluation/<split>/; returns that folder."""
+        from mmstream.evaluation.report import write_report
+
+        model = self.predictions.model
+        folder = files.join(model.path, "evaluation", self.metrics["split"])
+        about = {
+            **self.metrics,
+            "model": files.name(model.path),
+            "fingerprint": model.fingerprint,
+            "history": model.history(),
+            "best_epoch": model.about["best_epoch"],
+        }
+        targets, specs = self.predictions.targets, model.all_fields.specs
+        write_report(files.join(folder, "report.html"), about, self.outcomes, targets, specs)
+        write_json(files.join(folder, "metrics.json"), self.metrics)
+        return folder
+
+
+def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
+    """Measure a model on a split.
+
+    Args:
+        model: opened with embeddings.
+        examples_path: output of `mmstream preprocess`, made with the model's own preprocessing.
+        split: "train", "validation" or "test".
+
+    Raises:
+        MmstreamError: the examples were made by other preprocessing, or the split is empty.
+    """
+    check_examples(model, examples_path)
+    ablations = ablations_of(sorted({field for head in model.heads.values() for field in head["reads"]}))
+    predictions = predict_split(model, examples_path, split, ablations)
+    count = len(predictions.ids)
+    if not count:
+        raise MmstreamError(f"the split {split!r} of {examples_path} is empty")
+    heads, outcomes = {}, {}
+    for name in model.heads:
+        heads[name], outcomes[name] = _evaluate_head(predictions, name)
+    written = {name: each for name, each in outcomes.items() if isinstance(each, Texts) and len(each.rows)}
+    fields = sorted({model.heads[name]["target"] for name in written})
+    learnt = examples.texts(examples.shards_of(examples_path, "train"), fields) if written else {}
+    for name, outcome in written.items():
+        different = diversity(outcome, learnt[model.heads[name]["target"]])
+        heads[name]["written"] = {**different, **written_first(predictions, name)}
+    metrics = {"split": split, "records": count, "heads": heads, "retrieval": retrievals(predictions)}
+    return Evaluation(predictions, metrics, outcomes)
+
+
+def _evaluate_head(predictions: Predictions, name: str) -> tuple[dict[str, Any], Outcome]:
+    """The entry of a head in metrics.json (metrics, intervals, main metric under each ablation), and its outcome."""
+    reads, layer = predictions.model.heads[name]["reads"], predictions.model.head(name)
+    outcomes = {each: predictions.outcome(name, each) for each in predictions.ablated if each.field in ("", *reads)}
+    outcome, count = outcomes[WHOLE], len(predictions.ids)
+    metrics = metrics_of(layer, outcome)
+    fields: dict[str, dict[str, float]] = {}
+    for field in reads:  # over the records that have the field: an ablation changes nothing for the others
+        having = np.flatnonzero(predictions.targets[field]["present"] > 0)
+        ablated = {
+            ablation.kind: metrics_of(layer, each, having)
+            for ablation, each in outcomes.items()
+            if ablation.field in ("", field)
+        }
+        if layer.metric in ablated["whole"]:
+            main = {kind: each[layer.metric] for kind, each in ablated.items() if layer.metric in each}
+            fields[field] = {"records": len(having), **main}
+    if isinstance(outcome, Classes) and len(outcome.rows):
+        metrics["ece"] = expected_calibration_error(outcome)
+    counts = {"records": len(outcome.rows), "unseen": unseen(outcome), "unread": predictions.unread(name)}
+    return {
+        **metrics,
+        **counts,
+        "reads": reads,
+        "metric": layer.metric,
+        "intervals": bootstrap(lambda rows: metrics_of(layer, outcome, rows), count),
+        "fields": fields,
+        "warnings": [*_warnings_of_counts(counts), *_warnings_of_fields(fields)],
+    }, outcome
+
+
+def metrics_of(head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> dict[str, float]:
+    """Compute the metrics of a head.
+
+    Args:
+        head: the layer of the head.
+        outcome: the head's outcome, from `Predictions.outcome`.
+        rows: the rows of the split that count, int[M]; a row may occur several times. All by default.
+    """
+    if rows is not None:
+        places = np.searchsorted(outcome.rows, rows)
+        held = places < len(outcome.rows)
+        held[held] = outcome.rows[places[held]] == rows[held]
+        outcome = taken(outcome, places[held])
+    return {key: float(value) for key, value in head.evaluate(outcome).items()}
+
+
+def _warnings_of_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    """Warnings about the records on which a head is measured."""
+    if not counts["records"]:
+        yield "nothing is measured: no record of this split has both a target and something that the head reads"
+    if counts["unseen"]:
+        yield (
+            f"{counts['unseen']:,} of {counts['records']:,} records have a target that the vocabulary does not hold; "
+            "each counts as a miss"
+        )
+    if counts["unread"]:
+        yield f"{counts['unread']:,} records have a target, but nothing that the head reads; they are not measured"
+
+
+def _warnings_of_fields(fields: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Warnings about the fields that a head reads, from its metric under each ablation of each field."""
+    for field, ablated in fields.items():
+        whole = ablated["whole"]
+        if ablated.get("alone", -np.inf) > whole + _MARGIN:
+            yield f"{field} alone gives {ablated['alone']:.3f}, more than all fields together, {whole:.3f}"
+        if len(fields) > 1 and ablated["shuffled"] > whole - _MARGIN:
+            shuffled = ablated["shuffled"]
+            yield f"{field} hardly matters: shuffled between records it gives {shuffled:.3f}, unshuffled {whole:.3f}"

@@ -1,0 +1,18 @@
+"""A layer that can be saved without listing its parameters twice."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+
+
+class ConfiguredLayer(keras.layers.Layer):
+    """A layer whose config is its constructor's arguments, each kept as an attribute of the same name."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
+        own = {p.name: getattr(self, p.name) for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+        return {**super().get_config(), **own}

@@ -1,0 +1,279 @@
+"""The flags of commands and jobs: the `mmstream` command and the job files take the same ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mmstream.options.jobs import STALL_SECONDS
+from mmstream.records.record import SPLITS
+from mmstream.storage.files import expanded
+
+LOCAL_RUNNERS = (None, "DirectRunner", "direct")
+"""Values of --runner with which a job runs in its own process."""
+BEAM_EPILOG = "Options that are not listed go to Beam, as --runner=FlinkRunner."
+
+
+def runner_in(beam_flags: Sequence[str]) -> str | None:
+    """The runner that is named in Beam's flags; None if none is."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner")
+    return parser.parse_known_args(beam_flags)[0].runner
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of everything that reads a config."""
+    parser.add_argument("config", type=expanded, metavar="CONFIG", help="the YAML file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, as training.epochs=3"
+    )
+    parser.add_argument("--tiny", action="store_true", help="prove the config end to end in seconds, on a few records")
+
+
+def add_speech_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command: how it reports."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quiet", dest="speech", action="store_const", const="quiet", help="say only what went wrong")
+    how.add_argument("--json-logs", dest="speech", action="store_const", const="json", help="speak JSON, a line each")
+    parser.set_defaults(speech="text")
+
+
+def add_init_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream init`."""
+    parser.add_argument(
+        "path", type=expanded, metavar="PATH", help="the data: a file, a folder, or a pattern as 'shards/*.tar'"
+    )
+    parser.add_argument(
+        "--output", type=expanded, default="config.yaml", metavar="CONFIG", help="to write (default: config.yaml)"
+    )
+    text = "a column to predict (repeatable; default: guessed)"
+    parser.add_argument("--target", action="append", default=[], metavar="COLUMN", help=text)
+    _add_source(parser, "data")
+
+
+def add_describe_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream describe`."""
+    add_config_flags(parser)
+    parser.add_argument(
+        "--examples", type=expanded, default="", metavar="DIR", help="take the true vocabularies from these examples"
+    )
+    add_json_flag(parser)
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Flags of commands whose result may be JSON."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def add_preprocess_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream preprocess`."""
+    parser.epilog = BEAM_EPILOG
+    add_config_flags(parser)
+    parser.add_argument(
+        "--output", type=expanded, required=True, metavar="DIR", help="gets examples/, transform/, dead_letters/, …"
+    )
+    _add_job_flags(parser)
+
+
+def add_train_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream train`."""
+    add_config_flags(parser)
+    parser.add_argument(
+        "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
+    )
+    parser.add_argument("--output", type=expanded, required=True, metavar="MODEL", help="the model's directory")
+    add_break_lock_flag(parser)
+    add_json_flag(parser)
+
+
+def add_model_flag(parser: argparse.ArgumentParser) -> None:
+    """Flags of everything that reads a model."""
+    parser.add_argument("model", type=expanded, metavar="MODEL", help="directory that `mmstream train` made")
+
+
+def add_export_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream export`."""
+    add_model_flag(parser)
+    parser.add_argument("--to", type=expanded, required=True, metavar="DIR", help="gets the SavedModel; may not exist")
+    _add_embeddings(parser, "also give the embeddings of each record")
+
+
+def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream evaluate`."""
+    add_model_flag(parser)
+    parser.add_argument(
+        "--examples",
+        type=expanded,
+        required=True,
+        metavar="DIR",
+        help="the output of `mmstream preprocess` it came from",
+    )
+    _add_split(parser)
+    add_json_flag(parser)
+
+
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream compare`."""
+    parser.add_argument(
+        "models", type=expanded, metavar="MODEL", nargs="+", help="directories that `mmstream train` made"
+    )
+    summary = "output of `mmstream preprocess` that fits all models, or one for each, in their order (repeatable)"
+    parser.add_argument("--examples", type=expanded, action="append", required=True, metavar="DIR", help=summary)
+    _add_split(parser)
+    add_json_flag(parser)
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", default="test", choices=SPLITS)
+
+
+def add_verify_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream verify`."""
+    add_model_flag(parser)
+    _add_input(parser, "also compare what every path makes of these records", required=False)
+    parser.add_argument("--records", type=_count, default=64, metavar="N", help="of the input (default: 64)")
+
+
+def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--source", metavar="NAME", help=f"how to read the {what}; by default its suffix tells")
+
+
+def _add_input(parser: argparse.ArgumentParser, summary: str, *, required: bool) -> None:
+    """Flags for the input, its source, the folders of its media, and the names of its columns."""
+    parser.add_argument("--input", type=expanded, required=required, metavar="PATH", help=summary)
+    _add_source(parser, "input")
+    parser.add_argument(
+        "--root", type=expanded, action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
+    )
+    rename = "the input's column OLD is the model's NEW (repeatable)"
+    parser.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
+
+
+def add_label_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream label`."""
+    parser.epilog = BEAM_EPILOG
+    add_model_flag(parser)
+    _add_input(parser, "what to label: a file, a folder, or a pattern as 'shards/*.tar'", required=True)
+    parser.add_argument("--output", type=expanded, metavar="DIR", help="gets labels/, dead_letters/, label.json")
+    parser.add_argument(
+        "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
+    )
+    _add_embeddings(parser, "also write the embeddings of each record")
+    most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
+    parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
+    parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
+    option = "a parameter of the sink, as formulas=escape of csv (repeatable); `mmstream plugins show` lists them"
+    parser.add_argument("--sink-option", action="append", default=[], metavar="NAME=VALUE", help=option)
+    parser.add_argument(
+        "--resume",
+        choices=("values", "metadata", "content"),
+        help="how a rerun sees that a record has changed: by its columns, also by size and time of its files, or by "
+        "their bytes (default: as in the run before, at first what the model's config says)",
+    )
+    parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
+    parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
+    parser.add_argument("--expect", metavar="FINGERPRINT", help="refuse any other model")
+    _add_job_flags(parser)
+    _add_stream_flags(parser)
+
+
+def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream label` for unbounded input."""
+    summary = "stay, and label what is new or has changed as it arrives, until SIGTERM"
+    parser.add_argument("--watch", action="store_true", help=summary)
+    summary = "the same as a Beam pipeline on a runner that has streams, as Flink"
+    parser.add_argument("--streaming", action="store_true", help=summary)
+    summary = (
+        "how often to look at files; a file is complete if it has not changed since the look before, or, with "
+        "--streaming, for this long (default: 5)"
+    )
+    parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
+    summary = (
+        "switch to the newest model in this folder as soon as it is finished and valid; with --watch or --streaming"
+    )
+    parser.add_argument("--follow", type=expanded, metavar="MODELS", help=summary)
+    summary = "how long --streaming may wait for more records to label together (default: 10)"
+    parser.add_argument("--max-latency", type=_seconds, default=10.0, metavar="SECONDS", help=summary)
+    summary = "also send labels and dead letters there, as kafka://broker:9092/topic; with --streaming"
+    parser.add_argument("--publish", metavar="URI", help=summary)
+
+
+def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:
+    """Flags of everything that writes to an output directory."""
+    summary = "take the output over from a job that hangs; it can then commit nothing more"
+    parser.add_argument("--break-lock", action="store_true", help=summary)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more; found {text}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds; found {text}")
+    return number
+
+
+def _add_embeddings(parser: argparse.ArgumentParser, summary: str) -> None:
+    parser.add_argument("--embeddings", action="store_true", help=summary)
+
+
+def add_replay_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream replay`."""
+    parser.epilog = BEAM_EPILOG
+    _add_output(parser)
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=VALUE", help="as stage=decode or field=image (repeatable)"
+    )
+    parser.add_argument("--error", metavar="REGEX", help="found in the error's class or message")
+    summary = "of several inputs, the one whose records are tried; or where the only one lies now"
+    parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
+    parser.add_argument(
+        "--model", type=expanded, metavar="MODEL", help="where the model lies now; it must be the one that labelled"
+    )
+    parser.add_argument(
+        "--root", type=expanded, action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
+    )
+    _add_job_flags(parser)
+
+
+def add_audit_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream audit`."""
+    _add_output(parser)
+    summary = "where its records came from: each must be there once, as it is now"
+    parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
+    add_json_flag(parser)
+
+
+def add_repartition_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream repartition`."""
+    _add_output(parser)
+    add_break_lock_flag(parser)
+
+
+def add_repair_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream repair`."""
+    _add_output(parser)
+    add_break_lock_flag(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", type=expanded, metavar="DIR", help="output of an earlier job")
+
+
+def _add_job_flags(parser: argparse.ArgumentParser) -> None:
+    add_break_lock_flag(parser)
+    parser.add_argument(
+        "--stall-timeout",
+        type=_seconds,
+        default=STALL_SECONDS,
+        metavar="SECONDS",
+        help="end a worker that has been processing the same records for this long, and find the record at fault "
+        "(default: 600); on a cluster only a record that is tried alone is ended",
+    )
+    summary = "how many work at once in a worker (default: one a core)"
+    parser.add_argument("--threads", type=_count, metavar="N", help=summary)

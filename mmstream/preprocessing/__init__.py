@@ -1,0 +1,1 @@
+"""Preprocessing: from a record to tensors, and the examples that hold them."""

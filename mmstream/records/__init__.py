@@ -1,0 +1,1 @@
+"""Records, the media that they name, and large values, which are stored separately."""

@@ -1,0 +1,1 @@
+"""The process itself: threads, signs of life, memory budget, temporary folders and imports."""

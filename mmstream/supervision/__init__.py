@@ -1,0 +1,1 @@
+"""Surviving a record that kills or hangs the process."""

@@ -1,0 +1,1 @@
+"""Text as characters: Unicode forms, escaping for terminals, regular expressions in graphs."""

@@ -1,0 +1,1 @@
+"""A trained model: loading it, verifying it, labelling with it, exporting it."""

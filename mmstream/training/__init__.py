@@ -1,0 +1,1 @@
+"""Training: from a config and examples to a trained model."""

@@ -1,0 +1,58 @@
+"""The batches that training and validation read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmstream.config.schema import Config
+from mmstream.preprocessing import examples
+from mmstream.preprocessing.preprocessor import Preprocessor
+
+
+def training_batches(
+    config: Config, preprocessor: Preprocessor, examples_path: str, count: int, first_epoch: int, steps: int
+) -> Any:
+    """Batches for one epoch after another, prefetched to the device.
+
+    After an interruption, the remaining batches are not those of an uninterrupted training.
+    """
+    import tensorflow as tf
+
+    data = examples.training_batches(
+        examples.shards_of(examples_path, "train"),
+        _specs(config, preprocessor),
+        preprocessor.fields,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed + first_epoch,
+        count=count,
+    )
+    data = data.map(lambda tensors: _inputs(config, tensors)).take(steps).repeat()
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus or config.training.strategy == "mirrored":  # mirrored prefetches to each device itself
+        return data
+    return examples.without_autotuning(data.apply(tf.data.experimental.prefetch_to_device(gpus[0].name)))
+
+
+def validation_batches(config: Config, preprocessor: Preprocessor, examples_path: str, count: int) -> Any:
+    """The validation split, in order; cached in memory if it fits."""
+    import tensorflow as tf
+
+    shards = examples.shards_of(examples_path, "validation")
+    size = config.training.batch_size
+    specs = _specs(config, preprocessor)
+    data = examples.batches(shards, specs, size).map(lambda tensors: _inputs(config, tensors))
+    data = data.cache() if count <= examples.fitting(specs) else data  # otherwise each epoch decompresses them again
+    return data.apply(tf.data.experimental.assert_cardinality(-(-count // size)))
+
+
+def _specs(config: Config, preprocessor: Preprocessor) -> dict[str, Any]:
+    fields = set(config.model.encoders) | {head.target for head in config.model.heads.values()}
+    return {name: preprocessor.specs[name] for name in sorted(fields)}
+
+
+def _inputs(config: Config, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "fields": {name: tensors[name] for name in config.model.encoders},
+        "targets": {head.target: tensors[head.target] for head in config.model.heads.values()},
+    }

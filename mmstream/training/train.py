@@ -1,0 +1,176 @@
+"""Training: examples and a config in, a model directory out; continues an interrupted run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mmstream import terminal
+from mmstream.config.schema import Config
+from mmstream.errors import MmstreamError
+from mmstream.models.compose import compose
+from mmstream.models.loss_weights import WeighLosses
+from mmstream.models.multimodal_model import MultimodalModel
+from mmstream.outputs import lock, ownership, run_notes
+from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.records.record import digest_of
+from mmstream.storage import files
+from mmstream.trained_model.artefact import TrainedModel
+from mmstream.training.batches import training_batches, validation_batches
+from mmstream.training.checkpoint import Checkpoint
+from mmstream.training.made_with import fitted_to, read_about_examples
+from mmstream.training.saving import save_model
+
+
+def train(
+    config: Config,
+    examples_path: str,
+    output: str,
+    *,
+    verbose: int | None = None,
+    take_over: bool = False,
+) -> TrainedModel:
+    """Train the network that a config describes and save the model.
+
+    Args:
+        config: must have the `fields` and `split` that the examples were made with.
+        examples_path: output of `mmstream preprocess`.
+        output: local directory of the model.
+        verbose: as for Keras' `fit`; by default a progress bar on a terminal, and a line per epoch elsewhere.
+        take_over: take the output over from another training that holds it.
+
+    Raises:
+        MmstreamError: examples and config do not fit, there is nothing to train on, the output holds something else,
+            or another training writes to it.
+    """
+    about_examples = read_about_examples(examples_path)
+    config = fitted_to(config, about_examples, examples_path)
+    if not about_examples["splits"]["train"]:
+        raise MmstreamError(f"{examples_path} has no training examples")
+    work = Path(output) / "training"
+    key = digest_of([config.model_dump(mode="json", exclude={"source", "resume"}), about_examples["fingerprint"]])
+    ownership.check_places(output)
+    with lock.held(output, run_notes.new_run(), take_over=take_over):
+        if open_model_directory(output, work, key):
+            return TrainedModel(output)
+        with terminal.library_log(Path(output) / "logs" / "train.log"):
+            steps = steps_of(config, about_examples["splits"]["train"])
+            return _train(config, examples_path, output, about_examples["splits"], steps, verbose)
+
+
+def steps_of(config: Config, examples: int) -> int:
+    """The number of batches in an epoch; says so if `training.steps_per_epoch` is too large to have an effect.
+
+    Args:
+        config: the config of the training.
+        examples: how many there are to train on.
+    """
+    steps = max(examples // config.training.batch_size, 1)
+    most = config.training.steps_per_epoch or steps
+    if most > steps and config.is_set_by_user("training.steps_per_epoch"):
+        terminal.say(f"training.steps_per_epoch has no effect: an epoch has {steps:,} batches")
+    return min(steps, most)
+
+
+def _train(
+    config: Config, examples_path: str, output: str, counts: Mapping[str, int], steps: int, verbose: int | None
+) -> TrainedModel:
+    keras.utils.set_random_seed(config.training.seed)
+    preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
+    if not counts["validation"]:
+        terminal.warn("there are no validation examples; the training loss decides which epoch is the best")
+    with distribution(config) as replicas:
+        composition = compose(config, preprocessor.specs, preprocessor.fitted)
+        model = MultimodalModel(composition, config, replicas=replicas)
+        model.build()
+        optimizer = make_optimizer(config, steps)
+        optimizer.exclude_from_weight_decay(var_list=model.loss_weights.trainable_variables)
+        model.compile(optimizer=optimizer, jit_compile=config.training.jit_compile)
+
+    checkpoint = Checkpoint(Path(output) / "training", config)
+    training_data = training_batches(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
+    validation_data = None
+    if counts["validation"]:
+        validation_data = validation_batches(config, preprocessor, examples_path, counts["validation"])
+    if checkpoint.epoch < config.training.epochs and not checkpoint.stopped:
+        model.fit(
+            training_data,
+            validation_data=validation_data,
+            shuffle=False,  # the data is shuffled already
+            steps_per_epoch=steps,
+            epochs=config.training.epochs,
+            initial_epoch=checkpoint.epoch,
+            callbacks=[
+                WeighLosses(model.loss_weights, checkpoint.history),
+                checkpoint,
+                keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False),
+            ],
+            verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
+        )
+    checkpoint.restore_best(model)
+    return save_model(config, composition, examples_path, output, checkpoint)
+
+
+def open_model_directory(output: str, work: Path, key: str) -> bool:
+    """Begin a model in its directory, or continue what an earlier run of the same training has left.
+
+    Returns:
+        whether the training is finished already.
+
+    Raises:
+        MmstreamError: the directory holds something else.
+    """
+    folder, state = Path(output), work / "key"
+    if state.exists():
+        if state.read_text() != key:
+            raise MmstreamError(
+                f"{output} holds the training of another config or other examples; name another --output, or remove it"
+            )
+        return (folder / "model.json").exists()
+    if any(path.name != lock.FILE for path in folder.iterdir()):
+        raise MmstreamError(f"{output} holds something that `mmstream train` did not make; name another --output")
+    files.write_bytes(str(state), key.encode())
+    return False
+
+
+@contextlib.contextmanager
+def distribution(config: Config) -> Iterator[int]:
+    """Create the block's variables for the devices that train; yields how many devices share a batch.
+
+    Raises:
+        MmstreamError: they cannot share a batch of this size evenly.
+    """
+    if config.training.strategy == "single":
+        yield 1
+        return
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) == 1:
+        terminal.say("training.strategy: mirrored has no effect: there is one device")
+    if config.training.batch_size % len(devices):
+        size = config.training.batch_size
+        raise MmstreamError(f"training.batch_size: {len(devices)} devices cannot share {size} examples evenly")
+    with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
+        yield len(devices)
+
+
+def make_optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a config, with its learning rate schedule.
+
+    Args:
+        config: the config of the training.
+        steps: batches in an epoch.
+    """
+    part = config.training.optimizer
+    optimizer = keras.optimizers.get({"class_name": part.use, "config": part.parameters})
+    if config.training.schedule == "cosine":
+        rate = float(np.asarray(optimizer.learning_rate))
+        optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(rate, config.training.epochs * steps)
+    return optimizer
