@@ -30,7 +30,7 @@ from mmstream.options.jobs import LabelOptions, StreamOptions
 from mmstream.outputs import lock, reconciliation
 from mmstream.preprocessing.lookups import Lookups
 from mmstream.records.record import DeadLetter
-from mmstream.runtime.concurrency import ThreadPool
+from mmstream.runtime.concurrency import ThreadPool, one_tensorflow_thread
 from mmstream.stages.label import LabelParts
 from mmstream.stages.reading import ReadRecords, RouteToParts
 from mmstream.trained_model.artefact import TrainedModel
@@ -63,6 +63,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     return tell(labelled, allowed) if labelled else 0
 
 
+@one_tensorflow_thread()
 def label(options: LabelOptions, beam_flags: Sequence[str] = ()) -> LabelResult:
     """Label an input to its end.
 
@@ -109,6 +110,7 @@ def label(options: LabelOptions, beam_flags: Sequence[str] = ()) -> LabelResult:
     )
 
 
+@one_tensorflow_thread()
 def preview(options: LabelOptions, count: int) -> None:
     """Show the labels that the first rows would get, and write nothing."""
     model = open_model(options)

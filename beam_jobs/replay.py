@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 import sys
 import time
@@ -23,6 +22,7 @@ from mmstream.jobs.labelling import check_model
 from mmstream.options.flags import add_replay_flags
 from mmstream.options.jobs import ReplayOptions
 from mmstream.outputs import commit_records, lock, ownership, parts, reconciliation, run_notes
+from mmstream.runtime.concurrency import one_tensorflow_thread
 from mmstream.stages.label import LabelTrial
 from mmstream.stages.reading import ReadRecords, RouteToParts, every_part
 from mmstream.stages.replay import REPLAYED_STAGES, LetterFilter, ReplayParts, attempts
@@ -54,6 +54,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     return 0
 
 
+@one_tensorflow_thread()
 def replay(options: ReplayOptions, beam_flags: Sequence[str] = ()) -> dict[str, Any]:
     """Try dead letters again; returns how many were tried, and what became of them.
 
@@ -64,7 +65,6 @@ def replay(options: ReplayOptions, beam_flags: Sequence[str] = ()) -> dict[str, 
     Raises:
         MmstreamError: it cannot start, or cannot go on.
     """
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as in `mmstream label`, so that the same labels come out
     started = time.monotonic()
     pipeline_options = running.beam_options(beam_flags)
     letter_filter = filter_of(options)

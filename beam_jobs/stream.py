@@ -26,6 +26,7 @@ from mmstream.jobs.renaming import check_given
 from mmstream.jobs.watch import await_records, check_endless
 from mmstream.options.jobs import StreamOptions
 from mmstream.outputs import commit_records, lock, reconciliation
+from mmstream.runtime.concurrency import one_tensorflow_thread
 from mmstream.stages.stream import LabelStream, ReadStream, publisher_for
 from mmstream.storage import files
 from mmstream.storage.json_files import write_json
@@ -41,6 +42,7 @@ _ON_FLINK = {"--checkpointing_interval": 10_000, "--max_bundle_time_mills": 200}
 """Milliseconds, unless the user says otherwise. Between two stages a record waits for the end of its bundle."""
 
 
+@one_tensorflow_thread()
 def run(options: StreamOptions, beam_flags: Sequence[str]) -> None:
     """Run the pipeline until a signal asks it to stop, or the runner ends it.
 

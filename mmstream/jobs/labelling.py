@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,6 @@ def open_model(options: LabelOptions) -> TrainedModel:
     Raises:
         MmstreamError: it cannot be opened, or is not the expected one.
     """
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the job's own threads keep the cores busy
     before = ownership.read_about(options.output, "label") if options.output else {}
     model = TrainedModel(options.model, embeddings=options.embeddings, resume=options.resume or before.get("resume"))
     if options.follow and not files.is_folder(options.follow):

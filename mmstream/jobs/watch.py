@@ -32,7 +32,7 @@ from mmstream.outputs.label_part import read_part
 from mmstream.outputs.parts import part_of_item
 from mmstream.preprocessing.lookups import Lookups
 from mmstream.records.record import DUPLICATE, DeadLetter, Record
-from mmstream.runtime.concurrency import ThreadPool
+from mmstream.runtime.concurrency import ThreadPool, one_tensorflow_thread
 from mmstream.stages.label import LabelTrial
 from mmstream.stages.shared_model import SharedModel, smaller_batch
 from mmstream.storage import files, patterns
@@ -44,6 +44,7 @@ _PIECE_RECORDS = 256
 """Parts with about this many new records in all are labelled together, then committed."""
 
 
+@one_tensorflow_thread()
 def watch(options: StreamOptions) -> LabelResult | None:
     """Watch and label until a signal ends the job; returns what was labelled, or None if nothing had arrived.
 

@@ -13,6 +13,7 @@ from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Head, Objective, Reading, Spec
 from mmstream.models.layers import ZeroAbsent
 from mmstream.models.plan import FieldPart, Plan
+from mmstream.models.precision import dtype_policy
 from mmstream.models.shared_space import SharedSpace, fuse
 from mmstream.models.writing import Candidates, Generation, Nearest, Sampling
 from mmstream.plugins import components, registry
@@ -56,23 +57,23 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         MmstreamError: a part does not fit the field that it reads or predicts, or an objective needs a tensor that is
             not there.
     """
-    keras.config.set_dtype_policy(config.training.precision)
-    plan = Plan(config, specs, fitted)
-    encoded = _encode(plan)
-    objectives = {
-        name: components.build("objective", part.use, part.parameters, name=f"objectives_{name}")
-        for name, part in config.model.objectives.items()
-    }
-    needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
-    fused = _fuse(config, encoded, _generator_of(config, objectives), needed)
-    targets = _targets(plan)
-    heads = _connect_heads(plan, encoded, fused, targets)
-    outputs = _outputs(encoded, heads, fused)
-    inference = _inference(encoded, heads, outputs)
-    outputs[SAMPLED] = _sampled(config, heads, needed)
-    training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
-    _build_objectives(objectives, _shapes(plan, outputs))
-    return Composition(training, inference, {name: head.layer for name, head in heads.items()}, objectives)
+    with dtype_policy(config.training.precision):
+        plan = Plan(config, specs, fitted)
+        encoded = _encode(plan)
+        objectives = {
+            name: components.build("objective", part.use, part.parameters, name=f"objectives_{name}")
+            for name, part in config.model.objectives.items()
+        }
+        needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
+        fused = _fuse(config, encoded, _generator_of(config, objectives), needed)
+        targets = _targets(plan)
+        heads = _connect_heads(plan, encoded, fused, targets)
+        outputs = _outputs(encoded, heads, fused)
+        inference = _inference(encoded, heads, outputs)
+        outputs[SAMPLED] = _sampled(config, heads, needed)
+        training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
+        _build_objectives(objectives, _shapes(plan, outputs))
+        return Composition(training, inference, {name: head.layer for name, head in heads.items()}, objectives)
 
 
 def prune(network: keras.Model, heads: Collection[str], fields: Collection[str], *, embeddings: bool) -> keras.Model:

@@ -22,12 +22,12 @@ class MultimodalModel(keras.Model):
 
     Args:
         composition: the networks and layers.
-        config: weights and targets of heads, weights of objectives.
+        config: precision, weights and targets of heads, weights of objectives.
         replicas: how many devices share a batch; their gradients are summed, so the loss is divided by this.
     """
 
     def __init__(self, composition: Composition, config: Config, *, replicas: int = 1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": config.training.precision, **kwargs})
         self.replicas = replicas
         self.training_network = composition.training
         self.head_layers = composition.heads

@@ -1,8 +1,9 @@
-"""A thread pool that gives its results in order and does not read far ahead."""
+"""Threads: a pool that gives its results in order and does not read far ahead, and how many TensorFlow has."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,6 +15,22 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 _FILES_AT_ONCE = 32
+_TENSORFLOW_THREADS = "TF_NUM_INTRAOP_THREADS"
+
+
+@contextlib.contextmanager
+def one_tensorflow_thread() -> Iterator[None]:
+    """Let TensorFlow, if it starts in the block, compute each operation in one thread: a job's threads share the cores.
+
+    A setting of the user's stays. TensorFlow reads it once, when it starts; other processes are unaffected.
+    """
+    own = _TENSORFLOW_THREADS not in os.environ
+    os.environ.setdefault(_TENSORFLOW_THREADS, "1")
+    try:
+        yield
+    finally:
+        if own:
+            del os.environ[_TENSORFLOW_THREADS]
 
 
 class ThreadPool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -13,6 +12,7 @@ import pytest
 
 from mmstream.interfaces import Fitted, Spec
 from mmstream.models import writing
+from mmstream.models.precision import dtype_policy
 from mmstream.plugins import components, registry
 from mmstream.testing import fresh
 from mmstream.testing.component import ComponentContract
@@ -278,14 +278,3 @@ def assert_finite(tree: Any) -> None:
     """Check that all numbers in a nested structure are finite."""
     for array in keras.tree.flatten(tree):
         assert np.isfinite(array).all(), array
-
-
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Set Keras' global dtype policy within a block, as training does to set the precision."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

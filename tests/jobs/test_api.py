@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
+import keras
 import pytest
 from small_road import COMMITTED, read_rows, run, snapshot
 
@@ -59,6 +61,16 @@ def test_a_program_of_ones_own_prints_nothing(road, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "dead lettered" not in done.stderr
+
+
+def test_a_job_leaves_the_process_as_it_was(road, tmp_path):
+    before, policy = dict(os.environ), keras.config.dtype_policy().name
+    mmstream.label_files(road.model, input=road.folder / "data" / "sample.jsonl", output=tmp_path / "labels")
+    assert os.environ == before
+    config = mmstream.load_config(str(road.config), ["training.precision=mixed_bfloat16"], tiny=True)
+    model = mmstream.train(config, examples=road.examples, output=tmp_path / "model")
+    assert model.network.get_layer("encoders_image").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == policy == "float32"
 
 
 def test_what_a_job_says_goes_to_the_logger_where_no_command_runs(caplog, monkeypatch, capsys):

@@ -24,7 +24,6 @@ from mmstream.trained_model.versions import versions_of
 
 INPUT = "data/to_label.jsonl"
 SCORES = 1e-4
-METRICS = 1e-6
 MODELS = [pytest.param(model, marks=[pytest.mark.slow] * (model != "concat")) for model in CHANGES]
 
 
@@ -110,8 +109,14 @@ def test_a_model_proves_itself_and_labels_as_it_did(model, here):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_is_evaluated_as_it_was(model):
     assert run("evaluate", f"models/{model}", "--examples", "examples") == 0
-    metrics = json.loads(Path(f"models/{model}/evaluation/test/metrics.json").read_text())
-    assert metrics == near(json.loads(Path(f"metrics/{model}.json").read_text()), METRICS)
+    now, before = [
+        json.loads(Path(path).read_text())
+        for path in (f"models/{model}/evaluation/test/metrics.json", f"metrics/{model}.json")
+    ]
+    for head in before["heads"]:
+        said = [metrics["heads"][head].pop("warnings", []) for metrics in (now, before)]
+        assert len(said[0]) == len(said[1]), "the words may have become plainer since"
+    assert now == near(before, SCORES)
 
 
 @pytest.mark.parametrize("model", CHANGES)

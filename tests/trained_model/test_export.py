@@ -91,7 +91,7 @@ def test_a_bad_value_is_an_error_of_the_server(exported):
 def test_it_overwrites_nothing(road, exported, capsys):
     before = (exported / "saved_model.pb").read_bytes()
     assert run("export", road.model, "--to", exported) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (exported / "saved_model.pb").read_bytes() == before
 
 
