@@ -149,15 +149,15 @@ def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
             "--watch and --streaming exclude each other: the former needs no cluster, the latter runs on one"
         )
     if flags.streaming:
-        refuse(flags, add_label_flags, ["max-dead-letters"], "with --streaming, which ends when somebody ends it")
+        refuse(flags, add_label_flags, ["max-dead-letters"], "with --streaming, which runs until it is terminated")
         if source_of_scheme(flags.input):
-            refuse(flags, add_label_flags, ["every"], f"on {flags.input}, where no files are looked at")
+            refuse(flags, add_label_flags, ["every"], f"on {flags.input}, which has no files to look at")
     elif flags.watch:
         refuse(flags, add_label_flags, ["max-latency"], "without --streaming")
     else:
         refuse(flags, add_label_flags, _OF_STREAMS, "without --watch or --streaming")
     if flags.follow:
-        refuse(flags, add_label_flags, ["relabel"], "with --follow, under which labels of earlier models stay")
+        refuse(flags, add_label_flags, ["relabel"], "with --follow, which keeps labels of earlier models")
     if flags.follow and (flags.expect or not endless):
         raise UsageError("--follow needs --watch or --streaming, and excludes --expect")
     for name in ("preview", "prune"):
@@ -168,13 +168,13 @@ def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
     if flags.publish and not flags.streaming:
         raise UsageError("--publish needs --streaming")
     if flags.watch and beam_flags:
-        raise UsageError(f"--watch builds no Beam pipeline, and does not know {' '.join(beam_flags)}")
+        raise UsageError(f"--watch builds no Beam pipeline, so it does not accept {' '.join(beam_flags)}")
     if flags.preview and not flags.output:
         refuse(flags, add_label_flags, _OF_OUTPUTS, "with --preview, which writes nothing")
         if beam_flags:
-            raise UsageError(f"--preview builds no Beam pipeline, and does not know {' '.join(beam_flags)}")
+            raise UsageError(f"--preview builds no Beam pipeline, so it does not accept {' '.join(beam_flags)}")
     if bool(flags.preview) == bool(flags.output):
-        raise UsageError("name an --output, or a --preview, which writes nothing")
+        raise UsageError("give --output, or --preview, which writes nothing")
 
 
 def _label_options(flags: argparse.Namespace) -> LabelOptions:

@@ -128,7 +128,7 @@ def input_to_replay(inputs: Sequence[Mapping[str, Any]], options: ReplayOptions)
     """
     if len(inputs) > 1 and not options.input:
         paths = ", ".join(each["path"] for each in inputs)
-        raise UsageError(f"the records of {options.output} are of several inputs; name one with --input: {paths}")
+        raise UsageError(f"the records of {options.output} come from several inputs; name one with --input: {paths}")
     chosen = input_named(inputs, options.input)
     return dataclasses.replace(chosen, roots=[*chosen.roots, *map(files.absolute, options.roots)])
 

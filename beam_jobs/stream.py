@@ -254,7 +254,7 @@ def _pipeline_options(options: StreamOptions, beam_flags: Sequence[str]) -> Pipe
     """
     check_endless(options)
     if options.publish.rstrip("/") == options.input.rstrip("/"):
-        raise UsageError(f"--publish {options.publish} is the input, which would feed itself for ever")
+        raise UsageError(f"--publish {options.publish} is the input, which would then feed itself forever")
     if any("flinkrunner" in flag.lower() for flag in beam_flags):
         # Otherwise what a bundle has given when a checkpoint ends it waits for the next bundle, which may never come.
         beam_flags = [*beam_flags, "--finish_bundle_before_checkpointing"]

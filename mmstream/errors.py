@@ -112,13 +112,13 @@ def choices(asked: str, existing: Iterable[str]) -> str:
     """Write the end of a "no such name" message: the nearest match, and what exists.
 
     >>> choices("cn", ["cnn", "gru"])
-    "Did you mean 'cnn'? There is: cnn, gru."
+    "Did you mean 'cnn'? Available: cnn, gru."
     """
     names = sorted(existing)
     compared = [name for name in names[:_MOST_COMPARED] if len(name) <= _LONGEST_NAME]
     close = difflib.get_close_matches(asked[:_LONGEST_NAME], compared, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{hint}There is: {listed(names) or 'nothing'}."
+    return f"{hint}Available: {listed(names) or 'nothing'}."
 
 
 def listed(names: Iterable[str], most: int = _MOST_NAMED) -> str:

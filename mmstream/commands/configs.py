@@ -20,7 +20,7 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
         from mmstream.starting_config.choice import Choice, source_of
 
     if files.exists(args.output):
-        raise MmstreamError(f"{args.output} is there already; name another with --output")
+        raise MmstreamError(f"{args.output} already exists; name another with --output")
     path = files.absolute(args.path)
     chosen = Choice(args.source, taken_for(path, args.source)) if args.source else source_of(path)
     if chosen.note:
@@ -30,7 +30,7 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
     terminal.result(starting.text.rstrip("\n"), lines=True)
     for note in starting.notes:
         terminal.say(f"note: {note}")
-    terminal.say(f"→ {args.output}; look at it, then: mmstream check {args.output}")
+    terminal.say(f"→ {args.output}; review it, then run: mmstream check {args.output}")
     return 0
 
 
@@ -58,9 +58,9 @@ def describe(args: argparse.Namespace, rest: list[str]) -> int:
     columns = ("part", "use", "reads", "gives", "parameters")
     terminal.show_table(columns, [[row[column] for column in columns] for row in description["parts"]])
     terminal.show_table(("memory", "MiB"), list(description["memory"].items()))
-    terminal.result(f"{description['parameters']:,} parameters in all")
+    terminal.result(f"{description['parameters']:,} parameters in total")
     if not args.examples:
-        terminal.say(f"vocabularies are taken to hold {STAND_IN_VALUES:,} values; --examples gives the true ones")
+        terminal.say(f"vocabularies are assumed to hold {STAND_IN_VALUES:,} values; --examples gives the true sizes")
     return 0
 
 

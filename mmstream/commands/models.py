@@ -127,6 +127,6 @@ def export(args: argparse.Namespace, rest: list[str]) -> int:
         rows = [(name, each["dtype"], each["shape"], each.get("holds", "")) for name, each in about[title].items()]
         terminal.show_table((title, "dtype", "shape", ""), rows)
     for record, why in about["golden"]["refused"].items():
-        terminal.warn(f"the graph refuses golden record {record!r}: {why}")
+        terminal.warn(f"the graph rejects golden record {record!r}: {why}")
     terminal.summary("export", {"golden_records_that_come_out_equal": about["golden"]["equal"], "saved_model": args.to})
     return 0

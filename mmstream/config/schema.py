@@ -68,10 +68,10 @@ class SplitConfig(Section):
         others = self.group or {"validation", "test"} & self.model_fields_set
         if self.column and (others or self.by_file):
             raise ValueError(
-                "`column` gives the splits; it does not go with `group`, `validation`, `test` or `by_file`"
+                "`column` gives the splits; it cannot be combined with `group`, `validation`, `test` or `by_file`"
             )
         if self.by_file and others:
-            raise ValueError("`by_file` gives the splits; it does not go with `group`, `validation` or `test`")
+            raise ValueError("`by_file` gives the splits; it cannot be combined with `group`, `validation` or `test`")
         return self
 
 
@@ -92,7 +92,7 @@ class FieldConfig(Use):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> FieldConfig:
         if self.column and self.columns:
-            raise ValueError("`column` and `columns` do not go together")
+            raise ValueError("`column` and `columns` cannot be combined")
         return self
 
     @pydantic.field_validator("reference")
@@ -185,7 +185,7 @@ class HeadConfig(_WeightedConfig):
         if not names or not all(isinstance(name, str) for name in names):
             raise PydanticCustomError("reads", "expected a field, a list of fields, or `fused`")
         if isinstance(reads, list) and FUSED in names:
-            raise PydanticCustomError("reads", "`fused` is all fields and stands alone, not in a list")
+            raise PydanticCustomError("reads", "`fused` means all fields; it cannot be in a list")
         if len(set(names)) < len(names):
             raise PydanticCustomError("reads", "a field is named twice")
         return reads

@@ -138,7 +138,9 @@ class _Reader:
         merged: dict[str, Any] = {}
         for source in [node] if isinstance(node, MappingNode) else node.value:
             if not isinstance(source, MappingNode):
-                self._problem(node, f"{path}.<<" if path else "<<", "expected an alias of keys and values, as *name")
+                self._problem(
+                    node, f"{path}.<<" if path else "<<", "expected an alias of keys and values, such as *name"
+                )
                 break
             lines = dict(self.document.lines)
             merged = {**self.value(source, path, depth + 1), **merged}
@@ -148,12 +150,12 @@ class _Reader:
     def _text(self, node: ScalarNode, path: str) -> str:
         text: str = node.value
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            self._problem(node, path, "holds half a surrogate pair, which is no character")
+            self._problem(node, path, "holds half a surrogate pair, which is not a character")
             return text.encode("utf-8", "replace").decode()
         return text
 
     def _refuse_tag(self, node: Node, path: str) -> None:
-        self._problem(node, path, f"the tag {str(node.tag).replace(_TAG, '!!')} means nothing here; leave it out")
+        self._problem(node, path, f"the tag {str(node.tag).replace(_TAG, '!!')} has no meaning here; remove it")
 
     def _problem(self, node: Node, path: str, message: str) -> None:
         self.document.problems.append((_line(node), path, message))

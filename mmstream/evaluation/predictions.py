@@ -84,7 +84,7 @@ def predict_split(
 
     specs = model.all_fields.specs
     if split not in SPLITS:
-        raise MmstreamError(f"there is no split {split!r}; there is {', '.join(SPLITS)}")
+        raise MmstreamError(f"there is no split {split!r}; available: {', '.join(SPLITS)}")
     serialised = examples.read_examples(examples.shards_of(examples_path, split)).batch(model.batch)
     names = ["_id", *(f"{kind}/{field}" for kind in ("_text", "_given") for field in specs)]
     ablated: dict[Ablation, list[Any]] = {ablation: [] for ablation in (WHOLE, *ablations)}

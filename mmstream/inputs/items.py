@@ -44,7 +44,7 @@ def glimpse(columns: Mapping[str, Any]) -> dict[str, Any]:
 def check_row(row: Row, job_input: Input) -> Record | DeadLetter:
     """Turn a row into a record, or into a dead letter that says why it is not one."""
     if row.error is not None or row.columns is None:
-        error = row.error or ValueError("the source gave neither a row nor an error")
+        error = row.error or ValueError("the source returned neither a row nor an error")
         raw = printable(row.raw)
         item: Record | DeadLetter = DeadLetter(
             origin=row.origin,

@@ -14,7 +14,7 @@ from mmstream.storage import disk, files
 
 HIDDEN = "hidden"
 READ_ALREADY = "link to a folder that is read anyway"
-AROUND = "link to a folder around the input"
+AROUND = "link to a folder that contains the input"
 OUTSIDE = "link to a folder outside the input; `roots` or --root allows it"
 NOWHERE = "link that leads nowhere"
 OTHER = "of a kind that the source does not read"

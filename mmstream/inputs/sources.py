@@ -77,9 +77,8 @@ def taken_for(path: str, use: str) -> str:
         return f"{of_media}; {listed(tables)} {is_or_are} passed over"
     kind, count = media.most_common(1)[0]
     return (
-        f"in {path}, the rows of {listed(tables)} are the records, as a table comes before what lies beside it: the "
-        f"{count:,} files that {kind} reads are media that rows may name. To read these as records, name the source "
-        f"{kind} (--source {kind})"
+        f"in {path}, the records are the rows of {listed(tables)}, as a table takes precedence; the {count:,} files "
+        f"that {kind} reads are media that rows may name. To read these files as records, give --source {kind}"
     )
 
 

@@ -44,7 +44,7 @@ class Allowance:
         try:
             return cls(text, float(text.removesuffix("%")))
         except ValueError as error:
-            raise MmstreamError(f"--max-dead-letters {text}: expected a share as 5%, or a number") from error
+            raise MmstreamError(f"--max-dead-letters {text}: expected a share such as 5%, or a number") from error
 
     def among(self, read: int) -> float:
         """How many dead letters are allowed among this many records."""
@@ -164,7 +164,7 @@ def warn(reconciled: reconciliation.Reconciliation, other_inputs: Sequence[str])
     if reconciled.of_another_model:
         terminal.warn(
             f"{reconciled.of_another_model:,} rows and dead letters of other inputs are still of another model; "
-            f"label them, too: {others}; or remove them with --prune"
+            f"label them again, too: {others}; or remove them with --prune"
         )
     warn_of_smaller_batch(reconciled.smaller_batch)
     warn_of_unknown(reconciled.lookups)
@@ -188,4 +188,4 @@ def warn_of_smaller_batch(rows: int) -> None:
 def hint_at_size(output: str, held: int, plan: parts.Plan) -> None:
     """Say if an output has outgrown its parts."""
     if held > _OUTGROWN * plan.parts * parts.RECORDS_PER_PART:
-        terminal.say(f"{held:,} records are many for {plan.parts:,} parts: mmstream repartition {output}")
+        terminal.say(f"{held:,} records are too many for {plan.parts:,} parts: run `mmstream repartition {output}`")

@@ -147,8 +147,10 @@ def check_model(before: Mapping[str, Any], model: TrainedModel, output: str, *, 
         MmstreamError: it holds labels of another model, and they are not to be replaced.
     """
     if before.get("embeddings", model.embeddings) != model.embeddings:
-        has, wants = ("no", "some") if model.embeddings else ("some", "none")
-        raise MmstreamError(f"{output} holds labels with {has} embeddings, and {wants} are asked for; name another")
+        has, wants = ("without", "with") if model.embeddings else ("with", "without")
+        raise MmstreamError(
+            f"{output} holds labels {has} embeddings, but labels {wants} embeddings are requested; name another output"
+        )
     if relabel or before.get("fingerprint", model.fingerprint) == model.fingerprint:
         return
     lines = "\n".join(f"  {line}" for line in what_differs(before["fingerprints"], model.fingerprints))
@@ -220,7 +222,7 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     columns = {column for row in rows for column, value in row.items() if value is not None}
     if rows and job_input.id is not None and job_input.id not in columns:
         raise MmstreamError(
-            f"the input has no column {job_input.id!r}, which names a record; say which does with "
+            f"the input has no column {job_input.id!r}, which identifies a record; name the column that does with "
             f"--column {job_input.id}=… It has: {listed(sorted(columns))}"
         )
     model.preprocessor.check_columns(rows, needed="any")

@@ -21,7 +21,7 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         new, separator, old = text.partition("=")
         if not (new and separator and old):
-            raise UsageError(f"--column {brief(text)}: expected NEW=OLD, as image=path")
+            raise UsageError(f"--column {brief(text)}: expected NEW=OLD, such as image=path")
         if new in rename:
             raise UsageError(f"--column {brief(new)} is given twice; only one column can have this name")
         rename[new] = old

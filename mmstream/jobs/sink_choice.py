@@ -28,7 +28,7 @@ def parse_sink_options(sink: str, texts: Iterable[str]) -> dict[str, Any]:
         except InvalidYamlError as error:
             raise UsageError(f"--sink-option {text}: not valid YAML: {error}") from error
         if not (name and separator) or name in options or document.problems:
-            raise UsageError(f"--sink-option {text}: expected NAME=VALUE, as formulas=escape, each name once")
+            raise UsageError(f"--sink-option {text}: expected NAME=VALUE, such as formulas=escape, each name once")
         options[name] = document.data
     return options
 

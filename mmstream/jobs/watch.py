@@ -87,7 +87,7 @@ def check_endless(options: StreamOptions) -> None:
         UsageError: its output lies in its input.
     """
     if f"{files.absolute(options.output)}/".startswith(f"{files.absolute(options.input).rstrip('/')}/"):
-        raise UsageError(f"the output {options.output} lies in the input, which would therefore grow for ever")
+        raise UsageError(f"the output {options.output} is inside the input, which would then grow forever")
 
 
 class _Watch:

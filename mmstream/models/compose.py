@@ -306,7 +306,7 @@ def _build_objectives(objectives: Mapping[str, Any], shapes: Mapping[str, tuple[
         for tensor in objective.needs():
             if tensor not in shapes:
                 raise MmstreamError(
-                    f"model.objectives.{name} needs the tensor {tensor!r}, which is not there. "
+                    f"model.objectives.{name} needs the tensor {tensor!r}, which does not exist. "
                     f"{choices(tensor, shapes)}"
                 )
         objective.build({tensor: shapes[tensor] for tensor in objective.needs()})

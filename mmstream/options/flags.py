@@ -11,7 +11,7 @@ from mmstream.storage.files import expanded
 
 LOCAL_RUNNERS = (None, "DirectRunner", "direct")
 """Values of --runner with which a job runs in its own process."""
-BEAM_EPILOG = "Options that are not listed go to Beam, as --runner=FlinkRunner."
+BEAM_EPILOG = "Options that are not listed go to Beam, such as --runner=FlinkRunner."
 
 
 def runner_in(beam_flags: Sequence[str]) -> str | None:
@@ -27,21 +27,25 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, as training.epochs=3"
     )
-    parser.add_argument("--tiny", action="store_true", help="prove the config end to end in seconds, on a few records")
+    parser.add_argument("--tiny", action="store_true", help="try the config end to end in seconds, on a few records")
 
 
 def add_speech_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of every command: how it reports."""
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--quiet", dest="speech", action="store_const", const="quiet", help="say only what went wrong")
-    how.add_argument("--json-logs", dest="speech", action="store_const", const="json", help="speak JSON, a line each")
+    how.add_argument(
+        "--quiet", dest="speech", action="store_const", const="quiet", help="print only warnings and errors"
+    )
+    how.add_argument(
+        "--json-logs", dest="speech", action="store_const", const="json", help="print messages as JSON, one per line"
+    )
     parser.set_defaults(speech="text")
 
 
 def add_init_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream init`."""
     parser.add_argument(
-        "path", type=expanded, metavar="PATH", help="the data: a file, a folder, or a pattern as 'shards/*.tar'"
+        "path", type=expanded, metavar="PATH", help="the data: a file, a folder, or a pattern such as 'shards/*.tar'"
     )
     parser.add_argument(
         "--output", type=expanded, default="config.yaml", metavar="CONFIG", help="to write (default: config.yaml)"
@@ -94,7 +98,9 @@ def add_model_flag(parser: argparse.ArgumentParser) -> None:
 def add_export_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream export`."""
     add_model_flag(parser)
-    parser.add_argument("--to", type=expanded, required=True, metavar="DIR", help="gets the SavedModel; may not exist")
+    parser.add_argument(
+        "--to", type=expanded, required=True, metavar="DIR", help="gets the SavedModel; must not exist yet"
+    )
     _add_embeddings(parser, "also give the embeddings of each record")
 
 
@@ -130,21 +136,24 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream verify`."""
     add_model_flag(parser)
-    _add_input(parser, "also compare what every path makes of these records", required=False)
+    _add_input(parser, "also compare the results of all code paths on these records", required=False)
     parser.add_argument("--records", type=_count, default=64, metavar="N", help="of the input (default: 64)")
 
 
 def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--source", metavar="NAME", help=f"how to read the {what}; by default its suffix tells")
+    parser.add_argument("--source", metavar="NAME", help=f"how to read the {what}; by default its suffix decides")
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    summary = "another folder that media may be in (repeatable)"
+    parser.add_argument("--root", type=expanded, action="append", default=[], metavar="DIR", help=summary)
 
 
 def _add_input(parser: argparse.ArgumentParser, summary: str, *, required: bool) -> None:
     """Flags for the input, its source, the folders of its media, and the names of its columns."""
     parser.add_argument("--input", type=expanded, required=required, metavar="PATH", help=summary)
     _add_source(parser, "input")
-    parser.add_argument(
-        "--root", type=expanded, action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
-    )
+    _add_root(parser)
     rename = "the input's column OLD is the model's NEW (repeatable)"
     parser.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
 
@@ -153,22 +162,22 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream label`."""
     parser.epilog = BEAM_EPILOG
     add_model_flag(parser)
-    _add_input(parser, "what to label: a file, a folder, or a pattern as 'shards/*.tar'", required=True)
+    _add_input(parser, "what to label: a file, a folder, or a pattern such as 'shards/*.tar'", required=True)
     parser.add_argument("--output", type=expanded, metavar="DIR", help="gets labels/, dead_letters/, label.json")
     parser.add_argument(
         "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
     )
     _add_embeddings(parser, "also write the embeddings of each record")
-    most = "end with exit code 3 above this, as 5%% or 20 (default: 100%%)"
+    most = "end with exit code 3 above this, such as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
-    option = "a parameter of the sink, as formulas=escape of csv (repeatable); `mmstream plugins show` lists them"
+    option = "a parameter of the sink, such as formulas=escape of csv (repeatable); `mmstream plugins show` lists them"
     parser.add_argument("--sink-option", action="append", default=[], metavar="NAME=VALUE", help=option)
     parser.add_argument(
         "--resume",
         choices=("values", "metadata", "content"),
         help="how a rerun sees that a record has changed: by its columns, also by size and time of its files, or by "
-        "their bytes (default: as in the run before, at first what the model's config says)",
+        "their bytes (default: as in the previous run, initially as in the model's config)",
     )
     parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
     parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
@@ -179,9 +188,9 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream label` for unbounded input."""
-    summary = "stay, and label what is new or has changed as it arrives, until SIGTERM"
+    summary = "keep running and label what is new or has changed, until SIGTERM"
     parser.add_argument("--watch", action="store_true", help=summary)
-    summary = "the same as a Beam pipeline on a runner that has streams, as Flink"
+    summary = "the same as a Beam pipeline, on a runner that supports streaming, such as Flink"
     parser.add_argument("--streaming", action="store_true", help=summary)
     summary = (
         "how often to look at files; a file is complete if it has not changed since the look before, or, with "
@@ -194,13 +203,13 @@ def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", type=expanded, metavar="MODELS", help=summary)
     summary = "how long --streaming may wait for more records to label together (default: 10)"
     parser.add_argument("--max-latency", type=_seconds, default=10.0, metavar="SECONDS", help=summary)
-    summary = "also send labels and dead letters there, as kafka://broker:9092/topic; with --streaming"
+    summary = "also send labels and dead letters to this URI, such as kafka://broker:9092/topic; with --streaming"
     parser.add_argument("--publish", metavar="URI", help=summary)
 
 
 def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:
     """Flags of everything that writes to an output directory."""
-    summary = "take the output over from a job that hangs; it can then commit nothing more"
+    summary = "take over the output of a hung job, which can then commit nothing more"
     parser.add_argument("--break-lock", action="store_true", help=summary)
 
 
@@ -229,22 +238,20 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY=VALUE", help="as stage=decode or field=image (repeatable)"
     )
-    parser.add_argument("--error", metavar="REGEX", help="found in the error's class or message")
-    summary = "of several inputs, the one whose records are tried; or where the only one lies now"
+    parser.add_argument("--error", metavar="REGEX", help="a regular expression to find in the error's class or message")
+    summary = "the input whose records are replayed, if there are several; or the new location of the only one"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     parser.add_argument(
-        "--model", type=expanded, metavar="MODEL", help="where the model lies now; it must be the one that labelled"
+        "--model", type=expanded, metavar="MODEL", help="the model's new location; it must be the model that labelled"
     )
-    parser.add_argument(
-        "--root", type=expanded, action="append", default=[], metavar="DIR", help="media may lie here too (repeatable)"
-    )
+    _add_root(parser)
     _add_job_flags(parser)
 
 
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream audit`."""
     _add_output(parser)
-    summary = "where its records came from: each must be there once, as it is now"
+    summary = "its input: check that the output accounts for every record once, as it is now"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     add_json_flag(parser)
 
@@ -272,8 +279,8 @@ def _add_job_flags(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=STALL_SECONDS,
         metavar="SECONDS",
-        help="end a worker that has been processing the same records for this long, and find the record at fault "
-        "(default: 600); on a cluster only a record that is tried alone is ended",
+        help="terminate a worker that has been processing the same records for this long, and find the record at fault "
+        "(default: 600); on a cluster, only the trial of a single record is terminated",
     )
-    summary = "how many work at once in a worker (default: one a core)"
+    summary = "threads of each worker process (default: one per core)"
     parser.add_argument("--threads", type=_count, metavar="N", help=summary)

@@ -186,7 +186,7 @@ def _strays(output: str, named: set[str]) -> Iterator[str]:
     """Report files among the results that no commit record names."""
     for path in ownership.result_files(output):
         if path not in named:
-            yield f"{path} belongs to no part that is done"
+            yield f"{path} belongs to no committed part"
 
 
 def _some(ids: Iterable[str]) -> str:

@@ -87,7 +87,7 @@ class LabelsContents:
         """Report contradictions between label.json and what the output holds."""
         summary = ownership.read_summary(output, "label")
         if not summary:
-            yield "there is no label.json: the last run did not end"
+            yield "there is no label.json: the last run did not finish"
             return
         for key, kind in (("rows", "labels"), ("dead_letters", "dead_letters")):
             if summary[key] != counts[kind]:
@@ -159,7 +159,7 @@ class ExamplesContents:
         """Report contradictions between preprocess.json and what the output holds."""
         summary = ownership.read_summary(output, "preprocess")
         if not summary:
-            yield "there is no preprocess.json: the last run did not end"
+            yield "there is no preprocess.json: the last run did not finish"
             return
         for kind, count in {**summary["splits"], "dead_letters": summary["dead_letters"]}.items():
             if count != counts[kind]:

@@ -214,7 +214,7 @@ class Draft:
         """Move a damaged file to `damaged/`, if it exists; returns words for the message."""
         if problem == commit_records.IS_NOT_THERE:
             return ""
-        return f" (it lies in {commit_records.put_aside(self._output, path, self._run)} now)"
+        return f" (it is now in {commit_records.put_aside(self._output, path, self._run)} now)"
 
 
 def still_valid(

@@ -186,13 +186,13 @@ def contradictions(output: str, plan: Plan) -> Iterator[str]:
             actual = cut or f"more, as {part_name(numbers[-1])} is there"
             yield f"{files.join(output, PLAN)} says {plan.parts} parts, but the number of parts is {actual}"
         if plan.command == "label" and not read_about(output, "label"):  # mmstream.Preprocess writes none
-            yield f"{files.join(output, ABOUT)}, which says what was labelled, is not there"
+            yield f"{files.join(output, ABOUT)}, which says what was labelled, is missing"
     recorded = set(numbers)
     for name in result_files(output):
         number = part_of_file(name)
         if number is not None and number not in recorded:
             yield (
-                f"{files.join(output, name)} is there without its commit record "
+                f"{files.join(output, name)} exists without its commit record "
                 f"{commit_records.record_path(number)}, so it may be incomplete"
             )
 

@@ -158,7 +158,7 @@ class _Repair:
         if plan.command == "preprocess" or next(ownership.result_files(self._output), None) is None:
             return {}  # the next run writes it
         self._made.lost.append(
-            f"{ownership.ABOUT} cannot be rebuilt: no run has kept a copy. Put it back from a backup, or run the job "
+            f"{ownership.ABOUT} cannot be rebuilt: no run has kept a copy. Restore it from a backup, or run the job "
             "again with another --output"
         )
         return {}

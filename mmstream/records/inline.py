@@ -37,7 +37,7 @@ def decoded(text: str, max_bytes: int) -> bytes:
     """
     head = _DATA_URI.match(text)
     if head and not head[0].lower().endswith(";base64,"):
-        raise MediaError(f"of data URIs only those in base64 are read; this one begins with {brief(head[0])}")
+        raise MediaError(f"only base64 data URIs are read; this one begins with {brief(head[0])}")
     body = "".join((text[head.end() :] if head else text).split())
     body = (unquote(body) if "%" in body else body).rstrip("=")
     size = len(body) * 3 // 4

@@ -135,7 +135,7 @@ class Media:
         if "\0" in path:
             raise MediaError(f"{shown(reference)} is not the path of a file")
         if files.scheme(path).lower() == FILE_SCHEME:
-            raise MediaError(f"{shown(path)} names a file of another machine; only those of this one are read")
+            raise MediaError(f"{shown(path)} names a file on another machine; only local files are read")
         return path
 
     def _patiently(self, do: Callable[[], T], path: str) -> T:

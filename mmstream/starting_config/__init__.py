@@ -84,7 +84,7 @@ class _Guess:
         while refused := trial.why_refused(text := self._text()):
             blamed = [column for column in self._columns if column.field in refused]
             if not blamed:
-                raise MmstreamError(f"no config for {self._path} is sound: {'; '.join(refused.values())}")
+                raise MmstreamError(f"no config for {self._path} is valid: {'; '.join(refused.values())}")
             for column in blamed:
                 self._leave_out(column, refused[column.field])
         self._note_pictures_that_no_column_names()
@@ -288,7 +288,7 @@ class _Guess:
         has_media = self._without_pictures or any(column.component.media for column in self._columns)
         if self._sample.files and not has_media and (count := len(self._pictures.paths)):
             where = patterns.input_folder(self._path)
-            self._notes.append(f"no column names the {count:,} pictures in {where}, so that they are not read")
+            self._notes.append(f"no column names the {count:,} pictures in {where}, so they are not read")
 
     def _note_how_the_sample_is_read(self) -> None:
         """Note what is unexpected about the rows: generated names, another encoding, files that differ."""

@@ -156,7 +156,7 @@ def together(inputs: Sequence[Column]) -> list[Column]:
         if len(group) == 1:
             kept += group
             continue
-        why = f"{len(group)} columns of a kind, read as one field; the first: {group[0].suggestion.why}"
+        why = f"{len(group)} columns of one kind, read as one field; the first: {group[0].suggestion.why}"
         suggestion = dataclasses.replace(group[0].suggestion, why=why)
         names = tuple(column.name for column in group)
         kept.append(

@@ -76,7 +76,7 @@ def _source_lines(use: str, path: str, folder: str, id_column: str | None, sampl
 
 def _split_lines(split: Mapping[str, Any], inputs: Sequence[Column], count: int) -> list[str]:
     if split:
-        of_files = "what the file or its folder is called" if "by_file" in split else "it"
+        of_files = "the name of the file or its folder" if "by_file" in split else "it"
         return [f"split: {flow(split)}  # {of_files} says train, validation or test"]
     shares = {"validation": 0.1, "test": 0.1} if count >= _SMALL else {"validation": 0.2, "test": 0.2}
     for one in inputs:

@@ -50,13 +50,13 @@ class Unread:
         if len(pairs) <= _MOST * len(names):
             there = f"{len(self._pictures.paths):,} others" if self._pictures.paths else "no pictures"
             first = next(text for text in names if not self._place_of(text))
-            return f"it names pictures that are not there, as {_quoted(first)}; below the input's folder lie {there}"
+            return f"it names pictures that are not there, as {_quoted(first)}; the input's folder holds {there}"
         changes = {change: None for pair in pairs for change in _changes(*pair)}
         if not changes:
             return ""
         text, path = next(pair for pair in pairs if _changes(*pair))
         return (
-            f"the pictures that it names are there, as {_quoted(path)}, but it calls them otherwise, as "
+            f"the pictures that it names are there, as {_quoted(path)}, but it spells them differently, as "
             f"{_quoted(text)}: {'; '.join(changes)}"
         )
 

@@ -319,5 +319,5 @@ def _beam(path: str):  # type: ignore[no-untyped-def]  # Beam is untyped, and im
         return FileSystems.get_filesystem(path)
     except ValueError as error:
         raise OSError(
-            f"no filesystem is installed for {scheme(path)}:// (an extra of mmstream may bring it)"
+            f"no filesystem is installed for {scheme(path)}:// (an extra of mmstream may install it)"
         ) from error

@@ -52,7 +52,7 @@ def nothing_matches(pattern: str) -> str:
     folder = input_folder(pattern)
     if not files.is_folder(folder):
         return f"no file matches {pattern}: there is no folder {folder}"
-    return f"no file matches {pattern}. In {folder} there is: {listed(_names_in(folder)) or 'nothing'}"
+    return f"no file matches {pattern}. {folder} holds: {listed(_names_in(folder)) or 'nothing'}"
 
 
 def _has_wildcard(text: str) -> bool:

@@ -244,12 +244,12 @@ def _raw(value: Any, dtype: str) -> Any:
         try:
             return math.nan if value is None else float(value)
         except (TypeError, ValueError) as error:
-            raise _NotRawError(f"{value!r:.80} is no number") from error
+            raise _NotRawError(f"{value!r:.80} is not a number") from error
     if value is None or isinstance(value, str | bytes):
         return value or ""
     if isinstance(value, int | float):
         return str(value).lower().removesuffix(".0")
-    raise _NotRawError(f"{value!r:.80} is no text")
+    raise _NotRawError(f"{value!r:.80} is not text")
 
 
 def _differences(model: TrainedModel, record: Record, media: Media, served: Mapping[str, np.ndarray]) -> Iterator[str]:

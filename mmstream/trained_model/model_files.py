@@ -68,7 +68,7 @@ def check_files(path: str, about: Mapping[str, Any]) -> None:
     wrote: Mapping[str, str] = about["checksums"]
     needed = _NEEDED | (_GOLDEN if about["golden"] else set())
     if missing := sorted(needed - wrote.keys()):
-        raise MmstreamError(f"the model {path} is not whole: its model.json has no checksum of {', '.join(missing)}")
+        raise MmstreamError(f"the model {path} is incomplete: its model.json has no checksum of {', '.join(missing)}")
     _compare(path, wrote, _files_of(path))
 
 
@@ -91,7 +91,7 @@ def _compare(path: str, wrote: Mapping[str, str], names: Iterable[str]) -> None:
     """Check that the files with these names are the ones that training wrote, and have the same checksums."""
     there = set(names)
     if missing := sorted(wrote.keys() - there):
-        raise MmstreamError(f"the model {path} is not whole: {_some(missing)} cannot be read")
+        raise MmstreamError(f"the model {path} is incomplete: {_some(missing)} cannot be read")
     if more := sorted(there - wrote.keys()):
         raise MmstreamError(f"the model {path} holds {_some(more)}, which training did not write")
     for name in sorted(there):

@@ -62,7 +62,8 @@ class Checkpoint(keras.callbacks.Callback):
         monitor = self._monitor if self._monitor in values else "loss"
         if self._patience is not None and self._monitor not in values and self._monitor != "val_loss":
             raise MmstreamError(
-                f"training.early_stopping.monitor: there is no {self._monitor!r}; there is {', '.join(sorted(values))}"
+                f"training.early_stopping.monitor: there is no {self._monitor!r}; "
+                f"available: {', '.join(sorted(values))}"
             )
         whole = [row for row in self.history if row["epoch"] >= self._whole_from] or self.history
         better = min(whole, key=lambda row: _comparable(row.get(monitor)))

@@ -92,7 +92,7 @@ def fitted_to(config: Config, about: Mapping[str, Any], examples: str) -> Config
         )
     if not taken:
         return config
-    terminal.say(f"not as the config says, but as preprocess made the examples: {_listed(taken, then)}")
+    terminal.say(f"taken from the examples instead of the config: {_listed(taken, then)}")
     source = {key.removeprefix("source."): then[key] for key in taken if key != "golden"}
     return config.model_copy(
         update={"golden": then["golden"], "source": config.source.model_copy(update=source)},

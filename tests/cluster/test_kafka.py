@@ -275,7 +275,7 @@ def test_what_is_not_there_is_said_in_one_sentence(kafka, topic, monkeypatch):
         with pytest.raises(MmstreamError, match=f"^Kafka at {kafka.bootstrap} has no topic 'no_such_topic'; .*$"):
             what(missing)
     assert "no_such_topic" not in kafka.admin().list_topics(timeout=10).topics, "asking must not create it"
-    with pytest.raises(MmstreamError, match="has no partition 2; it has 2, from 0 on"):
+    with pytest.raises(MmstreamError, match="has no partition 2; it has 2, numbered from 0"):
         source.stream(uri(kafka, topic), "2", None)
     with pytest.raises(MmstreamError, match="no partition 'a'; they are numbers"):
         source.stream(uri(kafka, topic), "a", None)

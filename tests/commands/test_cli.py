@@ -58,7 +58,7 @@ def test_every_command_has_help(command, capsys):
         (("plugins",), "the following arguments are required: list|show"),
         (("plugins", "show"), "the following arguments are required: NAME"),
         (("check", EMOJI, "--quiet", "--json-logs"), "not allowed with argument --quiet"),
-        (("label", "m", "--input", "i"), "name an --output, or a --preview, which writes nothing"),
+        (("label", "m", "--input", "i"), "give --output, or --preview, which writes nothing"),
         (("label", "m", "--input", "i", "--preview", "0"), "expected 1 or more; found 0"),
         (("label", "m", "--input", "i", "--output", "o", "--runnr=FlinkRunner"), "unknown option '--runnr'"),
         (("label", "m", "--input", "i", "--output", "o", "more"), "unknown option 'more'"),
@@ -100,7 +100,7 @@ def test_check_says_on_which_line_a_config_is_wrong(tmp_path, capsys):
         "  line 4, model: without heads or objectives there is nothing to train\n"
         "  line 5, model.encoders: name at least one encoder\n"
         "  line 6, trainign: unknown key 'trainign'. Did you mean 'training'? "
-        "There is: fields, golden, model, resume, source, split, training.\n"
+        "Available: fields, golden, model, resume, source, split, training.\n"
     )
 
 
@@ -151,7 +151,7 @@ def test_check_says_that_a_config_is_sound_and_imports_neither_beam_nor_tensorfl
         f"{EMOJI} is sound",
         f"mmstream: {EMOJI} has 1 problem:",
         "  --set model.objectives.align.fields[1]: no encoder reads a field 'txt'. Did you mean 'text'? "
-        "There is: image, text.",
+        "Available: image, text.",
     ]
 
 

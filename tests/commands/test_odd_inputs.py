@@ -137,7 +137,7 @@ PATHS = {
     "urls": ([f"https://example.com/img/{n}.png?x=1" for n in range(30)], "which are not downloaded"),
     "gone": (
         [f"gone_{n}.jpg" for n in range(30)],
-        "not there, as 'gone_0.jpg'; below the input's folder lie 30 others",
+        "not there, as 'gone_0.jpg'; the input's folder holds 30 others",
     ),
 }
 

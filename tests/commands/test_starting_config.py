@@ -177,7 +177,7 @@ def test_targets_are_those_that_are_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("sizes", "--target: the data has no column 'sizes'. Did you mean 'size'? There is: image,"),
+        ("sizes", "--target: the data has no column 'sizes'. Did you mean 'size'? Available: image,"),
         ("note", "--target note: no field fits its 60 different values in 60 rows"),
         ("image", "--target image: the field 'image', which reads it, is not predicted"),
     ],
@@ -248,7 +248,7 @@ def test_what_keeps_a_column_from_being_read_is_said(tmp_path, capsys):
     assert "note: sales is not read: numbers with commas, as '10,500', that may stand between thousands or" in told
     assert "note: growth is not read: numbers with percent signs, as '-9%': write the numbers alone, and" in told
     assert "note: amount is not read: numbers with currency signs, as '0,50 €'" in told
-    assert "note: area is not read: numbers, but for 3 of 59 values: 'inf' (2), '-inf' (1)" in told
+    assert "note: area is not read: numbers, except for 3 of 59 values: 'inf' (2), '-inf' (1)" in told
     assert set(load_config(str(tmp_path / "a.yaml")).fields) == {"size", "label"}
 
 
@@ -304,5 +304,5 @@ def test_a_config_that_is_there_stays(tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "config.yaml").write_text("mine")
     assert run("init", tmp_path / "rows.jsonl", "--output", tmp_path / "config.yaml") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (tmp_path / "config.yaml").read_text() == "mine"

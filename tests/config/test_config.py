@@ -115,7 +115,7 @@ WRONG_STRUCTURE = {
     "a misspelt section": ("golden: 4", "gloden: 4", "line 19, gloden: unknown key 'gloden'. Did you mean 'golden'?"),
     "text for a number": ("epochs: 2", "epochs: many", "line 21, training.epochs: expected an integer; found 'many'"),
     "yes is a text": ("epochs: 2", "epochs: yes", "line 21, training.epochs: expected an integer; found 'yes'"),
-    "true is no number": ("epochs: 2", "epochs: true", "line 21, training.epochs: expected an integer; found true"),
+    "true is not a number": ("epochs: 2", "epochs: true", "line 21, training.epochs: expected an integer; found true"),
     "a fraction": ("epochs: 2", "epochs: 2.5", "line 21, training.epochs: expected an integer; found 2.5"),
     "nothing": ("epochs: 2", "epochs:", "line 21, training.epochs: expected an integer; found null"),
     "too small": ("epochs: 2", "epochs: 0", "line 21, training.epochs: must be greater than 0; found 0"),
@@ -169,12 +169,12 @@ WRONG_STRUCTURE = {
     "given splits and a group": (
         "{validation: 0.1, test: 0.1}",
         "{column: subset, group: author}",
-        "line 2, split: `column` gives the splits; it does not go with `group`, `validation`, `test` or",
+        "line 2, split: `column` gives the splits; it cannot be combined with `group`, `validation`, `test` or",
     ),
     "given splits and a share": (
         "{validation: 0.1, test: 0.1}",
         "{column: subset, test: 0.1}",
-        "line 2, split: `column` gives the splits; it does not go with `group`, `validation`, `test` or",
+        "line 2, split: `column` gives the splits; it cannot be combined with `group`, `validation`, `test` or",
     ),
     "a long value is cut": (
         "golden: 4",
@@ -262,7 +262,7 @@ WRONG_WIRING = {
     "an encoder of no field": (
         "    text: {use: gru}",
         "    txt: {use: gru}",
-        "line 12, model.encoders.txt: there is no field 'txt'. Did you mean 'text'? There is: group, image",
+        "line 12, model.encoders.txt: there is no field 'txt'. Did you mean 'text'? Available: group, image",
     ),
     "a head of no field": (
         "    group: {use",
@@ -277,7 +277,7 @@ WRONG_WIRING = {
     "a head that reads no field": (
         "reads: image",
         "reads: imag",
-        "line 15, model.heads.keywords.reads: no encoder reads a field 'imag'. Did you mean 'image'? There is: fused",
+        "line 15, model.heads.keywords.reads: no encoder reads a field 'imag'. Did you mean 'image'? Available: fused",
     ),
     "a head that reads what is not encoded": (
         "reads: image",
@@ -307,7 +307,7 @@ WRONG_WIRING = {
     "fused in a list": (
         "reads: image",
         "reads: [fused, image]",
-        "line 15, model.heads.keywords.reads: `fused` is all fields and stands alone",
+        "line 15, model.heads.keywords.reads: `fused` means all fields; it cannot be in a list",
     ),
     "no fusion": (
         "  fusion: {use: concat}\n",
@@ -661,7 +661,7 @@ def test_a_key_that_is_given_twice_names_both_lines(problems):
     assert problems(SOUND + "golden: 3\n") == ["line 23, golden: is given twice; first on line 19"]
     assert problems(changed("  group: {use: category}", "  image:\n    use: category")) == [
         "line 7, fields.image: is given twice; first on line 4",
-        "line 17, model.heads.group.target: there is no field 'group'. There is: image, keywords, text.",
+        "line 17, model.heads.group.target: there is no field 'group'. Available: image, keywords, text.",
     ]
     assert problems(changed("use: category", "use: category, use: tags")) == [
         "line 7, fields.group.use: is given twice; first on line 7"
@@ -676,10 +676,10 @@ def test_keys_that_are_no_text_are_refused(problems):
 
 def test_tags_are_refused(problems):
     assert problems(changed("{use: gru}", "!!python/object:os.system {use: gru}")) == [
-        "line 12, model.encoders.text: the tag !!python/object:os.system means nothing here; leave it out"
+        "line 12, model.encoders.text: the tag !!python/object:os.system has no meaning here; remove it"
     ]
     assert problems(changed("epochs: 2", "epochs: !much 2")) == [
-        "line 21, training.epochs: the tag !much means nothing here; leave it out"
+        "line 21, training.epochs: the tag !much has no meaning here; remove it"
     ]
     assert problems(changed("epochs: 2", "epochs: !!int two")) == [
         "line 21, training.epochs: 'two' cannot be read as int"
@@ -694,7 +694,7 @@ def test_anchors_and_merge_keys_are_resolved(load, problems):
     several = changed("{use: cnn}", "&a {use: cnn, x: 1}").replace("{use: gru}", "{<<: [{use: gru, y: 2}, *a]}")
     assert load(several).model.encoders["text"].model_dump() == {"use": "gru", "x": 1, "y": 2}
     assert problems(changed("{use: gru}", "{<<: 3, use: gru}")) == [
-        "line 12, model.encoders.text.<<: expected an alias of keys and values, as *name"
+        "line 12, model.encoders.text.<<: expected an alias of keys and values, such as *name"
     ]
 
 

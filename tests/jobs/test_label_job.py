@@ -202,9 +202,9 @@ def test_columns_can_have_other_names(road, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        (["image=pictur"], "no row of {input} has a column 'pictur'. Did you mean 'picture'? There is: id, picture."),
-        (["imag=picture"], "the model reads no column of that name. Did you mean 'image'? There is: id, image"),
-        (["group=picture"], "the model reads no column of that name. There is: id, image"),
+        (["image=pictur"], "no row of {input} has a column 'pictur'. Did you mean 'picture'? Available: id, picture."),
+        (["imag=picture"], "the model reads no column of that name. Did you mean 'image'? Available: id, image"),
+        (["group=picture"], "the model reads no column of that name. Available: id, image"),
         (["image=picture", "image=id"], "--column 'image' is given twice"),
     ],
 )

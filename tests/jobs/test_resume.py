@@ -116,7 +116,7 @@ def test_relabelling_one_input_tells_of_the_rows_of_another(fed_twice, other_mod
     manifest, other, output = fed_twice
     model = other_model("weights")
     assert label(model, manifest, output, "--relabel") == 0
-    assert f"2 rows and dead letters of other inputs are still of another model; label them, too: {other}" in (
+    assert f"2 rows and dead letters of other inputs are still of another model; label them again, too: {other}" in (
         capsys.readouterr().err
     )
     assert json.loads((output / "label.json").read_text())["of_another_model"] == 2

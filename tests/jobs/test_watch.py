@@ -207,7 +207,7 @@ def test_a_column_that_no_row_has_yet_is_refused(road, drawings, tmp_path, capsy
     command = ("label", road.model, "--input", folder, "--output", tmp_path / "out", "--watch", "--every", "0.1")
     assert run(*command, "--column", "image=pictur") == 1
     said = capsys.readouterr().err
-    assert "has a column 'pictur'. There is: category, image" in said
+    assert "has a column 'pictur'. Available: category, image" in said
     assert not (tmp_path / "out").exists()
 
 

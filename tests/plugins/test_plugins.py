@@ -104,7 +104,7 @@ def test_every_first_party_plugin_loads():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one():
-    with pytest.raises(MmstreamError, match=r"no encoder is called 'cn'. Did you mean 'cnn'\? There is: .*gru"):
+    with pytest.raises(MmstreamError, match=r"no encoder is called 'cn'. Did you mean 'cnn'\? Available: .*gru"):
         registry.find("encoder", "cn")
 
 
@@ -127,14 +127,14 @@ BROKEN = {
     "an error of several lines": ("raise OSError('\\n first \\nsecond')\n", "OSError: first"),
     "an error that names an address": ("raise ValueError(f'{object()}')\n", "ValueError: <object object at 0x…>"),
     "endless recursion": ("def f():\n    f()\nf()\n", "RecursionError: maximum recursion depth exceeded"),
-    "no hook": ("x = 1\n", "LookupError: it implements no hook. There is: register_encoders, register_fields"),
+    "no hook": ("x = 1\n", "LookupError: it implements no hook. Available: register_encoders, register_fields"),
     "a hook without its mark": (
         "def register_fields():\n    return {}\n",
         "LookupError: register_fields is not marked with @mmstream.hookimpl",
     ),
     "a misspelt hook": (
         returning({}, "register_encoder"),
-        "LookupError: unknown hook 'register_encoder'. Did you mean 'register_encoders'? There is: ",
+        "LookupError: unknown hook 'register_encoder'. Did you mean 'register_encoders'? Available: ",
     ),
     "a hook with a parameter": (
         returning({}).replace("fields()", "fields(width)"),
@@ -238,7 +238,7 @@ def test_a_config_that_names_a_component_of_a_broken_plugin_is_told_why(install,
     install("broken", "import no_such_module")
     with pytest.raises(ConfigError) as error:
         check(tmp_path, CONFIG.replace("FIELD", "mood"))
-    assert "line 4, fields.face.use: no field is called 'mood'. There is: " in str(error.value)
+    assert "line 4, fields.face.use: no field is called 'mood'. Available: " in str(error.value)
     broken = "broken-plugin (ModuleNotFoundError: No module named 'no_such_module')"
     assert f"Plugins that failed to load: {broken}." in str(error.value)
 

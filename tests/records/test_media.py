@@ -338,7 +338,7 @@ def test_a_file_uri_does_not_leave_the_allowed_folders(folder, encoded):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("file://server/share/a.bin", "a file of another machine"),
+        ("file://server/share/a.bin", "a file on another machine"),
         ("file:///a%00.bin", "not the path of a file"),
         ("https://example.org/1.png", "no filesystem is installed for https://; download such files first"),
         ("HTTP://example.org/1.png", "no filesystem is installed for HTTP://"),
@@ -394,8 +394,8 @@ def test_the_path_beside_no_bytes_is_read(folder):
     ("text", "message"),
     [
         ("data:image/png;base64,*" + "A" * 300_000, "is not base64"),
-        ("data:image/svg+xml,<svg>" + " " * 300_000, "only those in base64 are read"),
-        ("A" * 5000, "not the path of a file; a medium itself is read as data:image/png;base64,…"),
+        ("data:image/svg+xml,<svg>" + " " * 300_000, "only base64 data URIs are read"),
+        ("A" * 5000, "not the path of a file; to give the medium itself, write data:image/png;base64,…"),
         ("A" * 300_000, "a text of 300,000 bytes is not the path"),
         ("x/" * 2500, "not the path of a file|cannot open"),
         ("pics\\1.png", "a path separates folders by /"),

@@ -146,7 +146,7 @@ def test_where_records_lay_and_how_many_is_taken_from_the_examples_and_said(
     asked = load_config(str(road.config))
     assert (trained_with.source, trained_with.golden) == (asked.source, asked.golden)
     said = capsys.readouterr().err
-    assert "not as the config says, but as preprocess made the examples: golden is 3, source.path is " in said
+    assert "taken from the examples instead of the config: golden is 3, source.path is " in said
     assert "source.roots is [], source.limit is none" in said
 
 
@@ -158,7 +158,7 @@ def test_examples_of_a_pipeline_of_ones_own_leave_the_source_to_the_config(road,
     (examples / "preprocess.json").write_text(json.dumps(about))
     config = load_config(str(road.config), ["source.id=emoji"])
     assert train.train(config, str(examples), str(tmp_path / "model")).source.id == "emoji"
-    assert "as preprocess made" not in capsys.readouterr().err
+    assert "taken from the examples" not in capsys.readouterr().err
 
 
 def test_examples_serve_any_augmentation(road, tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_what_libraries_say_goes_to_a_file_of_the_model(road, tmp_path):
         [sys.executable, "-c", script, *map(str, command)], capture_output=True, text=True, check=True
     )
     taken, *rest = done.stderr.splitlines()  # --tiny cannot read fewer records than preprocess did
-    assert taken.startswith("not as the config says, but as preprocess made the examples: golden is 3, source.limit is")
+    assert taken.startswith("taken from the examples instead of the config: golden is 3, source.limit is")
     assert [line.split()[0] for line in rest] == ["train", "epochs", "best", "seconds", "model"]
     assert "absl::InitializeLog" in (tmp_path / "model" / "logs" / "train.log").read_text()
 

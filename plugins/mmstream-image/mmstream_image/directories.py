@@ -78,7 +78,7 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
             numbers += length * (_FRACTION_COST if kind in _FRACTIONS else 1)
     if total > end:
         raise LimitError(
-            f"the tags of a directory declare {total:,} bytes, more than the {end:,} that it has: they share"
+            f"the tags of a directory declare {total:,} bytes, more than the {end:,} that it has: they overlap"
         )
     if numbers > MOST_NUMBERS:
         raise LimitError(f"the tags of a directory hold {numbers:,} numbers, more than the limit of {MOST_NUMBERS:,}")

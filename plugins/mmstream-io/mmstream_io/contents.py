@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmstream.errors import MmstreamError
 
-_RENAME = "let its name end in {0}, or say `use: {1}` in `source`"
+_RENAME = "let its name end in {0}, or set `use: {1}` in `source`"
 _EXPORT = "export it as CSV"
 _UNPACK = "unpack it"
 _KINDS = (
@@ -23,7 +23,7 @@ _KINDS = (
     (b"%PDF-", "PDF", _EXPORT),
     (b"\x89PNG\r\n", "a PNG picture", "the source image_folder reads folders of pictures"),
     (b"\xff\xd8\xff", "a JPEG picture", "the source image_folder reads folders of pictures"),
-    (b"<!DOCTYPE html", "a web page, perhaps the answer of a server that refused it", "download it again"),
+    (b"<!DOCTYPE html", "a web page, perhaps a server's error page", "download it again"),
 )
 LONGEST = max(len(begin) for begin, *_ in _KINDS)
 """How many first bytes are enough to tell."""
@@ -41,4 +41,4 @@ def check_is_csv(path: str, first: bytes) -> None:
     """
     for begin, kind, remedy in _KINDS:
         if first[: len(begin)].lower() == begin.lower():
-            raise MmstreamError(f"{path} is no CSV but {kind}; {remedy}")
+            raise MmstreamError(f"{path} is not CSV but {kind}; {remedy}")

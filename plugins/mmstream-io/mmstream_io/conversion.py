@@ -83,7 +83,7 @@ def _check_json(text: str) -> None:
         size = width * (len(text) - 5 * escapes)
         if size > limits.MAX_TEXT_BYTES:
             raise ValueError(
-                f"the JSON's texts take up {size:,} bytes of memory; at most {limits.MAX_TEXT_BYTES:,} are read"
+                f"the texts in the JSON take up {size:,} bytes of memory; at most {limits.MAX_TEXT_BYTES:,} are read"
             )
 
 
@@ -140,7 +140,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {key[:80]!r} stands twice")
+                raise ValueError(f"the key {key[:80]!r} occurs twice")
             seen.add(key)
     return columns
 

@@ -152,7 +152,7 @@ class Csv(Source):
         except LookupError as error:
             raise ValueError(f"encoding: there is no {encoding!r}") from error
         if not plain:
-            raise ValueError(f"encoding: {encoding!r} is none in which a line end is a single byte")
+            raise ValueError(f"encoding: {encoding!r} is not one in which a line end is a single byte")
         if names is not None and (not names or len(set(names)) < len(names)):
             raise ValueError(f"names: expected different names, one or more; found {names!r}")
         self.delimiter = delimiter
@@ -170,7 +170,7 @@ class Csv(Source):
         if told is None:
             return None
         if not told.encoding:
-            raise MmstreamError(f"{path} is not UTF-8, and its bytes do not tell what it is: {_set_encoding(told)}")
+            raise MmstreamError(f"{path} is not UTF-8, and its bytes do not reveal its encoding: {_set_encoding(told)}")
         why = f"the text is not UTF-8; it is read as {told.encoding}, as in {brief(told.example)}"
         others = f", as {listed(told.likely[1:])}" if told.likely[1:] else ""
         return Suggestion(
@@ -232,7 +232,7 @@ class Csv(Source):
         if record.error:
             raise MmstreamError(f"{path}: the first line names no columns: {describe(record.error)}")
         names = _names(record.cells)
-        inputs.check_names(path, names, "the first line names", "; where it is a row, say `names` in `source`")
+        inputs.check_names(path, names, "the first line names", "; if it is a row, set `names` in `source`")
         return names
 
     def _records(self, file: BinaryIO, begin: Start, start: int, end: int | None, number: int) -> Iterator[_Record]:
@@ -272,7 +272,7 @@ class Csv(Source):
             if len(cells) != len(names):
                 error = ValueError(f"expected {len(names)} cells; found {len(cells)}")
             elif self.names is None and len(cells) > 1 and cells[-1] == names[-1] and _names(cells) == names:
-                error = ValueError("the line says the names of the columns again")
+                error = ValueError("the line repeats the names of the columns")
             else:
                 return Row(origin, {name: cell or None for name, cell in zip(names, cells, strict=True)})
         raw = record.raw().rstrip(b"\r\n")
@@ -313,5 +313,5 @@ def _explained(error: csv.Error) -> ValueError:
     elif message == "unexpected end of data":
         message = _NEVER_CLOSED
     elif message.startswith("new-line character seen in unquoted field"):
-        message = "a carriage return stands in the middle of the line (where all lines end so: tr '\\r' '\\n')"
+        message = "a carriage return is in the middle of the line (if all lines end so: tr '\\r' '\\n')"
     return ValueError(message)

@@ -50,7 +50,7 @@ class ImageFolder(Source):
         self.passed_over = passed.told()
         if not counts:
             raise MmstreamError(
-                f"no picture lies in {path} (by suffix: {' '.join(self.suffixes)}){inputs.but_for(passed)}"
+                f"there is no picture in {path} (by suffix: {' '.join(self.suffixes)}){inputs.but_for(passed)}"
             )
         if listing.has_links:  # only a listing of the whole input shows which of them are followed
             return [Split(path, rows, "", first, _WHOLE) for first, rows in _cut(counts.total())]

@@ -85,7 +85,7 @@ def find(source: Source, path: str, use: str, passed: Passed | None = None) -> l
 
 def but_for(passed: Passed) -> str:
     """What was passed over, in words that end a message that there is nothing to read."""
-    return f"; there is: {in_words(as_json(passed.told()))}" if passed.told() else ""
+    return f"; the folder holds: {in_words(as_json(passed.told()))}" if passed.told() else ""
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def _page(file: BinaryIO, place: int) -> Page:
             break
         except IndexError as error:
             if len(data) < size or size >= _MOST_HEADER_BYTES:
-                raise ValueError("no header of a page stands here") from error
+                raise ValueError("there is no page header here") from error
             size *= 16
     kind, unpacked, packed = (_number(fields, number) for number in (1, 2, 3))
     about = fields.get(_ABOUT.get(kind, 0))
@@ -110,7 +110,7 @@ def _page(file: BinaryIO, place: int) -> Page:
     values, encoding = _number(about, 1), _number(about, 4 if kind == DATA_V2 else 2)
     levels = (_number(about, 6), _number(about, 5)) if kind == DATA_V2 else (0, 0)
     if min(kind, unpacked, packed, values, *levels) < 0:
-        raise ValueError("no header of a page stands here")
+        raise ValueError("there is no page header here")
     return Page(kind, encoding, values, packed, unpacked, place + reader.place, levels)
 
 
@@ -171,7 +171,7 @@ class _Compact:
             kinds = self._byte() if count else 0
             self._items([kinds >> 4, kinds & 0x0F], count, depth)
         else:
-            raise ValueError("it holds a value of no known type")
+            raise ValueError("it holds a value of an unknown type")
         return None
 
     def _items(self, kinds: list[int], count: int, depth: int) -> None:

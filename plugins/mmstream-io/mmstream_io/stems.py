@@ -11,8 +11,8 @@ from mmstream.errors import MmstreamError, brief
 MOST_RECORDS = 1 << 22
 """The most records of an archive, as their stems are kept in memory while it is scanned."""
 APART = (
-    "members of the record {} lie apart in the archive; those of a record must follow each other: make the archive "
-    "anew with `tar --sort=name`"
+    "members of the record {} are not adjacent in the archive; those of one record must be: recreate the archive "
+    "with `tar --sort=name`"
 )
 
 

@@ -150,7 +150,7 @@ def _frames(file: BinaryIO, position: int, end: int | None, *, skim: bool = Fals
             tail = file.read(_CHECKSUM.size)
             if len(tail) == _CHECKSUM.size:
                 if not skim and error is None and _masked(data) != _CHECKSUM.unpack(tail)[0]:
-                    error = ValueError("the checksum of the record does not fit")
+                    error = ValueError("the checksum of the record does not match")
                 start, position = position, position + _HEADER.size + size + _CHECKSUM.size
                 yield _Frame(start, position, data, error)
                 continue
@@ -169,7 +169,7 @@ def _problem(header: bytes) -> str | None:
         return "the file ends within a record"
     _, checksum = _HEADER.unpack(header)
     if _masked(header[:8]) != checksum:
-        return "no record begins here: the checksum of its length does not fit; nothing after it can be read"
+        return "no record begins here: the checksum of its length does not match; nothing after it can be read"
     return None
 
 

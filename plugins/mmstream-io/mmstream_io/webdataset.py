@@ -211,7 +211,7 @@ def _problem_of(member: Member, suffix: str, record: _Record) -> str:
     if not suffix:
         return "has no suffix, which would be its column"
     if suffix in record.sizes:
-        return "stands twice"
+        return "occurs twice"
     if record.total > limits.MAX_ROW_BYTES:
         return f"and those before it have more than {limits.MAX_ROW_BYTES:,} bytes: too many for one record"
     if len(record.sizes) >= limits.MAX_COLUMNS:
@@ -250,7 +250,7 @@ def _problem(file: BinaryIO, place: int) -> str | None:
         return "the archive ends without an end mark; what may have followed is lost"
     if any(block):
         return "no member begins here; what follows cannot be read"
-    return "the archive goes on behind its end mark; what follows is not read" if more else None
+    return "the archive continues after its end mark; what follows is not read" if more else None
 
 
 def _divided(name: str) -> tuple[str, str]:
@@ -301,7 +301,7 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
             parsed = conversion.parse_json(value)
             own = parsed if isinstance(parsed, dict) else {name: parsed}
         for column in own.keys() & columns.keys():
-            raise ValueError(f"the column {column[:_NAME]!r} stands twice: as a key of the .json and as a member")
+            raise ValueError(f"the column {column[:_NAME]!r} occurs twice: as a key of the .json and as a member")
         columns |= own
         if len(columns) > limits.MAX_COLUMNS:
             raise ValueError(f"the record has {len(columns):,} columns; at most {limits.MAX_COLUMNS:,} are read")

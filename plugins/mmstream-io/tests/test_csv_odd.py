@@ -67,7 +67,7 @@ def test_a_column_without_a_name_takes_none_that_another_has(tmp_path):
     assert rows[0].columns == {"Unnamed: 0.1": "0", "Unnamed: 0": "1", "text": "a", "Unnamed: 3": None}
     rows = read(tmp_path / "rows.csv", b",Unnamed: 0,Unnamed: 0.1\n0,1,2\n,Unnamed: 0,Unnamed: 0.1\n")
     assert rows[0].columns == {"Unnamed: 0.2": "0", "Unnamed: 0": "1", "Unnamed: 0.1": "2"}
-    assert str(rows[1].error) == "the line says the names of the columns again"
+    assert str(rows[1].error) == "the line repeats the names of the columns"
 
 
 def test_a_column_that_is_named_twice_is_refused_still(tmp_path):
@@ -78,11 +78,11 @@ def test_a_column_that_is_named_twice_is_refused_still(tmp_path):
 @pytest.mark.parametrize(
     ("begin", "message"),
     [
-        (b"PAR1\x15\x04\n,", "is no CSV but Parquet; let its name end in .parquet, or say `use: parquet` in `source`"),
-        (b"PK\x03\x04\x14\0", "is no CSV but a zip archive, as Excel's .xlsx is; export the table as CSV"),
+        (b"PAR1\x15\x04\n,", "is not CSV but Parquet; let its name end in .parquet, or set `use: parquet` in `source`"),
+        (b"PK\x03\x04\x14\0", "is not CSV but a zip archive, as Excel's .xlsx is; export the table as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "an Excel workbook"),
-        (b"\x1f\x8b\x08\0", "is no CSV but gzip; let its name end in .gz"),
-        (b"<!doctype html>\n<html>\n", "is no CSV but a web page"),
+        (b"\x1f\x8b\x08\0", "is not CSV but gzip; let its name end in .gz"),
+        (b"<!doctype html>\n<html>\n", "is not CSV but a web page"),
     ],
 )
 @pytest.mark.parametrize("parameters", [{}, {"encoding": "latin-1"}, {"names": ["a"]}])
@@ -113,16 +113,16 @@ def test_a_line_that_says_the_names_again_is_no_record(tmp_path):
     data = "id,text\n1,a b\n\ufeffid,text\nid,text\n2,c d\n".encode()
     rows = read(tmp_path / "rows.csv", data)
     assert [row.columns for row in rows] == [ROWS[0], None, None, ROWS[1]]
-    assert str(rows[2].error) == "the line says the names of the columns again"
+    assert str(rows[2].error) == "the line repeats the names of the columns"
 
 
 def test_line_ends_of_old_macs_are_named(tmp_path):
-    with pytest.raises(MmstreamError, match=r"names no columns: a carriage return stands in the middle of the line"):
+    with pytest.raises(MmstreamError, match=r"names no columns: a carriage return is in the middle of the line"):
         read(tmp_path / "rows.csv", b"id,text\r1,a b\r2,c d\r")
 
 
 def test_what_begins_as_utf_16_and_is_none_is_named(tmp_path):
-    with pytest.raises(MmstreamError, match="begins as UTF-16 and is none"):
+    with pytest.raises(MmstreamError, match="begins like UTF-16 but is not"):
         read(tmp_path / "rows.csv", b"\xff\xfei\0d\0\n\0\x00\xd8\n\0")
 
 
@@ -154,5 +154,5 @@ def test_folders_called_key_and_value_are_columns(tmp_path):
 
 
 def test_a_first_line_that_cannot_be_names_says_what_to_do(tmp_path):
-    with pytest.raises(MmstreamError, match="names a column twice: '0'; where it is a row, say `names` in `source`"):
+    with pytest.raises(MmstreamError, match="names a column twice: '0'; if it is a row, set `names` in `source`"):
         read(tmp_path / "rows.csv", b"7,0,0\n1,0,2\n")

@@ -164,13 +164,13 @@ def test_a_path_from_here_does_as_well(folder, monkeypatch):
 def test_a_folder_without_a_picture_is_an_error_that_says_what_is_looked_for(folder):
     put(folder, "cat/readme.txt")
     (folder / "dog").mkdir()
-    with pytest.raises(MmstreamError, match=r"no picture lies in .*pictures \(by suffix: .*\.png.*\)"):
+    with pytest.raises(MmstreamError, match=r"there is no picture in .*pictures \(by suffix: .*\.png.*\)"):
         ImageFolder().splits(str(folder))
 
 
 def test_an_empty_and_a_missing_folder_are_errors_that_name_it(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MmstreamError, match=r"no picture lies in .*empty"):
+    with pytest.raises(MmstreamError, match=r"there is no picture in .*empty"):
         ImageFolder().splits(str(tmp_path / "empty"))
     with pytest.raises(MmstreamError, match=r"there is no .*missing"):
         ImageFolder().splits(str(tmp_path / "missing"))

@@ -153,8 +153,8 @@ def test_a_file_without_rows_gives_none(read, data):
         (b"[1, 2]", "expected a JSON object; found list"),
         (b'"text"', "expected a JSON object; found str"),
         (b"null", "expected a JSON object; found NoneType"),
-        (b'{"a": 1, "b": 2, "a": 3}', "the key 'a' stands twice"),
-        (b'{"x": {"b": 2, "b": 2}}', "the key 'b' stands twice"),
+        (b'{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs twice"),
+        (b'{"x": {"b": 2, "b": 2}}', "the key 'b' occurs twice"),
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": [-Infinity]}', "-Infinity is not JSON"),
         (b'{"a": ' + b"[" * 100_000, "nested too deeply"),
@@ -194,7 +194,7 @@ def test_a_line_that_is_too_long_is_an_error_of_its_own(read, monkeypatch):
 def test_an_object_of_very_many_keys_that_says_the_last_one_twice_is_refused_at_once(read):
     keys = [f'"{number}": 0' for number in range(16_000)]
     (row,) = read("{{{}, {}}}".format(", ".join(keys), keys[-1]).encode())
-    assert str(row.error) == "the key '15999' stands twice"
+    assert str(row.error) == "the key '15999' occurs twice"
 
 
 def test_lines_keep_their_numbers_across_splits(read, monkeypatch):

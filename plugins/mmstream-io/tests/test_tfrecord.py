@@ -122,7 +122,7 @@ def test_a_record_whose_data_are_damaged_costs_no_other(read):
     rows = read(frame(example(n=[1])) + bytes(bad) + frame(example(n=[2])))
     assert [row.columns for row in rows] == [{"n": 1}, None, {"n": 2}]
     assert [row.origin for row in rows] == [f"rows.tfrecord:{number}" for number in (1, 2, 3)]
-    assert str(rows[1].error) == "the checksum of the record does not fit"
+    assert str(rows[1].error) == "the checksum of the record does not match"
     assert rows[1].raw == bytes(bad)[12:][:1024]
 
 

@@ -187,13 +187,13 @@ def test_a_member_with_holes_is_refused_for_its_bytes_do_not_stand_there(read, s
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([("2.txt", b"x"), ("2.txt", b"x")], "the member '2.txt' stands twice"),
-        ([("2.jpg", JPG), ("./2.JPG", JPG)], "the member './2.JPG' stands twice"),
+        ([("2.txt", b"x"), ("2.txt", b"x")], "the member '2.txt' occurs twice"),
+        ([("2.jpg", JPG), ("./2.JPG", JPG)], "the member './2.JPG' occurs twice"),
         ([("2.txt", b"caf\xe9")], "'utf-8' codec can't decode"),
         ([("2.json", b"{")], "Expecting property name"),
-        ([("2.json", b'{"a": 1, "a": 2}')], "the key 'a' stands twice"),
-        ([("2.txt", b"x"), ("2.json", b'{"text": "y"}')], "the column 'text' stands twice"),
-        ([("2.json", b'{"text": "y"}'), ("2.txt", b"x")], "the column 'text' stands twice"),
+        ([("2.json", b'{"a": 1, "a": 2}')], "the key 'a' occurs twice"),
+        ([("2.txt", b"x"), ("2.json", b'{"text": "y"}')], "the column 'text' occurs twice"),
+        ([("2.json", b'{"text": "y"}'), ("2.txt", b"x")], "the column 'text' occurs twice"),
         ([("2", b"x")], "the member '2' has no suffix"),
         ([("2.bin", bytes(101))], "the member '2.bin' has 101 bytes: too many"),
     ],
@@ -244,7 +244,7 @@ def test_what_stands_behind_an_end_mark_is_not_lost_silently(read, split_bytes, 
     monkeypatch.setattr(webdataset, "SPLIT_BYTES", split_bytes)
     rows = read(archive(*texts("1", "2")) + archive(*texts("3")))
     assert columns_of(rows) == [row_of("1"), row_of("2"), None]
-    assert "goes on behind its end mark" in errors_of(rows)["a.tar/record 3"]
+    assert "continues after its end mark" in errors_of(rows)["a.tar/record 3"]
     zeroed = bytearray(archive(*texts("1", "2", "3")))
     zeroed[1024:1536] = bytes(512)
     assert columns_of(read(bytes(zeroed))) == [row_of("1"), None]
@@ -451,9 +451,7 @@ def test_archives_on_another_filesystem_are_read_through_beam(memory_files, monk
     assert comparable(rows_of("memory://bucket/shards/*.tar")) == comparable(rows[:2])
 
 
-APART = (
-    "lie apart in the archive; those of a record must follow each other: make the archive anew with `tar --sort=name`"
-)
+APART = "are not adjacent in the archive; those of a record must be: recreate the archive with `tar --sort=name`"
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])

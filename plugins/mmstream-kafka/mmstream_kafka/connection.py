@@ -51,7 +51,7 @@ def address_of(uri: str) -> Address:
     """
     if "@" in uri:
         raise MmstreamError(
-            "a kafka:// URI holds no user and no password: "
+            "a kafka:// URI must not contain a user or a password: "
             f"set {options.PREFIX}SASL_USERNAME and {options.PREFIX}SASL_PASSWORD in the environment"
         )
     match = _URI.fullmatch(uri)

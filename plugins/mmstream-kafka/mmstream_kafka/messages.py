@@ -52,7 +52,7 @@ def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
     texts: dict[str, str | None] = {}
     for name, data in headers:
         if name in texts:
-            raise ValueError(f"the header {name!r} stands twice")
+            raise ValueError(f"the header {name!r} occurs twice")
         texts[name] = None if data is None else _text(data, f"the header {name!r}")
     column = texts.pop(COLUMN_HEADER)
     if not column:
@@ -70,7 +70,7 @@ def _media_too(name: str, value: Any) -> Any:
     try:
         return from_printable(value)
     except (ValueError, TypeError, AttributeError) as error:  # something other than a text in base64
-        raise ValueError(f"the column {name!r} holds no sound base64") from error
+        raise ValueError(f"the column {name!r} is not valid base64") from error
 
 
 def _check_depth(name: str, value: Any) -> None:

@@ -80,7 +80,7 @@ class KafkaPublisher(Publisher):
                     raise
                 break
         raise MmstreamError(
-            f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka takes: "
+            f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka accepts: "
             "raise message.max.bytes here, and max.message.bytes of the topic"
         )
 

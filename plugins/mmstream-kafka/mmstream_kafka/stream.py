@@ -58,7 +58,7 @@ class PartitionStream(Stream):
             partitions = self._connection.partitions(self._consumer)
             if partition not in partitions:
                 raise MmstreamError(
-                    f"the topic {topic!r} has no partition {partition}; it has {len(partitions)}, from 0 on"
+                    f"the topic {topic!r} has no partition {partition}; it has {len(partitions)}, numbered from 0"
                 )
             self._consumer.assign([self._place])
             undo.pop_all()
@@ -154,7 +154,7 @@ class PartitionStream(Stream):
         holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and goes on at offset {high}"
         return (
             f"offset {offset} of topic {topic!r}, partition {partition} is not there: its log {holds}; "
-            "what lies between was removed before it was read, so give the topic a longer retention and start over"
+            "messages were deleted before they were read, so give the topic a longer retention and start over"
         )
 
     def _answered(self) -> None:

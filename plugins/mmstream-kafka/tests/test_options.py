@@ -36,9 +36,9 @@ def test_a_variable_comes_before_the_file(file):
     ("line", "said"),
     [
         (SECRET, "kafka.properties:2: expected name=value"),
-        (f"{SECRET}=x", "kafka.properties:2: this is no name of an option"),
-        (f"error_cb={SECRET}", "kafka.properties:2: this is no name of an option"),
-        (f"group.id={SECRET}", "kafka.properties:2: mmstream sees to the option group.id itself"),
+        (f"{SECRET}=x", "kafka.properties:2: this is not the name of an option"),
+        (f"error_cb={SECRET}", "kafka.properties:2: this is not the name of an option"),
+        (f"group.id={SECRET}", "kafka.properties:2: mmstream sets the option group.id itself"),
         (f"bootstrap.servers={SECRET}", "the option bootstrap.servers"),
         (f"enable.idempotence={SECRET}", "the option enable.idempotence"),
         (f"debug={SECRET}", "the option debug"),

@@ -325,6 +325,6 @@ def _normal(text: str) -> str:
         raise ValueError(f"not valid Unicode: {error.reason} in {brief(text)}") from error
     if len(text) > MAX_CHARACTERS:
         raise ValueError(
-            f"a text of {len(text):,} characters is no value of a set; at most {MAX_CHARACTERS:,} are read"
+            f"a text of {len(text):,} characters is too long for such a value; at most {MAX_CHARACTERS:,} are read"
         )
     return " ".join(_BLANKS.sub(" ", nfc(text)).split())

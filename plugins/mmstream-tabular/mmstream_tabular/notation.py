@@ -71,7 +71,7 @@ class Notation:
                 text = text.replace(sign, "")
             return float(text.replace(self.decimal, "."))
         if text.lstrip("+-").lower() == "nan":
-            raise ValueError(f"{brief(text)} is no number; `missing: [{text}]` would make it a missing one")
+            raise ValueError(f"{brief(text)} is not a number; `missing: [{text}]` would make it a missing value")
         hint = self._hint(text)
         raise ValueError(f"expected a number; found {brief(text)}{f' ({hint})' if hint else ''}")
 
@@ -106,7 +106,7 @@ class Notation:
         if not others:
             return ""
         thousands = f", {self.thousands!r} between thousands" if self.thousands else ", nothing between thousands"
-        return f"the field reads {self.decimal!r} as the decimal sign{thousands}"
+        return f"the field reads {self.decimal!r} as the decimal separator{thousands}"
 
 
 NOTATIONS = (

@@ -61,7 +61,7 @@ class Number(Field):
         thousands: ThousandsSign | None = None,
     ) -> None:
         if decimal == thousands:
-            raise ValueError(f"decimal and thousands: expected different signs; both are {decimal!r}")
+            raise ValueError(f"decimal and thousands: expected different separators; both are {decimal!r}")
         self.count = 1 if columns is None else len(columns)
         self.several = columns is not None
         self.scale = scale
@@ -81,7 +81,7 @@ class Number(Field):
             return None
         missing = {"missing": list(others)} if others else {}
         codes = len(numbers) <= _FEW_CODES and all(number.is_integer() for number in numbers)
-        absent = "".join(f"; {brief(text)} ({count:,}) is taken for a missing one" for text, count in others.items())
+        absent = "".join(f"; {brief(text)} ({count:,}) is taken for a missing value" for text, count in others.items())
         why = f"numbers from {min(numbers):g} to {max(numbers):g}{notation.in_words}{absent}"
         return Suggestion(0.5 if codes else 0.95, {**missing, **notation.parameters}, why)
 
@@ -114,7 +114,7 @@ class Number(Field):
             return ""
         examples = listed((f"{brief(text)} ({count:,})" for text, count in others.most_common()), _NAMED)
         return (
-            f"numbers, but for {others.total():,} of {len(values):,} values: {examples}; `missing` of the field "
+            f"numbers, except for {others.total():,} of {len(values):,} values: {examples}; `missing` of the field "
             "`number` can name those that stand for no value"
         )
 

@@ -247,7 +247,9 @@ def test_any_text_at_all_is_a_value_or_none_that_fits_on_one_line(field, shared_
 
 
 def test_a_text_that_is_too_long_for_a_value_and_too_many_tags_are_refused():
-    with pytest.raises(ValueError, match=r"a text of 65,537 characters is no value of a set; at most 65,536 are read"):
+    with pytest.raises(
+        ValueError, match=r"a text of 65,537 characters is too long for such a value; at most 65,536 are read"
+    ):
         Category().decode("x" * 65_537)
     assert Category().decode("x" * 65_536)
     for tags, field in ((["a"] * 65_537, Tags()), ("," * 65_536, Tags(separator=","))):

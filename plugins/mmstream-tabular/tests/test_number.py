@@ -26,7 +26,7 @@ NO_NUMBERS = {
     **dict.fromkeys(["inf", "-inf", "+Infinity", "INF"], "infinity is not read"),
     **dict.fromkeys(["0x10", "0b1", "-0o7"], "only decimal numbers are read"),
     **dict.fromkeys(["１２", "١٢", "１.5", "²"], "only the digits 0 to 9 are read"),
-    **dict.fromkeys(["nan", "NaN", "-nan"], "would make it a missing one"),
+    **dict.fromkeys(["nan", "NaN", "-nan"], "would make it a missing value"),
     **dict.fromkeys(
         ["n/a", "1e", "e5", ".", "+", "--1", "1.2.3", "12 €", "$5", "5%", "1/2", "yes", "1d5"], "expected a number"
     ),
@@ -111,7 +111,7 @@ def test_a_number_in_another_notation_is_refused_with_what_would_read_it(paramet
 
 
 def test_one_sign_cannot_mean_two_things():
-    with pytest.raises(ValueError, match="decimal and thousands: expected different signs; both are ','"):
+    with pytest.raises(ValueError, match="decimal and thousands: expected different separators; both are ','"):
         Number(decimal=",", thousands=",")
 
 
@@ -147,7 +147,7 @@ def test_init_sees_how_numbers_are_written(texts, parameters):
         ([f"{n:05}" for n in range(50)], "begin with a zero, as '00000', are taken for codes"),
         (
             [*map(str, range(50)), "inf", "inf", "-inf"],
-            "numbers, but for 3 of 53 values: 'inf' (2), '-inf' (1); `missing`",
+            "numbers, except for 3 of 53 values: 'inf' (2), '-inf' (1); `missing`",
         ),
         ([f"x{n}" for n in range(50)], ""),
         ([f"SKU{n}" for n in range(50)], ""),

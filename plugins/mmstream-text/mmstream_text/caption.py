@@ -63,7 +63,7 @@ class Caption(ConfiguredLayer):
     ) -> None:
         super().__init__(**kwargs)
         if beams > 1 and temperature:
-            raise ValueError("beams and temperature do not go together: a beam search samples nothing")
+            raise ValueError("beams and temperature cannot be combined: a beam search does not sample")
         self.vocabulary_size = vocabulary_size
         self.length = length
         self.units = units

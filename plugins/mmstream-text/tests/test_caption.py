@@ -319,7 +319,7 @@ def test_samples_come_as_often_as_the_network_says():
 
 
 def test_beams_and_temperature_do_not_go_together():
-    with pytest.raises(ValueError, match="beams and temperature do not go together"):
+    with pytest.raises(ValueError, match="beams and temperature cannot be combined"):
         head_of(beams=2, temperature=1.0)
 
 
