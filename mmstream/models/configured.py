@@ -1,4 +1,4 @@
-"""A layer that can be saved without listing its parameters twice."""
+"""Bases of layers: saved without listing their parameters twice; ending in an affine map to the shared width."""
 
 from __future__ import annotations
 
@@ -16,3 +16,16 @@ class ConfiguredLayer(keras.layers.Layer):
         parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
         own = {p.name: getattr(self, p.name) for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
         return {**super().get_config(), **own}
+
+
+class ProjectedLayer(ConfiguredLayer):
+    """A layer that ends in an affine map to the shared width.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)

@@ -8,21 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from mmstream.models.configured import ConfiguredLayer
+from mmstream.models.configured import ConfiguredLayer, ProjectedLayer
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
-class PoolTokens(ConfiguredLayer):
+class PoolTokens(ProjectedLayer):
     """Averages a field's valid tokens, and maps the mean with the field's own affine map, f_field.
 
     Args:
         width: D.
     """
-
-    def __init__(self, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.width = width
-        self.projection = keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, tokens_shape: Any, counted_shape: Any) -> None:
         """Build for tokens [B, T, D]."""

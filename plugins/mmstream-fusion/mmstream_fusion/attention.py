@@ -9,13 +9,13 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
-from mmstream_fusion.projected import ProjectedFusion
+from mmstream.models.configured import ProjectedLayer
 
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Attention(ProjectedFusion):
+class Attention(ProjectedLayer):
     """a = softmax(W_a z + b_a), h = n · a ⊙ z, fused = W h + b, where z is the concatenation of all fields' vectors.
 
     The coordinates of an absent field are zero and get no attention. n is the number of all other coordinates: it makes

@@ -9,11 +9,11 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
-from mmstream_fusion.projected import ProjectedFusion
+from mmstream.models.configured import ProjectedLayer
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Concat(ProjectedFusion):
+class Concat(ProjectedLayer):
     """An affine map of the concatenated vectors; an absent field's is zero, and an extra input marks it as absent.
 
     Source: the joint layer of Ngiam et al., "Multimodal deep learning" (2011).

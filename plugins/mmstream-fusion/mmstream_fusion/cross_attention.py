@@ -11,14 +11,14 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
+from mmstream.models.configured import ProjectedLayer
 from mmstream.models.transformer import TransformerBlock
-from mmstream_fusion.projected import ProjectedFusion
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class CrossAttention(ProjectedFusion):
+class CrossAttention(ProjectedLayer):
     """Each field's tokens attend to those of all others, `layers` times; the output is an affine map of their means.
 
     A field's tokens are its vector in the shared space and those of its encoder, each plus a learnt embedding of the

@@ -9,13 +9,13 @@ import keras
 from keras import ops
 
 from mmstream.interfaces import Reading
-from mmstream_fusion.projected import ProjectedFusion
+from mmstream.models.configured import ProjectedLayer
 
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
-class Gated(ProjectedFusion):
+class Gated(ProjectedLayer):
     """h_f = tanh(W_f v_f), g = softmax over fields of (U_f z), fused = W Σ_f g_f ⊙ h_f + b, where z is all vectors.
 
     The gates weigh the fields separately for each coordinate, and only the fields that are present.
