@@ -119,7 +119,7 @@ ROWS = (
     Row("fixed weights, contrastive", "emoji", (*_TASKS, *_RETRIEVAL), (_SHORT,)),
     Row("uncertainty weighting", "emoji", _TASKS, (_SHORT, "training.weighting=uncertainty")),
     Row("dynamic weight average", "emoji", _TASKS, (_SHORT, "training.weighting=dynamic")),
-    Row("captions from epoch 5, whole from 9", "emoji", _TASKS, (_SHORT, *_LATE)),
+    Row("captions from epoch 5, at full weight from epoch 9", "emoji", _TASKS, (_SHORT, *_LATE)),
     Row("sigmoid_contrastive", "emoji", _RETRIEVAL, (_SHORT, "model.objectives.align.use=sigmoid_contrastive")),
     Row("matching", "emoji", _RETRIEVAL, (_SHORT, "model.objectives.align.use=matching")),
     Row("picture and name", "fused", _ABSENT),

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from sklearn import metrics
 
-from mmstream.evaluation import figures
+from mmstream.evaluation import plots
 from mmstream.interfaces import Classes, Numbers, Outcome, Texts
 from mmstream.storage import files
 from mmstream.terminal import shown
@@ -64,7 +64,7 @@ def write_report(
         {
             "name": name,
             **about["heads"][name],
-            "figures": list(_figures(about["heads"][name], outcomes[name])),
+            "plots": list(_plots(about["heads"][name], outcomes[name])),
             "classes": list(_classes(outcomes[name])),
             "galleries": _galleries(outcomes[name], targets, specs),
         }
@@ -74,33 +74,33 @@ def write_report(
         loader=jinja2.PackageLoader("mmstream.evaluation", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
-    curves = figures.training(about["history"], about["best_epoch"])
+    curves = plots.training(about["history"], about["best_epoch"])
     page = environment.get_template("report.html.j2").render(about=about, heads=heads, curves=curves)
     files.write_bytes(path, page.encode("utf-8", "backslashreplace"))
 
 
-def _figures(head: Mapping[str, Any], outcome: Outcome) -> Sequence[tuple[str, str]]:
+def _plots(head: Mapping[str, Any], outcome: Outcome) -> Sequence[tuple[str, str]]:
     """The titles and data URIs of the plots for a head."""
-    plots = []
+    titled = []
     if head["fields"]:
-        plots.append(("What each field contributes", figures.contributions(head["fields"], head["metric"])))
+        titled.append(("What each field contributes", plots.contributions(head["fields"], head["metric"])))
     if not len(outcome.rows):
-        return plots
+        return titled
     if isinstance(outcome, Classes):
-        plots.append(("Reliability", figures.reliability(outcome)))
-        plots.append(("Precision and recall", figures.precision_recall(outcome)))
+        titled.append(("Reliability", plots.reliability(outcome)))
+        titled.append(("Precision and recall", plots.precision_recall(outcome)))
         if outcome.exclusive:
-            plots.append(("Confusion", figures.confusion(outcome)))
+            titled.append(("Confusion", plots.confusion(outcome)))
     elif isinstance(outcome, Numbers):
-        plots += [
+        titled += [
             (
                 f"Predicted by true {n + 1}" if outcome.targets.shape[1] > 1 else "Predicted by true",
-                figures.scatter(*pair),
+                plots.scatter(*pair),
             )
             for n, pair in enumerate(zip(outcome.targets.T, outcome.predictions.T, strict=True))
             if not np.isnan(pair[0]).all()
         ]
-    return plots
+    return titled
 
 
 def _classes(outcome: Outcome) -> Sequence[dict[str, Any]]:
