@@ -130,7 +130,7 @@ def preview(options: LabelOptions, count: int) -> None:
 
 
 def _looked_through(model: TrainedModel, options: LabelOptions) -> tuple[Input, list[Piece], Sequence[PassedOver]]:
-    """The checked input, its pieces, and what was passed over."""
+    """The checked input, its pieces, and the files and folders that were passed over."""
     job_input = input_for(model, options)
     pieces, passed_over = look_through(job_input)
     check_given(job_input, rows_of(job_input, pieces))
@@ -138,7 +138,7 @@ def _looked_through(model: TrainedModel, options: LabelOptions) -> tuple[Input, 
 
 
 def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
-    """Refuse flags that have no effect in this way to label.
+    """Refuse flags that have no effect with this way of labelling.
 
     Raises:
         UsageError: such a flag is given.

@@ -134,7 +134,7 @@ def input_to_replay(inputs: Sequence[Mapping[str, Any]], options: ReplayOptions)
 
 
 def parse_only(texts: Sequence[str]) -> dict[str, str]:
-    """What a letter must hold, from texts such as "stage=decode", "field=image" or "error=NotFinite".
+    """The values that a dead letter must have, from texts such as "stage=decode", "field=image" or "error=NotFinite".
 
     Raises:
         UsageError: a text is not of that form.
@@ -150,7 +150,7 @@ def parse_only(texts: Sequence[str]) -> dict[str, str]:
 
 
 def filter_of(options: ReplayOptions) -> LetterFilter:
-    """Which letters are tried.
+    """The filter that chooses the dead letters to try.
 
     Raises:
         UsageError: letters of that stage cannot be tried, or the error is not a regular expression.
@@ -167,7 +167,7 @@ def filter_of(options: ReplayOptions) -> LetterFilter:
 
 
 def update_summary(output: str, plan: parts.Plan, smaller_batch: int) -> None:
-    """In label.json, count the records that now have labels as labelled.
+    """In label.json, count as labelled the records that now have labels.
 
     Those that the last run of `mmstream label` wrote as dead letters are subtracted from its `dead_lettered`, and those
     that it had kept, from its `skipped`.

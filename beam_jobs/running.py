@@ -1,4 +1,4 @@
-"""What every Beam job does around its pipeline: Beam's options, and failures."""
+"""Shared by all Beam jobs, around their pipelines: handling Beam's options, and failures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def main(
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options, from the flags that the job itself does not know; runs in this process unless a runner is named.
+    """Beam's options, from the flags that the job does not know; if they name no runner, pipelines run in this process.
 
     Raises:
         UsageError: Beam does not know a flag either.
@@ -99,7 +99,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
 
 
 def check_supervised(flags: argparse.Namespace, add_flags: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Check that there is a supervisor if the flags ask for hung workers to be ended and no stage of the job does so.
+    """Check that there is a supervisor if the flags ask for hung workers to be ended and no stage of the job ends them.
 
     Args:
         flags: flags of the job.
@@ -118,7 +118,7 @@ def is_in_process(options: PipelineOptions) -> bool:
 
 
 def _tie_job_server(options: JobServerOptions) -> None:
-    """Make the Java job server that Beam starts end with this process, even if this is killed; works on Linux only."""
+    """Make the Java job server that Beam starts end with this process, even if this process is killed; Linux only."""
     java = options.job_server_java_launcher
     if shutil.which("setpriv"):  # of util-linux
         options.job_server_java_launcher = "setpriv"
@@ -127,7 +127,7 @@ def _tie_job_server(options: JobServerOptions) -> None:
 
 @contextlib.contextmanager
 def pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
-    """A pipeline, which is run to its end on leaving the block.
+    """A pipeline that runs to its end when the block is left.
 
     Raises:
         MmstreamError: a stage raised one, or something else failed that users can fix.

@@ -1,4 +1,4 @@
-"""Label what arrives, on a Beam runner that supports streaming: `mmstream label --streaming`."""
+"""Label records as they arrive, on a Beam runner that supports streaming: `mmstream label --streaming`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(options: StreamOptions, beam_flags: Sequence[str]) -> None:
 
 
 class _Streams:
-    """Detects streams of an input that were added later: a runner learns their names only once.
+    """Detects streams that were added to an input later: a runner learns the names of streams only once.
 
     Args:
         job_input: the input.
@@ -87,7 +87,7 @@ class _Streams:
         self._looked = time.monotonic()
 
     def check(self) -> None:
-        """Look, from time to time.
+        """Look for new streams, from time to time.
 
         Raises:
             MmstreamError: the streams have changed.
@@ -124,7 +124,7 @@ class _Books:
         """Fingerprints of this model, and of those before it."""
 
     def write(self) -> dict[str, int]:
-        """What the output holds, according to its commit records. How often a record was read is unknown.
+        """Write label.json; returns what the output holds, by commit records. How often a record was read is unknown.
 
         Raises:
             MmstreamError: another job has taken the output over.
@@ -147,7 +147,7 @@ class _Books:
         return counts
 
     def _go_over(self, new: set[str]) -> None:
-        """Take over the newer model if it is one of these, with which workers have labelled; the others are older."""
+        """Take over the newer model if its fingerprint is among these, which workers use; the others are older."""
         for fingerprint in new:
             newer = self._successors.with_fingerprint(fingerprint) if self._successors else None
             if newer:
@@ -159,7 +159,7 @@ class _Books:
 def _input(
     model: TrainedModel, options: StreamOptions, ending: terminal.Ending, show: Callable[[str], None]
 ) -> Input | None:
-    """The input, checked against the records that are there; None if asked to stop before there were any.
+    """The input, checked against the records that have arrived; None if asked to stop before any had.
 
     Raises:
         MmstreamError: the input cannot be reached, or the model cannot read its first records.
@@ -272,7 +272,7 @@ def _build(options: StreamOptions, job: Job, model: TrainedModel, pipeline_optio
         pipeline
         | ReadStream(job.input, model.preprocessor.reads(), options.output, options.every)
         | LabelStream(
-            model=dataclasses.replace(job.model, follow=options.follow),  # each worker goes over by itself
+            model=dataclasses.replace(job.model, follow=options.follow),  # each worker switches on its own
             sink=options.sink,
             sink_options=options.sink_options,
             job_input=job.input,

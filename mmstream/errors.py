@@ -100,7 +100,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Return whether TensorFlow, which has one error for full disks and full memory, met a full disk."""
+    """Return whether TensorFlow, which has one error for full disks and full memory, encountered a full disk."""
     return _is_exhausted(error) and NO_SPACE in str(error)
 
 

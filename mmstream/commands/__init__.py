@@ -1,1 +1,1 @@
-"""What each command of `mmstream` does with its flags; jobs have theirs in `beam_jobs`."""
+"""The code of each command of `mmstream`, given its flags; that of the jobs is in `beam_jobs`."""

@@ -1,4 +1,4 @@
-"""Checks that what a config names exists and fits together: components, parameters, fields, heads, objectives."""
+"""Checks that components, parameters, fields, heads and objectives that a config names exist and fit together."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
 
 
 def warnings(config: Config) -> list[str]:
-    """Warnings about what is allowed but probably not meant, for a config without problems."""
+    """Warnings about settings that are allowed but probably not intended, for a config without problems."""
     messages = []
     needs = [tensor for part in config.model.objectives.values() for tensor in _needs(part)]
     fusions = {config.reads(head) for head in config.model.heads.values() if needs_fusion(head)}
@@ -188,7 +188,7 @@ def _uses(config: Config) -> Iterable[tuple[str, str, Use]]:
 
 
 def _reads_files(use: str) -> bool:
-    """Whether a field reads media; a field that is not installed may."""
+    """Whether a field reads media, or is not installed and so may read media."""
     return use not in registry.names("field") or bool(registry.find("field", use).media)  # type: ignore[attr-defined]
 
 
@@ -231,7 +231,7 @@ def _check_needs(config: Config, part: Use, lines: Mapping[str, int]) -> Iterato
 
 
 def _of_kind(kind: str, needs: Iterable[str]) -> list[str]:
-    """The fields or heads whose tensors of a kind are needed."""
+    """The fields or heads of the needed tensors that are of one kind."""
     return [name.split(".")[1] for name in needs if name.startswith(f"{kind}.")]
 
 

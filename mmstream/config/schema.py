@@ -218,7 +218,7 @@ class ModelConfig(Section):
 
 @dataclasses.dataclass(frozen=True)
 class _SetBy:
-    """The keys of a config that were set by something other than the user; not compared when configs are.
+    """The keys of a config that were set by something other than the user; ignored when configs are compared.
 
     Attributes:
         tiny: keys that `--tiny` has set.
@@ -265,7 +265,7 @@ class Config(Section):
         return model.model_copy(update={"heads": heads})
 
     def with_tiny(self, keys: Collection[str]) -> Config:
-        """Copy the config, noting that `--tiny` and not the user has set these keys, such as "training.epochs"."""
+        """Copy the config, recording that `--tiny`, not the user, has set these keys, such as "training.epochs"."""
         config = self.model_copy()
         config._set_by = _SetBy(tiny=frozenset(keys))
         return config

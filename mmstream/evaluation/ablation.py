@@ -47,7 +47,7 @@ def _hidden(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _shuffled(tensors: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Give each record that has the field the value of another record in the batch that has it, too.
+    """Give each record that has the field the value of another such record in the batch.
 
     Batches are in the order of a hash of the ids, so the neighbour is as good as a random record.
     """

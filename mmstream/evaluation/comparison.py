@@ -246,7 +246,7 @@ def _labels_of(outcome: Outcome, rows: np.ndarray) -> Any:
 
 
 def _why_unequal(differs: np.ndarray) -> str:
-    """Why models cannot be compared if their labels in the data differ, bool[N]; "" if none differ."""
+    """Why models cannot be compared, given which of their labels in the data differ, bool[N]; "" if none differ."""
     return f"has different labels for {differs.sum():,} of {len(differs):,} records" if differs.any() else ""
 
 

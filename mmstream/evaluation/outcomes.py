@@ -36,7 +36,7 @@ class TrainedHead:
 
 
 def outcome_of(head: TrainedHead, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Outcome:
-    """The outcome for the records that have a target, whether in the vocabulary or not, and something to read.
+    """The outcome for the records that have something to read and a target, whether in the vocabulary or not.
 
     Args:
         head: the head that predicts.
@@ -75,7 +75,7 @@ def outcome_of(head: TrainedHead, predictions: Mapping[str, Any], target: Mappin
 
 
 def has_value(target: Mapping[str, Any]) -> np.ndarray:
-    """bool[N]: which records were given a value of a field, from "given" beside its tensors."""
+    """bool[N]: which records were given a value of a field, by the entry "given" beside its tensors."""
     return np.array([value is not None for value in target["given"]], bool)
 
 

@@ -144,7 +144,7 @@ def _given(texts: Sequence[bytes], values: Sequence[bytes]) -> np.ndarray:
 
 
 def _check_given(field: str, target: Mapping[str, Any], examples_path: str) -> None:
-    """Check that the examples say what value each record with a target was given.
+    """Check that the examples hold the value that each record with a target was given.
 
     Raises:
         MmstreamError: they do not.

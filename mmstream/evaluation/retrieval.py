@@ -97,7 +97,7 @@ def retrievals(predictions: Predictions) -> dict[str, Any]:
 
 
 def written_first(predictions: Predictions, head: str) -> dict[str, float]:
-    """{"first_for_<field>"}: the share of records to whose field their own text is nearer than all other texts.
+    """{"first_for_<field>"}: the share of records whose own text is nearer to their field than all other texts are.
 
     The texts are those that the head wrote; the fields, those that it reads and that are aligned with the one it
     predicts. A text that was written for several records is first for none of them.

@@ -69,7 +69,7 @@ class Look(NamedTuple):
 
 
 def listing(path: str, roots: Sequence[str] = (), passed: Passed | None = None) -> Iterator[tuple[str, Found]]:
-    """List an input's files: the path of each below the input, with which its rows' origins begin, and its state.
+    """List an input's files: for each, its path below the input (the start of its rows' origins) and its state.
 
     Args:
         path: a file, a folder, or a pattern.

@@ -1,4 +1,4 @@
-"""What a job reads: an input, its pieces, and their rows."""
+"""The input of a job, its pieces, and their rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKED_THROUGH = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What a job reads, in a form that can be sent to workers.
+    """The input of a job, in a form that can be sent to workers.
 
     Attributes:
         use: name of the source component.

@@ -88,7 +88,7 @@ def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record
 def first_of_each(
     items: Iterable[Record | DeadLetter], standing: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[list[Record], list[DeadLetter]]:
-    """Return a part's records, sorted by id, and its dead letters; of equal ids, only the first origin stays a record.
+    """Return a part's records, sorted by id, and its dead letters; of equal ids, only the first by origin is a record.
 
     Args:
         items: the items of the part.

@@ -1,4 +1,4 @@
-"""The files below the folder of an input, and what was passed over and why."""
+"""The files below the folder of an input, and the files and folders that were passed over, with the reasons."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Listing:
         return False
 
     def _is_read(self, real: str) -> bool:
-        """Return whether a folder is read anyway: it is one that is read, or lies in one and is not hidden there."""
+        """Return whether a folder is read anyway: it is read, or lies, not hidden, in a folder that is read."""
         while real not in self._read:
             real, _, name = real.rpartition("/")
             if not real or name.startswith("."):

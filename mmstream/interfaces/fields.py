@@ -91,11 +91,11 @@ class Field(abc.ABC):
         raise TypeError(f"{type(self).__name__} has no graph")
 
     def text(self, decoded: Mapping[str, Any]) -> str | None:
-        """Return the normalised text of what `decode` gave, for fields that are text; it is kept in the examples."""
+        """Return the normalised text of the decoded value, for fields that are text; it is kept in the examples."""
         return None
 
     def given(self, decoded: Mapping[str, Any]) -> Any:
-        """Return what `decode` gave as a correct label would show it: the value itself, even if unseen in training.
+        """Return the decoded value in the form that a correct label has: the value itself, even if unseen in training.
 
         It is kept in the examples, and the figures of heads that predict the field are computed from it.
 
@@ -106,7 +106,7 @@ class Field(abc.ABC):
         return self.text(decoded)
 
     def looked_up(self, decoded: Mapping[str, Any]) -> Sequence[Sequence[str]]:
-        """Return the texts in what `decode` gave that are looked up in the vocabulary; () if the field has none.
+        """Return those texts of the decoded value that are looked up in the vocabulary; () if the field has none.
 
         Returns:
             one sequence of texts for each column that the field reads, or one for all columns; with several sequences,
@@ -124,7 +124,7 @@ class Field(abc.ABC):
         return tensors
 
     def serve(self, values: Any) -> dict[str, Any]:
-        """Do in an exported model, in TensorFlow code, what `decode` does.
+        """Do the same as `decode`, but in TensorFlow code, for an exported model.
 
         In the graph, a value is an error (tf.errors.InvalidArgumentError) if `decode` refuses it, or if the graph
         cannot read it as `decode` does.

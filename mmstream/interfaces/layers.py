@@ -44,7 +44,7 @@ class Encoder(Layer, Protocol):
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """Return integers for the constructor that follow from the data; `get_config` returns them, too."""
+        """Return the constructor's integer arguments that follow from the data; `get_config` returns them, too."""
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Encode: {tensor: [B, …]} → {"tokens": float[B, T, D], "mask": float[B, T]}."""
@@ -79,7 +79,7 @@ class Head(Layer, Protocol):
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
-        """Return integers for the constructor that follow from the target field."""
+        """Return the constructor's integer arguments that follow from the target field."""
 
     def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
         """Predict: reading → predictions by name, float32[B, …]; an autoregressive head also gets its target.
@@ -118,7 +118,7 @@ class Head(Layer, Protocol):
         """Return float32[B]: a cheap metric of each example, for the progress line; finite even without a target."""
 
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
-        """Fit on the validation split what `decode` needs besides the predictions: numpy in, JSON out."""
+        """Fit, on the validation split, the values that `decode` needs besides the predictions: numpy in, JSON out."""
 
     def decode(
         self, predictions: Mapping[str, Any], fitted: Fitted, calibration: Mapping[str, Any]

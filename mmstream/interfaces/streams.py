@@ -29,7 +29,7 @@ class Stream(abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> Sequence[Message]:
-        """Return the next messages in order, at most a few hundred; none if none arrive within moments.
+        """Return the next messages in order, at most a few hundred; empty if none arrive within moments.
 
         A message that cannot be read is a row with an error.
 

@@ -1,4 +1,4 @@
-"""What a labelling job reports at its end: the counts of its run, warnings, and label.json."""
+"""The final report of a labelling job: the counts of its run, warnings, and label.json."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Allowance:
 
 @dataclasses.dataclass(frozen=True)
 class LabelResult:
-    """What a job has labelled.
+    """The result of a labelling job.
 
     Attributes:
         output: directory of the output.
@@ -147,7 +147,7 @@ def write_summary(
 
 
 def warn(reconciled: reconciliation.Reconciliation, other_inputs: Sequence[str]) -> None:
-    """Warn of what a user should know about a run beyond its counts.
+    """Warn of anything about a run, beyond its counts, that a user should know.
 
     Args:
         reconciled: its counts.
@@ -171,7 +171,7 @@ def warn(reconciled: reconciliation.Reconciliation, other_inputs: Sequence[str])
 
 
 def warn_of_unknown(counts: lookups.Counts) -> None:
-    """Warn of columns of which the model knows less than half of the values."""
+    """Warn of columns if the model knows fewer than half of their values."""
     for line in lookups.warnings(counts):
         terminal.warn(line)
 

@@ -1,4 +1,4 @@
-"""What all ways to label share: the model, the input, the held output, and the contents of job.json."""
+"""Shared by all ways of labelling: the model, the input, the held output, and the contents of job.json."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def number_of(inputs: Sequence[Mapping[str, Any]], path: str) -> int:
 def about_job(
     model: TrainedModel, sink: str, options: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The content of job.json: whose labels these are, and the inputs of the records, the latest last."""
+    """The content of job.json: which model makes the labels, and the inputs of the records, the latest last."""
     return {
         "model": files.absolute(model.path),
         "fingerprint": model.fingerprint,

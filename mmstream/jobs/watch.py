@@ -1,4 +1,4 @@
-"""Label what arrives, until the process is stopped: `mmstream label --watch`. It builds no Beam pipeline."""
+"""Label records as they arrive, until the process is stopped: `mmstream label --watch`. It builds no Beam pipeline."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class _Watch:
         self._is_whole = True
 
     def _pieces(self, look: Look, *, every: bool) -> Iterator[dict[int, list[Record | DeadLetter]]]:
-        """What is new, by part, a few parts at a time; includes every part if `every` is set."""
+        """The new items by part, a few parts at a time; includes every part if `every` is set."""
         by_part: dict[int, list[Record | DeadLetter]] = {}
         if every or look.again:
             by_part = {part: [] for part in (range(self._plan.parts) if every else self._parts_with_letters())}
@@ -234,7 +234,7 @@ class _Watch:
         return round(time.monotonic() - self._started, 3)
 
     def _facts(self) -> str:
-        """What has been done, as shown on a terminal."""
+        """The counts so far, as shown on a terminal."""
         names = {"read": "read", "labelled": "labelled", "dead_lettered": "dead letters", "skipped": "skipped"}
         return " · ".join(f"{self._totals[key]:,} {name}" for key, name in names.items())
 

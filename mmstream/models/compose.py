@@ -172,7 +172,7 @@ def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:
 
 
 def _generator_of(config: Config, objectives: Mapping[str, Objective]) -> Any:
-    """The layer, built, that imputes embeddings of absent fields; None if the config names none.
+    """The built layer that imputes embeddings of absent fields; None if the config names none.
 
     Raises:
         MmstreamError: the objective that the config names has none.

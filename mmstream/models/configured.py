@@ -1,4 +1,4 @@
-"""Bases of layers: saved without listing their parameters twice; ending in an affine map to the shared width."""
+"""Bases of layers that list their parameters only once, and of those that end in an affine map to the shared width."""
 
 from __future__ import annotations
 

@@ -130,6 +130,6 @@ def _dynamic_shares(heads: Sequence[str], history: Sequence[Mapping[str, float]]
 
 
 def _ratio(last: float, before: float) -> float:
-    """The ratio of two losses; 1 if it is undefined, as when no example had a target."""
+    """The ratio of two losses; 1 if it is undefined, such as when no example had a target."""
     ratio = last / before if before else 1.0
     return ratio if np.isfinite(ratio) else 1.0

@@ -31,7 +31,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_speech_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of every command: how it reports."""
+    """Flags of every command, for the way in which it reports."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--quiet", dest="speech", action="store_const", const="quiet", help="print only warnings and errors"

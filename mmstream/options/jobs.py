@@ -1,4 +1,4 @@
-"""What the jobs are asked to do: from the command line, or from Python."""
+"""The options of the jobs, whether from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STALL_SECONDS = 600.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """What is read.
+    """Options of the input.
 
     Attributes:
         input: a file, a folder, a pattern such as "shards/*.tar", or the URI of a stream.
@@ -44,7 +44,7 @@ class JobOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelOptions(JobOptions, InputOptions):
-    """Options of every way to label.
+    """Options of every way of labelling.
 
     Attributes:
         model: directory of the model.

@@ -1,4 +1,4 @@
-"""Bringing the parts of labels up to date: what is kept, what is labelled again, and the commit."""
+"""Bringing the parts of labels up to date: keeping valid results, labelling the other records, and committing."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class Draft:
         }
 
     def _put_aside(self, path: str, problem: str) -> str:
-        """Move a damaged file to `damaged/`, if it exists; returns words for the message."""
+        """Move a damaged file to `damaged/`, if it exists; returns the end of the message."""
         if problem == commit_records.IS_NOT_THERE:
             return ""
         return f" (it is now in {commit_records.put_aside(self._output, path, self._run)} now)"
@@ -277,7 +277,7 @@ def _stays(
     input_number: int,
     still_there: StillThere,
 ) -> bool:
-    """Return whether a dead letter stays: its row was not read again, being of another input or at an unread place."""
+    """Return whether a dead letter stays, because its row is of another input or at a place that was not read again."""
     if letter.id:
         there = letter.id not in ids or still_there(letter.origin, letter.id)
         return there and (letter.id, letter.origin) not in read

@@ -33,7 +33,7 @@ class LabelPart:
     lost: int = 0
 
     def __len__(self) -> int:
-        """Return the number of rows and letters."""
+        """Return the number of rows and dead letters."""
         return len(self.rows) + len(self.letters)
 
 

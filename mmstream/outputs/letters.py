@@ -14,5 +14,5 @@ def dump_letters(letters: Iterable[DeadLetter]) -> bytes:
 
 
 def load_letters(data: bytes) -> list[DeadLetter]:
-    """Read the letters of a dead-letter file."""
+    """Read the dead letters of a file."""
     return [DeadLetter.from_json(line) for line in data.decode().split("\n") if line]

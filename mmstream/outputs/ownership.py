@@ -243,7 +243,7 @@ def staged(output: str) -> str:
 
 
 def check_not_cut(output: str) -> None:
-    """Check that no `mmstream repartition` was interrupted while it replaced the old parts by the new ones.
+    """Check that no `mmstream repartition` was interrupted while it replaced the old parts with the new ones.
 
     Raises:
         MmstreamError: one was.
@@ -253,7 +253,7 @@ def check_not_cut(output: str) -> None:
 
 
 def write_about(output: str, about: Mapping[str, Any], run: str) -> None:
-    """Write what the job of an output is to do, to job.json and to a copy among the notes of the run."""
+    """Write the description of the job of an output to job.json, and to a copy among the notes of the run."""
     write_json(files.join(output, "runs", run, ABOUT), about)
     write_json(files.join(output, ABOUT), about)
 

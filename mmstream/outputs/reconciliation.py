@@ -1,4 +1,4 @@
-"""Reconciliation: what a run has read must equal what its parts account for and what they hold.
+"""Reconciliation: a run must have read as many records as its parts account for and hold.
 
 The counts come from the notes of its readers and parts (`mmstream.outputs.run_notes`), and from commit records.
 """
@@ -99,7 +99,7 @@ def held_by(records: Iterable[commit_records.Commit | None]) -> Counter[str]:
 
 
 def reconcile(output: str, run: str, plan: parts.Plan, done: str, holder: str = "") -> Reconciliation:
-    """Reconcile a run: what was read at the source must be what the parts account for and hold.
+    """Reconcile a run: as many records must have been read at the source as the parts account for and hold.
 
     The run has written each part, or has read it and found it intact, so no files are read again.
 

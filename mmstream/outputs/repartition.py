@@ -147,7 +147,7 @@ def _commit(
 
 
 def _check_equal(before: str, after: str, about: tuple[Sink, dict[str, LabelType]]) -> None:
-    """Check that two directories of parts hold the same rows and letters; every file is read.
+    """Check that two directories of parts hold the same rows and dead letters; every file is read.
 
     Raises:
         MmstreamError: they do not; nothing has been removed.
@@ -174,7 +174,7 @@ def _holdings(output: str, about: tuple[Sink, dict[str, LabelType]]) -> _Holding
 
 
 def _swap(output: Path, staged: Path) -> None:
-    """Replace the old folders by the new ones; steps that were done before an interruption are skipped."""
+    """Replace the old folders with the new ones; steps that were done before an interruption are skipped."""
     (staged / "old").mkdir(exist_ok=True)
     for name in _FOLDERS:
         if (staged / "new" / name).exists():

@@ -1,4 +1,4 @@
-"""Records that crash workers without a supervisor (`mmstream.supervision.supervisor`).
+"""Records that crash workers that have no supervisor (`mmstream.supervision.supervisor`).
 
 On a cluster, when a worker dies, the runner gives the same records to another worker, again and again. So a worker
 notes in the output which records of a part it is processing, and removes the note when it has finished or has failed
@@ -34,7 +34,7 @@ _TRYING = threading.Lock()
 def begun(
     output: str, part: int, items: Sequence[Record | DeadLetter], trial: worker.Trial, stall_seconds: float
 ) -> Iterator[None]:
-    """Note, while the block runs, that these records are being processed, and skip those that crash workers.
+    """Keep a note, while the block runs, that these records are being processed, and skip those that crash workers.
 
     In a worker that a supervisor watches, this does nothing.
 

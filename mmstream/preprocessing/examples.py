@@ -184,7 +184,7 @@ def training_batches(
 
 
 def fitting(specs: Mapping[str, Spec]) -> int:
-    """How many examples of these tensors training keeps in memory: as many as fit into 512 MiB for each split."""
+    """How many examples with these tensors stay in memory in training: as many as fit into 512 MiB for each split."""
     sizes = (int(np.prod(shape)) * np.dtype(kind).itemsize for spec in specs.values() for shape, kind in spec.values())
     return _KEPT_BYTES // max(sum(sizes), 1)
 

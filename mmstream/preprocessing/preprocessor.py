@@ -73,7 +73,7 @@ class Preprocessor:
         self._resume = resume
 
     def reads(self) -> dict[str, bool]:
-        """The columns that the fields read, and whether as media."""
+        """The columns that the fields read, and whether each is read as media."""
         columns: dict[str, bool] = {}
         for name, field in self.fields.items():
             for column in self.columns[name]:
@@ -92,7 +92,7 @@ class Preprocessor:
         return by_field
 
     def read_media(self, name: str, value: Any, media: Media, origin: str) -> bytes:
-        """The bytes of the file that a media field's value names, or of the value itself; raises what `Media` does."""
+        """The bytes of the file that a media field's value names, or of the value itself; raises `Media`'s errors."""
         return media.read(self._place(name, value, media, origin), self.fields[name].max_bytes)
 
     def _place(self, name: str, value: Any, media: Media, origin: str) -> Any:
@@ -129,7 +129,7 @@ class Preprocessor:
         return Loaded(values, digest or digest_of(seen), error)
 
     def digest(self, record: Record, media: Media) -> str:
-        """Compute the digest that `load` gives, reading only what it needs. Raises what `load` does.
+        """Compute the digest that `load` gives, reading only what it needs. Raises the same errors as `load`.
 
         Raises:
             MmstreamError: a resource of this process or machine is exhausted; the record may be good.

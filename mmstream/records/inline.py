@@ -17,7 +17,7 @@ _NO_PATH = re.compile(r"[A-Za-z0-9+/]{64}")
 
 
 def is_inline(text: str) -> bool:
-    """Return whether a text is itself a medium, not the path of a file.
+    """Return whether a text is itself the content of a media file, not its path.
 
     >>> is_inline("data:image/png;base64,iVBORw0KGgo="), is_inline("data/1.png")
     (True, False)

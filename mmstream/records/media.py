@@ -31,9 +31,9 @@ _OUTSIDE = "{} lies outside the allowed folders; allow its folder with `roots` o
 
 
 class Media:
-    """Reads media by the reference in a row: a path, a URI, or the medium itself.
+    """Reads media by the reference in a row: a path, a URI, or the content itself.
 
-    A file:// URI is treated as its path. The medium itself can be bytes, a data URI in base64, or a PNG, JPEG, GIF or
+    A file:// URI is treated as its path. The content itself can be bytes, a data URI in base64, or a PNG, JPEG, GIF or
     WebP in base64. It can also be {"bytes": …, "path": …}, as in Hugging Face's `datasets`; if its bytes are null, its
     path is used.
 
@@ -66,10 +66,10 @@ class Media:
         self._sleep = sleep
 
     def read(self, reference: Any, max_bytes: int) -> bytes:
-        """Return the bytes of a file, of a value that is the medium itself, or of a spooled value.
+        """Return the bytes of a file, of a value that is the content itself, or of a spooled value.
 
         Raises:
-            TypeError: the reference is neither a path nor a medium itself.
+            TypeError: the reference is neither a path nor the content itself.
             OSError: spooled bytes are gone.
             MediaError: the file is missing, too large, not a plain file, or lies outside the allowed folders.
             MmstreamError: this process or machine lacks resources; the file itself may be sound.

@@ -1,4 +1,4 @@
-"""The records that flow through every job, and the letters that record why one failed."""
+"""The records that flow through every job, and the dead letters that say why one failed."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class DeadLetter:
     input: int = 0
 
     def to_json(self) -> str:
-        """Write the letter as one line of a dead-letter file."""
+        """Write the dead letter as one line of a file."""
         return json_line(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> DeadLetter:
-        """Read a letter from what `to_json` wrote."""
+        """Read a dead letter from a line that `to_json` wrote."""
         return cls(**json.loads(line))
 
 
@@ -194,7 +194,7 @@ def _nested(value: Any) -> str:
 
 
 def json_line(value: Any) -> str:
-    r"""Write a JSON-like value as one line that no reader takes for several.
+    r"""Write a JSON-like value as one line that no reader takes for several lines.
 
     U+0085, U+2028 and U+2029, which some readers take for line endings, are escaped; so are lone surrogates, which
     occur in file names that are not valid UTF-8.

@@ -65,7 +65,7 @@ def hold(note: Path | None) -> None:
 
 
 class step:  # noqa: N801 - it is used as a function is
-    """Note, while the block runs, what this thread lists or reads; if that hangs, the supervisor ends the command.
+    """Record, while the block runs, what this thread lists or reads; if that hangs, the supervisor ends the command.
 
     Args:
         what: the beginning of a message, such as "reading rows.csv".
@@ -137,7 +137,7 @@ class _Slot:
         self._written = ""  # what the file says, which outlasts the step
 
     def begin(self, what: str) -> str:
-        """Note that a step begins; returns the step around it, "" for none."""
+        """Record that a step begins; returns the step around it, "" for none."""
         outer, self._what = self._what, what
         if what != self._written:
             data = what.encode("utf-8", "backslashreplace")[: _SIZE - _HEAD.size - 1]
@@ -148,7 +148,7 @@ class _Slot:
         return outer
 
     def end(self, outer: str) -> None:
-        """Note that a step is done."""
+        """Record that a step is done."""
         self._what = ""
         if outer:
             self.begin(outer)

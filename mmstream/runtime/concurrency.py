@@ -1,4 +1,4 @@
-"""Threads: a pool that gives its results in order and does not read far ahead, and how many TensorFlow has."""
+"""Threads: a pool that gives its results in order and does not read far ahead, and their number in TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Beam transforms: thin wrappers around the work that other rooms do on one part."""
+"""Beam transforms: thin wrappers around the work that other packages do on one part."""

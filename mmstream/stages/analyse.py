@@ -38,7 +38,7 @@ ANALYSE = "analyse"
 def columns_of_part(
     items: Iterable[Record | DeadLetter], preprocessor: Preprocessor, split: SplitConfig
 ) -> Iterator[pyarrow.RecordBatch]:
-    """What tensorflow-transform analyses of a part: the raw columns of its valid records in the training split.
+    """A part's data that tensorflow-transform analyses: the raw columns of its valid records in the training split.
 
     Args:
         items: items of the part.

@@ -32,7 +32,7 @@ REPLAYED_STAGES = ("decode", "predict", "quarantine")
 
 @dataclasses.dataclass(frozen=True)
 class LetterFilter:
-    """Which letters are tried.
+    """Chooses the dead letters that are tried.
 
     Attributes:
         only: what their columns must hold, such as {"stage": "decode"}.
@@ -43,7 +43,7 @@ class LetterFilter:
     error: re.Pattern[str]
 
     def __call__(self, letter: DeadLetter) -> bool:
-        """Whether this letter is tried."""
+        """Whether this dead letter is tried."""
         return (
             letter.stage in REPLAYED_STAGES
             and all(getattr(letter, name) == value for name, value in self.only.items())
@@ -64,7 +64,7 @@ def replay_part(
     ids: Set[str] | None,
     pool: ThreadPool,
 ) -> tuple[dict[str, int], list[str]]:
-    """Try the dead letters of a part again, and commit what has become of them.
+    """Try the dead letters of a part again, and commit the outcomes.
 
     Args:
         part: number of the part.

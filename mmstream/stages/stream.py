@@ -1,4 +1,4 @@
-"""The stages of `mmstream label --streaming`: label what arrives in an unbounded input, part by part."""
+"""The stages of `mmstream label --streaming`: label the records of an unbounded input as they arrive, part by part."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class _Guess:
                 )
 
     def _named_by_id(self, beside: bool) -> dict[str, Column]:
-        """{column: guess} for one whose values name pictures below the input's folder; {} if there is none.
+        """{column: guess} for a column whose values name pictures below the input's folder; {} if there is none.
 
         Args:
             beside: look only in the folder of the table that names them.
@@ -284,14 +284,14 @@ class _Guess:
                 self._notes.append(f"{column.name}: {failed} of {tried} rows tried would be dead letters: {why}")
 
     def _note_pictures_that_no_column_names(self) -> None:
-        """Note pictures below the input's folder if no column names any."""
+        """Add a note on pictures below the input's folder if no column names any."""
         has_media = self._without_pictures or any(column.component.media for column in self._columns)
         if self._sample.files and not has_media and (count := len(self._pictures.paths)):
             where = patterns.input_folder(self._path)
             self._notes.append(f"no column names the {count:,} pictures in {where}, so they are not read")
 
     def _note_how_the_sample_is_read(self) -> None:
-        """Note what is unexpected about the rows: generated names, another encoding, files that differ."""
+        """Add notes on what is unexpected about the rows: generated names, another encoding, files that differ."""
         if "names" in self._sample.parameters:
             self._notes.append("the first line is like a row, not like column names: `source.names` names the columns")
         if self._sample.why:
@@ -333,7 +333,7 @@ class _Guess:
 
 
 def _are_split_by_file(sample: Sample) -> bool:
-    """Whether all tables' paths name splits, more than one, and no table lacks a column of the training tables."""
+    """Whether all tables' paths name splits, at least two, and no table lacks a column of the training tables."""
     named = {origin: split_of_file(origin) for origin in sample.files}
     trained = {name for origin, columns in sample.files.items() if named[origin] == "train" for name in columns}
     splits = set(named.values())

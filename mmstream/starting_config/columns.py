@@ -46,7 +46,7 @@ class Column:
 
     @property
     def reads_several(self) -> bool:
-        """Whether such columns can be read together as one field."""
+        """Whether several columns like this one can be read together as one field."""
         alike = not self.suggestion.parameters or self.component.predicted_by == "regression"
         return alike and "columns" in components.configurable(self.component)
 

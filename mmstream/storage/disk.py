@@ -29,7 +29,7 @@ NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 def patiently(do: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
-    """Do something with files, and try again if it fails with an error that may pass (`PASSING`).
+    """Try an operation on files, and repeat it after an error that may be temporary (`PASSING`).
 
     Args:
         do: the function to call; it can be called again after a failure.

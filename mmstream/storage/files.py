@@ -73,7 +73,7 @@ def parent(path: str) -> str:
 
 
 def expanded(path: str) -> str:
-    """Replace a leading `~` in a local path by the home folder; shells leave it in `--output=~/x`."""
+    """Replace a leading `~` in a local path with the home folder; shells do not expand it in `--output=~/x`."""
     return path if is_remote(path) else os.path.expanduser(path)  # noqa: PTH111 - pathlib fails where there is no home
 
 

@@ -34,7 +34,7 @@ _TRIES = 2
 
 
 def blame(records: Sequence[Record], trial: Trial, stall_seconds: float) -> dict[str, Verdict]:
-    """Try each record alone; returns verdicts, by `worker.key_of`, on those that kill, hang or fill their process.
+    """Try each record alone; returns verdicts, by `worker.key_of`, on those that kill or hang a process or fill memory.
 
     Args:
         records: the records that were being processed when a process died.

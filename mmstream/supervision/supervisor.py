@@ -34,7 +34,7 @@ records."""
 
 
 def supervise(argv: Sequence[str], stall_seconds: float) -> int:
-    """Run an `mmstream` command in a worker process until it ends by itself; returns its exit code.
+    """Run an `mmstream` command in a worker process until it ends of its own accord; returns its exit code.
 
     Args:
         argv: the command line, without the program's name.

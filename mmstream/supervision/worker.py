@@ -86,7 +86,7 @@ def propose(trial: Trial) -> None:
 
 @contextlib.contextmanager
 def holding(records: Sequence[Record]) -> Iterator[None]:
-    """Note, while the block runs, that this thread is processing these records.
+    """Keep a note, while the block runs, that this thread is processing these records.
 
     If memory runs out, the process ends and leaves its notes; the record at fault is found when each is tried alone.
     """
@@ -106,13 +106,13 @@ def holding(records: Sequence[Record]) -> Iterator[None]:
 
 
 def got_on() -> None:
-    """Note that something was finished for good, so that a new worker will begin later than this one did."""
+    """Record that something was finished for good, so that a new worker will begin later than this one did."""
     if is_supervised():
         (_folder() / GOT_ON).touch()
 
 
 def ended(code: int | None = None) -> None:
-    """Note that this process is about to end by itself; without this note, any exit code means that it died.
+    """Record that this process is about to end of its own accord; without this note, any exit code means that it died.
 
     Args:
         code: its exit code, which counts even if a library crashes while the interpreter ends; None if unknown.

@@ -36,7 +36,7 @@ def contains(texts: Any, pattern: str) -> Any:
 
 
 def single_blanks(texts: Any, blank: str) -> Any:
-    """Replace each run of a pattern's matches in tf.string[…] by one blank, and remove blanks at the ends."""
+    """Replace each run of a pattern's matches in tf.string[…] with one blank, and remove blanks at the ends."""
     import tensorflow as tf
 
     return tf.strings.regex_replace(tf.strings.regex_replace(texts, f"(?:{blank})+", " "), "^ | $", "")

@@ -222,7 +222,7 @@ class TrainedModel:
         return step
 
     def _proven(self, step: Step | None = None) -> tuple[Step, list[golden.Difference]]:
-        """The network, compiled unless it is given, and how its results for golden records differ.
+        """The network, compiled unless it is given, and the differences in its results for golden records.
 
         Raises:
             MmstreamError: something in it fails, perhaps because whoever made the model meant it to.

@@ -29,7 +29,7 @@ from mmstream.trained_model.versions import versions_of
 
 @dataclasses.dataclass(frozen=True)
 class ModelDirectory:
-    """A model as it lies on disk: see `open_directory`.
+    """A model as stored on disk: see `open_directory`.
 
     Attributes:
         path: the path of the directory.

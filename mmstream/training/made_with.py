@@ -67,7 +67,7 @@ def check_fields(config: Config, about: Mapping[str, Any], examples: str) -> Non
 
 
 def fitted_to(config: Config, about: Mapping[str, Any], examples: str) -> Config:
-    """Take the settings that only preprocess decides from the examples into a config; reports what that changes.
+    """Copy from the examples into a config the settings that only preprocess decides; reports the changes.
 
     Args:
         config: the config as it was read.
@@ -100,7 +100,7 @@ def fitted_to(config: Config, about: Mapping[str, Any], examples: str) -> Config
 
 
 def _recorded(about: Mapping[str, Any], examples: str) -> dict[str, Any]:
-    """The settings that examples were made with, for older versions from job.json; {} if unknown."""
+    """The settings that examples were made with (from job.json for older versions); {} if unknown."""
     if "made_with" in about:
         return dict(about["made_with"])
     job = ownership.read_about(examples, "preprocess")

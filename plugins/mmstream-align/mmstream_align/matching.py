@@ -71,7 +71,7 @@ def negatives(u: Any, v: Any, both: Any) -> Any:
 
 
 def _squared_distances(x: Any) -> Any:
-    """float32[B, D] → float32[B, B], all from one product, whose rounding, as on a GPU, then does no harm."""
+    """float32[B, D] → float32[B, B], all from one product, so that its rounding, such as a GPU's, does no harm."""
     products = ops.matmul(x, ops.transpose(x))
     squared = ops.diagonal(products)
     return ops.expand_dims(squared, 0) + ops.expand_dims(squared, 1) - 2.0 * products

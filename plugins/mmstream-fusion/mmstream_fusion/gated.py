@@ -16,7 +16,7 @@ _NEVER = -1e9
 
 @keras.saving.register_keras_serializable(package="mmstream_fusion")
 class Gated(ProjectedLayer):
-    """h_f = tanh(W_f v_f), g = softmax over fields of (U_f z), fused = W Σ_f g_f ⊙ h_f + b, where z is all vectors.
+    """h_f = tanh(W_f v_f), g = softmax over fields of (U_f z), fused = W Σ_f g_f ⊙ h_f + b, where z joins all v_f.
 
     The gates weigh the fields separately for each coordinate, and only the fields that are present.
 

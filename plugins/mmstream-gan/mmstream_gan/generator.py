@@ -13,7 +13,7 @@ from mmstream.models.configured import ConfiguredLayer
 
 @keras.saving.register_keras_serializable(package="mmstream_gan")
 class Generator(ConfiguredLayer):
-    """G(z) = W_g tanh(W_g' z + b_g) for each field, where z are the other fields' embeddings and which are present.
+    """G(z) = W_g tanh(W_g' z + b_g) for each field, where z holds the other fields' embeddings and their presence.
 
     Args:
         fields: whose embeddings it imputes.

@@ -1,4 +1,4 @@
-"""Find the true size of the pictures in an AVIF, whatever its boxes say: libavif compares only after decoding.
+"""Find the true size of the pictures in an AVIF, whatever its boxes say: libavif checks it only after decoding.
 
 Source: AV1 bitstream specification, 5.3 and 5.5 (open bitstream units, sequence header); ISO/IEC 14496-12, 8.11.3 and
 8.7.5 (where items and chunks lie).

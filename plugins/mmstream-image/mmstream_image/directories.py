@@ -44,7 +44,7 @@ class checked:  # noqa: N801 - it is used like a function; a generator would cos
 
 
 def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
-    """Check that the directory at a file's position declares no more than the file holds; the position is kept.
+    """Check that the directory at a file's position declares no more than the file holds; the position is restored.
 
     Raises:
         LimitError: it declares more.

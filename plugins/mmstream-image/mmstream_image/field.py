@@ -55,7 +55,7 @@ _COUNTED_WHILE_SOUGHT = frozenset(("GIF", "TIFF"))
 
 
 class Image(Field):
-    """Decodes any picture that Pillow reads by itself, and HEIC, to `pixels: uint8[H, W, 3]`, RGB.
+    """Decodes any picture that Pillow reads on its own, and HEIC, to `pixels: uint8[H, W, 3]`, RGB.
 
     EXIF orientation is applied, unless the metadata are damaged; of several frames, one is taken. JPEG is scaled while
     it is decoded if that leaves at least twice the requested resolution. Resizing is bilinear with antialiasing.

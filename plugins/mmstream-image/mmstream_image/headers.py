@@ -1,4 +1,4 @@
-"""Estimate how much work a picture makes, from a quick look at its bytes before Pillow opens them.
+"""Estimate how much work a picture takes, from a quick look at its bytes before Pillow opens them.
 
 Pillow's openers read a file piece by piece, and join some pieces in quadratic time; some decode while they open. So
 anything expensive is looked for first, in few steps.
@@ -13,7 +13,7 @@ from mmstream_image import heif, jpeg, jpeg2000
 from mmstream_image.limits import LimitError
 
 SMALL_JPEG_BYTES, SMALL_JPEG_PIXELS = 1 << 14, 1 << 16
-"""A JPEG below both limits makes little work, whatever its segments and scans: counting those would take longer."""
+"""A JPEG below both limits takes little work, whatever its segments and scans: counting those would take longer."""
 MOST_CHUNKS = 1 << 17
 """The most chunks of a PNG; its pixels alone may come in chunks of a few hundred bytes."""
 MOST_BLOCKS = 1 << 20
@@ -99,7 +99,7 @@ SMALL_JPEG = Header(formats=("JPEG",), whole=True)
 
 
 def of_jpeg(data: bytes, start: int = 0) -> Header:
-    """Inspect a JPEG that begins at a byte, however small.
+    """Inspect a JPEG, even a small one, that begins at the byte `start`.
 
     Raises:
         LimitError: decoding it would be too much work.

@@ -1,4 +1,4 @@
-"""Find the true size of the pictures in a HEIC, whatever its boxes say: libheif compares only after decoding.
+"""Find the true size of the pictures in a HEIC, whatever its boxes say: libheif checks it only after decoding.
 
 Source: ITU-T H.265, 7.3.2.2 (sequence parameter set) and 7.3.3 (profile, tier and level); ISO/IEC 23008-12, 6.6.2
 (canvases of grids and overlays); ISO/IEC 14496-15, 8.3.3 (configuration record).
@@ -84,7 +84,7 @@ def _items(boxes: bytes) -> Iterator[Item]:
 
 
 def _described(boxes: bytes, items: Iterable[Item]) -> Iterator[tuple[bytes, int]]:
-    """The kinds of each item that is a frame or canvas by any declaration, and the position of its data."""
+    """Each declared kind of an item that is a frame or canvas, and the position of its data."""
     kinds: dict[int, set[bytes]] = {}
     for match in itertools.islice(_KIND.finditer(boxes), MOST_PLACES):
         kinds.setdefault(int.from_bytes(match[1] or match[2], "big"), set()).add(match[3])

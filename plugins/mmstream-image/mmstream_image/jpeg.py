@@ -1,4 +1,4 @@
-"""Estimate how much work a JPEG makes, from its segments, before Pillow opens it."""
+"""Estimate how much work a JPEG takes, from its segments, before Pillow opens it."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _tables(data: bytes, place: int, width: int, height: int) -> int:
 
 
 def _of_style(style: int, body: bytes, width: int, height: int) -> int:
-    """The same by one header: levels, sides of blocks, their style, the wavelet, and precinct sides if it says so."""
+    """Like `_tables`, by one header: levels, block sides, their style, wavelet, and precinct sides if it says so."""
     levels, block = body[0], (min(body[1] & 15, 8) + 2, min(body[2] & 15, 8) + 2)
     precincts: Sequence[int] = body[5 : 6 + levels] if style & 1 else b"\xff"
     total = 0

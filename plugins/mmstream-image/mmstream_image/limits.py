@@ -1,4 +1,4 @@
-"""Limits on the work that a picture makes besides its pixels and bytes, and a file that counts reads."""
+"""Limits on the work that a picture takes besides its pixels and bytes, and a file that counts reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_DRAWN_PIXELS = 1 << 30
 
 
 class LimitError(ValueError):
-    """A picture is over a limit, which the message names; it may be intact."""
+    """A picture is over a limit, which the message names; the picture may be intact."""
 
 
 class CountedFile(io.BytesIO):

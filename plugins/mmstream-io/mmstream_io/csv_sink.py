@@ -19,7 +19,7 @@ _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 class CsvSink(Sink):
-    """Writes comma-separated values, names first: texts in double quotes, lists as JSON in quotes, nothing for null.
+    """Writes comma-separated values, names first; texts are in double quotes, lists JSON in quotes, nulls empty.
 
     If a text begins with =, +, - or @, or with a tab or line end before one of them, a spreadsheet takes it for a
     formula and may run it: a formula can read other cells, fetch addresses, or start programs. Captions and ids are

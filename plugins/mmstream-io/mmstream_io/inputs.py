@@ -84,7 +84,7 @@ def find(source: Source, path: str, use: str, passed: Passed | None = None) -> l
 
 
 def but_for(passed: Passed) -> str:
-    """What was passed over, in words that end a message that there is nothing to read."""
+    """The end of a message that there is nothing to read, saying what was passed over."""
     return f"; the folder holds: {in_words(as_json(passed.told()))}" if passed.told() else ""
 
 
@@ -114,7 +114,7 @@ def piece_bytes(path: str, size: int) -> float:
 
 
 class _Signalling:
-    """A compressed file that gives a sign of life at each read, as little data may unpack to a lot.
+    """A compressed file that gives a sign of life at each read, because little data may unpack to a lot.
 
     Args:
         file: opened in binary.

@@ -120,7 +120,7 @@ def check_lengths(page: Page, content: bytes, repeats: int, defines: int) -> Non
 
 
 def _after_numbers(content: bytes, place: int, most: int) -> int:
-    """Skip whole numbers stored as differences (DELTA_BINARY_PACKED), at most `most`: the position after them."""
+    """Skip whole numbers stored as differences (DELTA_BINARY_PACKED), at most `most`; gives the position after them."""
     block, place = _varint(content, place)
     mini_blocks, place = _varint(content, place)
     count, place = _varint(content, place)

@@ -46,5 +46,5 @@ class Again:
         return self._size >= self._seen
 
     def is_enough(self) -> bool:
-        """Whether so much was searched in vain that there is to be no further search."""
+        """Whether the bytes searched in vain are too many for any further search."""
         return self._vain > AGAIN * self._seen + AGAIN_BYTES or self._size > LONGEST_BYTES

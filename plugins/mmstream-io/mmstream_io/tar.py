@@ -70,7 +70,7 @@ class _Extended(NamedTuple):
 
 
 def members_of(file: BinaryIO) -> Iterator[Member]:
-    """The members of an archive, from the file's current position on; that may be anywhere afterwards.
+    """The members of an archive, from the file's current position on; the position afterwards is arbitrary.
 
     Raises:
         TarError, ValueError: no member begins where one should: at the archive's end, or where it is damaged.

@@ -44,7 +44,7 @@ class Category(Field):
             its vocabulary name their column, such as "colour=red".
         min_count: a value seen less often in training is unknown.
         max_values: the most values that are kept, the most frequent first; the rest are unknown.
-        spelling: "as_written" leaves each text as it is; a whole number or truth value is then its text, and other
+        spelling: "as_written" leaves each text as it is; a whole number or boolean is then its text, and other
             numbers and dates are refused.
         missing: texts that stand for a missing value, such as "NA".
     """
@@ -85,7 +85,7 @@ class Category(Field):
         """{"value": texts, "place": the column of each}; None for an empty text, or one of `missing`.
 
         Raises:
-            TypeError: a value is neither text nor number, truth value or date.
+            TypeError: a value is neither text nor number, boolean or date.
             ValueError: one is not valid Unicode.
         """
         if self.columns is None:
@@ -96,7 +96,7 @@ class Category(Field):
         return {"value": [f"{self.columns[n]}={texts[n]}" for n in there], "place": there} if there else None
 
     def given(self, decoded: Mapping[str, Any]) -> str | None:
-        """The value; None if several columns are read, as no head predicts those."""
+        """The value; None if several columns are read, because no head predicts those."""
         return decoded["value"][0] if self.columns is None else None
 
     def looked_up(self, decoded: Mapping[str, Any]) -> list[list[str]]:
@@ -212,7 +212,7 @@ class Tags(Field):
         """{"values": distinct texts}; None for a text of `missing`.
 
         Raises:
-            TypeError: it is not a list of texts, numbers, truth values or dates.
+            TypeError: it is not a list of texts, numbers, booleans or dates.
             ValueError: one is not valid Unicode, or there are too many.
         """
         if isinstance(value, str):

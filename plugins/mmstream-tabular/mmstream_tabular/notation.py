@@ -83,7 +83,7 @@ class Notation:
 
     @property
     def in_words(self) -> str:
-        """Words that name this notation, to follow the word for the numbers in a note; "" for the usual one."""
+        """This notation in words that follow the word for the numbers in a note; "" for the usual one."""
         name = {",": "commas", ".": "points", " ": "blanks", "'": "apostrophes"}
         decimal = ["decimal commas"] if self.decimal == "," else []
         thousands = [f"{name[self.thousands]} between thousands"] if self.thousands else []

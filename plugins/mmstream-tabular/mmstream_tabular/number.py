@@ -31,7 +31,7 @@ class Number(Field):
     A missing number has the value 0 (the mean, after "standard" scaling) and `known` 0; a record that lacks all N is
     absent. A text is a number if, apart from blanks around it, it consists of the digits 0 to 9, optionally with a
     sign, a decimal point and an exponent: "3", "+3", ".5", "5.", "-4e2". `decimal` and `thousands` describe other
-    notations, such as "1.957,75". A truth value is 1 or 0, also as the text "true" or "False". An empty text, None and
+    notations, such as "1.957,75". A boolean is 1 or 0, also as the text "true" or "False". An empty text, None and
     NaN are missing; any other value is refused, and so are infinite ones.
 
     Args:

@@ -1,6 +1,6 @@
 """One spelling for each value, whichever file or library it comes from.
 
-A truth value is `True` in a CSV and a bool in Parquet, the number 2 may be `2.0`, and a day may come with the time
+A boolean is `True` in a CSV and a bool in Parquet, the number 2 may be `2.0`, and a day may come with the time
 00:00. The rules are defined once, as patterns that mean the same to Python's `re` and TensorFlow's RE2.
 """
 
@@ -36,7 +36,7 @@ RULES = (
 TRUTHS = (
     {"true": True, "false": False} | dict.fromkeys(_TRUE.split("|"), True) | dict.fromkeys(_FALSE.split("|"), False)
 )
-"""Every text that is a truth value."""
+"""Every text that is a boolean."""
 
 _BEGIN = frozenset("TF-0123456789")
 """First characters of texts that a rule may match."""
@@ -78,7 +78,7 @@ def held(value: Any) -> Any:
 
 
 def written(value: Any) -> str:
-    """Write a truth value, a number, a decimal, a date or a time as text; "" for NaN and NaT; a text stays as it is.
+    """Write a boolean, a number, a decimal, a date or a time as text; "" for NaN and NaT; a text stays as it is.
 
     Raises:
         TypeError: it is of another type.

@@ -56,7 +56,7 @@ class Gru(WordEncoder):
         mask = tensors["ids"] >= RESERVED_IDS
         embedded = ops.where(ops.expand_dims(mask, -1), self.embedding(tensors["ids"]), 0)
         embedded = self.drop(embedded, training=training)
-        # Each text is reversed by itself, so that its padding comes last in both directions and affects no state.
+        # Each text is reversed on its own, so that its padding comes last in both directions and affects no state.
         # (A mask inside the GRU would do, too, but cuDNN refuses that of a text without tokens.)
         order = _reversed(tensors["ids"])
         ahead = self.forward(embedded, training=training)

@@ -85,7 +85,7 @@ def tokenise(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a text between flags where many follow each other: nothing else makes a token depend on so much before it."""
+    """Cut a text between flags where many follow each other: nothing else makes a token depend on far earlier text."""
     start = 0
     if not text.isascii():
         for flags in _FLAGS.finditer(text):
