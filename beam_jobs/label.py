@@ -174,7 +174,7 @@ def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
         if beam_flags:
             raise UsageError(f"--preview builds no Beam pipeline, so it does not accept {' '.join(beam_flags)}")
     if bool(flags.preview) == bool(flags.output):
-        raise UsageError("give --output, or --preview, which writes nothing")
+        raise UsageError("give either --output, or --preview, which writes nothing")
 
 
 def _label_options(flags: argparse.Namespace) -> LabelOptions:

@@ -155,7 +155,7 @@ def targets_of_one_value(config: Config, output: str) -> Iterator[str]:
     for name, head in config.model.heads.items():
         values = fitted[head.target].vocabulary
         if len(values) == 1:
-            problem = f"its target has one value in the training split, {brief(values[0])}"
+            problem = f"its target has only one value in the training split, {brief(values[0])}"
             yield f"model.heads.{name}: {problem}; nothing is learnt"
 
 

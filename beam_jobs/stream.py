@@ -262,7 +262,7 @@ def _pipeline_options(options: StreamOptions, beam_flags: Sequence[str]) -> Pipe
         beam_flags = [*beam_flags, *(f"{name}={value}" for name, value in _ON_FLINK.items() if name not in given)]
     pipeline_options = running.beam_options([*beam_flags, "--streaming"])
     if running.is_in_process(pipeline_options):
-        raise UsageError("--streaming needs a runner that has streams, as --runner=FlinkRunner; --watch needs none")
+        raise UsageError("--streaming needs a runner that supports streaming, such as --runner=FlinkRunner")
     return pipeline_options
 
 

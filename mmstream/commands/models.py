@@ -73,7 +73,7 @@ def compare(args: argparse.Namespace, rest: list[str]) -> int:
         if about["left_out"]:
             terminal.warn(
                 f"{about['left_out']:,} of {about['left_out'] + compared['records']:,} records of {name} are not "
-                "among those of every other model; they are left out"
+                "shared by all other models; they are left out"
             )
     return 0
 
@@ -95,7 +95,7 @@ def verify(args: argparse.Namespace, rest: list[str]) -> int:
     terminal.show_table(("tensor", "largest difference", "allowed", ""), rows)
     wrong = sum(not difference.within for difference in differences)
     if wrong:
-        raise MmstreamError(f"{wrong} of {len(differences)} differ")
+        raise MmstreamError(f"{wrong} of {len(differences)} results differ")
     terminal.say(f"the model reproduces its golden records{', and all paths agree' if args.input else ''}")
     return 0
 

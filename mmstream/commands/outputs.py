@@ -10,7 +10,7 @@ from mmstream.runtime.imports import importing
 
 
 def audit(args: argparse.Namespace, rest: list[str]) -> int:
-    """Check that an output is whole: each record once, of one model."""
+    """Check that an output is complete: each record once, all from one model."""
     with importing():
         from mmstream.outputs.audit import audit
 
@@ -25,7 +25,7 @@ def audit(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def repartition(args: argparse.Namespace, rest: list[str]) -> int:
-    """Cut an output that has grown into more parts."""
+    """Divide an output into more parts after it has grown."""
     with importing():
         from mmstream.outputs.repartition import repartition
 

@@ -75,13 +75,13 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
         if part.reference is not None and not _reads_files(part.use):
             wrong(f"fields.{name}.reference", f"has no effect: {part.use!r} reads no files")
     for key in set(model.heads) & set(model.objectives):
-        wrong(f"model.objectives.{key}", f"a head is called {key!r}, too; rename one of them")
+        wrong(f"model.objectives.{key}", f"a head is also called {key!r}; rename one of them")
     for section, keys in (("model.heads", model.heads), ("model.objectives", model.objectives)):
         for key in keys:
             if key.startswith("val_"):
-                wrong(f"{section}.{key}", f"{key!r} cannot be a name here: figures of validation begin with 'val_'")
+                wrong(f"{section}.{key}", f"{key!r} cannot be a name here: validation figures begin with 'val_'")
     for key in {"embedding", *(f"embedding_{name}" for name in encoders)} & set(model.heads):
-        wrong(f"model.heads.{key}", f"{key!r} is the column of an embedding in the labels; choose another name")
+        wrong(f"model.heads.{key}", f"{key!r} names a column of embeddings in the labels; choose another name")
     for name in model.encoders:
         if name not in fields:
             wrong(f"model.encoders.{name}", f"there is no field {name!r}. {choices(name, fields)}")

@@ -83,7 +83,7 @@ class _Reader:
         if depth > _MAX_DEPTH:
             raise InvalidYamlError(f"nested deeper than {_MAX_DEPTH} levels", _line(node))
         if self.count > _MAX_VALUES:
-            raise InvalidYamlError(f"more than {_MAX_VALUES:,} values, those of aliases included", _line(node))
+            raise InvalidYamlError(f"more than {_MAX_VALUES:,} values, including those of aliases", _line(node))
         kind = str(node.tag).removeprefix(_TAG)
         if isinstance(node, ScalarNode):
             return self._scalar(node, kind, path)

@@ -23,7 +23,7 @@ from mmstream.trained_model.artefact import TrainedModel, load
 
 COLUMNS = ("what", "records", "metric", "model", "value", "interval", "difference", "interval", "excludes 0")
 """The column titles of `table`."""
-_NOT_ALIGNED = "has no objective that aligns them"
+_NOT_ALIGNED = "has no objective that aligns these fields"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,14 +161,14 @@ def table(comparison: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def _check_usage(models: Sequence[str], examples: Sequence[str]) -> None:
     if len(models) < 2:
-        raise UsageError("name two models or more; `mmstream evaluate` measures a single one")
+        raise UsageError("name at least two models; `mmstream evaluate` measures a single one")
     real = [path.rstrip("/") if files.is_remote(path) else str(Path(path).resolve()) for path in models]
     for place, path in enumerate(real):
         if path in real[:place]:
             raise UsageError(f"the model {models[place]} is given twice")
     if len(examples) not in (1, len(models)):
         raise UsageError(
-            f"give --examples once, or once for each of the {len(models)} models in their order; found {len(examples)}"
+            f"give --examples once, or once for each of the {len(models)} models, in order; found {len(examples)}"
         )
 
 

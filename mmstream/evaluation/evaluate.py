@@ -154,7 +154,7 @@ def _warnings_of_fields(fields: Mapping[str, Mapping[str, float]]) -> Iterator[s
     for field, ablated in fields.items():
         whole = ablated["whole"]
         if ablated.get("alone", -np.inf) > whole + _MARGIN:
-            yield f"{field} alone gives {ablated['alone']:.3f}, more than all fields together, {whole:.3f}"
+            yield f"{field} alone gives {ablated['alone']:.3f}, more than all fields together ({whole:.3f})"
         if len(fields) > 1 and ablated["shuffled"] > whole - _MARGIN:
             shuffled = ablated["shuffled"]
-            yield f"{field} hardly matters: shuffled between records it gives {shuffled:.3f}, unshuffled {whole:.3f}"
+            yield f"{field} hardly matters: {shuffled:.3f} if shuffled between records, {whole:.3f} if not"

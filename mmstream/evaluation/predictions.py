@@ -129,8 +129,8 @@ def check_examples(model: TrainedModel, examples_path: str) -> None:
         raise MmstreamError(f"{examples_path} is not an output of `mmstream preprocess`")
     if files.read_bytes(ours) != files.read_bytes(theirs):
         raise MmstreamError(
-            f"the examples in {examples_path} were made by other preprocessing than the model's; its vocabularies "
-            "would not fit. Evaluate on the examples that it was trained on"
+            f"the examples in {examples_path} were made by preprocessing other than the model's; its vocabularies "
+            "would not fit. Evaluate on the examples that the model was trained on"
         )
 
 
@@ -152,7 +152,7 @@ def _check_given(field: str, target: Mapping[str, Any], examples_path: str) -> N
     lacking = (target["present"] > 0) & ~has_value(target)
     if lacking.any():
         raise MmstreamError(
-            f"the examples in {examples_path} do not say what {lacking.sum():,} records were given for {field!r}: they "
+            f"the examples in {examples_path} do not say what {lacking.sum():,} records hold for {field!r}: they "
             "were made by an earlier mmstream, or the field has no `given`; run `mmstream preprocess` with a new "
             "--output"
         )

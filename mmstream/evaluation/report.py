@@ -94,7 +94,7 @@ def _plots(head: Mapping[str, Any], outcome: Outcome) -> Sequence[tuple[str, str
     elif isinstance(outcome, Numbers):
         titled += [
             (
-                f"Predicted by true {n + 1}" if outcome.targets.shape[1] > 1 else "Predicted by true",
+                f"Predicted against true {n + 1}" if outcome.targets.shape[1] > 1 else "Predicted against true",
                 plots.scatter(*pair),
             )
             for n, pair in enumerate(zip(outcome.targets.T, outcome.predictions.T, strict=True))

@@ -82,7 +82,7 @@ def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record
             return _bad_id(origin, columns, f"the id has {size:,} bytes; at most {_LONGEST_ID:,} are read")
         return Record(value, origin or value, columns)
     what = "nothing" if value is None else repr(value)
-    return _bad_id(origin, columns, f"the id column {id_column!r} needs a text or a whole number; found {what:.80}")
+    return _bad_id(origin, columns, f"the id column {id_column!r} needs text or a whole number; found {what:.80}")
 
 
 def first_of_each(

@@ -16,11 +16,11 @@ _WHAT_TO_DO = {
     **dict.fromkeys(("arrow", "feather", "npy", "npz", "h5", "hdf5", "mat", "pkl", "pickle", "rds", "dta"), _BINARY),
     **dict.fromkeys(("sav", "sas7bdat", "orc", "avro", "db", "sqlite", "sqlite3", "xml", "yaml", "yml"), _BINARY),
     **dict.fromkeys(("zip", "rar", "7z", "gz", "bz2", "xz", "zst"), _PACKED),
-    "txt": "if it is a table as CSV, give --source csv",
+    "txt": "if it is a CSV table, give --source csv",
 }
-_ARRAY = "it holds one JSON array: write JSON Lines, one object a line, as `jq -c '.[]' {} > rows.jsonl` does"
-_OBJECT = "it holds one JSON document: write JSON Lines, a file .jsonl with one object a line"
-_TEXTS = "write their texts into a table, as CSV with a column for the text and one for its class, and read that"
+_ARRAY = "it holds one JSON array: write JSON Lines, one object per line, as `jq -c '.[]' {} > rows.jsonl` does"
+_OBJECT = "it holds one JSON document: write JSON Lines, a .jsonl file with one object per line"
+_TEXTS = "write their texts into a table, such as CSV with a column for the text and one for its class, and read that"
 _NAMED = 3
 _HEAD = 1024
 
@@ -39,16 +39,16 @@ def why_none(path: str, names: Sequence[str], kinds: Iterable[str]) -> str:
     alike = [name for name in names if _suffix(name) == suffix]
     is_file = not files.is_folder(path) and not patterns.is_pattern(path)
     called = f".{suffix} file" if suffix else "file without a suffix"
-    lie = f"{count:,} {called.replace('file', 'files')} lie" if count > 1 else f"a {called} lies"
+    lie = f"are {count:,} {called.replace('file', 'files')}" if count > 1 else f"is a {called}"
     shown = alike if files.is_folder(path) else list(map(files.name, alike))
-    holds = "" if is_file else f" {lie} there ({listed(shown, _NAMED)});"
+    holds = "" if is_file else f" there {lie} ({listed(shown, _NAMED)});"
     place = files.join(path, alike[0]) if files.is_folder(path) else alike[0] if patterns.is_pattern(path) else path
     what = _WHAT_TO_DO.get(suffix, "")
     if suffix == "json":
         what = _of_json(place)
     elif suffix == "txt" and count > 1:
         what = _TEXTS
-    what = what or f"if one of {', '.join(sorted(kinds))} can read it all the same, name that with --source"
+    what = what or f"if one of {', '.join(sorted(kinds))} can read it anyway, name that one with --source"
     return f"no source reads {path}:{holds} {what}"
 
 

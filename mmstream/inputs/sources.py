@@ -77,7 +77,7 @@ def taken_for(path: str, use: str) -> str:
         return f"{of_media}; {listed(tables)} {is_or_are} passed over"
     kind, count = media.most_common(1)[0]
     return (
-        f"in {path}, the records are the rows of {listed(tables)}, as a table takes precedence; the {count:,} files "
+        f"in {path}, the records are the rows of {listed(tables)} (a table takes precedence); the {count:,} files "
         f"that {kind} reads are media that rows may name. To read these files as records, give --source {kind}"
     )
 

@@ -163,7 +163,7 @@ def warn(reconciled: reconciliation.Reconciliation, other_inputs: Sequence[str])
         )
     if reconciled.of_another_model:
         terminal.warn(
-            f"{reconciled.of_another_model:,} rows and dead letters of other inputs are still of another model; "
+            f"{reconciled.of_another_model:,} rows and dead letters of other inputs are still from another model; "
             f"label them again, too: {others}; or remove them with --prune"
         )
     warn_of_smaller_batch(reconciled.smaller_batch)

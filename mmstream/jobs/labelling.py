@@ -169,7 +169,7 @@ def check_columns(before: Mapping[str, Any], model: TrainedModel, output: str) -
     columns = before["schema"].keys() ^ model.schema.keys()
     if columns:
         raise MmstreamError(
-            f"{output} holds rows of other inputs, made by a model with other columns (they differ in "
+            f"{output} holds rows of other inputs, made by a model with different columns (they differ in "
             f"{', '.join(sorted(columns))}); remove them with --prune, or name another --output"
         )
 
@@ -222,7 +222,7 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     columns = {column for row in rows for column, value in row.items() if value is not None}
     if rows and job_input.id is not None and job_input.id not in columns:
         raise MmstreamError(
-            f"the input has no column {job_input.id!r}, which identifies a record; name the column that does with "
-            f"--column {job_input.id}=… It has: {listed(sorted(columns))}"
+            f"the input has no column {job_input.id!r}, which identifies a record; use "
+            f"--column {job_input.id}=… to name the one that does. The input has: {listed(sorted(columns))}"
         )
     model.preprocessor.check_columns(rows, needed="any")

@@ -28,7 +28,7 @@ def parse_sink_options(sink: str, texts: Iterable[str]) -> dict[str, Any]:
         except InvalidYamlError as error:
             raise UsageError(f"--sink-option {text}: not valid YAML: {error}") from error
         if not (name and separator) or name in options or document.problems:
-            raise UsageError(f"--sink-option {text}: expected NAME=VALUE, such as formulas=escape, each name once")
+            raise UsageError(f"--sink-option {text}: expected NAME=VALUE, such as formulas=escape, each name only once")
         options[name] = document.data
     return options
 
@@ -59,7 +59,7 @@ def check_sink(before: Mapping[str, Any], sink: str, options: Mapping[str, Any],
         MmstreamError: it holds labels of another format, or written with other options.
     """
     if before.get("sink", sink) != sink:
-        raise MmstreamError(f"{output} holds labels of another format (--sink {before['sink']}); name another --output")
+        raise MmstreamError(f"{output} holds labels in another format (--sink {before['sink']}); name another --output")
     if before and (written := before.get("sink_options", {})) != options:
         flags = " ".join(f"--sink-option {name}={json.dumps(value)}" for name, value in sorted(written.items()))
         raise MmstreamError(

@@ -25,7 +25,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of everything that reads a config."""
     parser.add_argument("config", type=expanded, metavar="CONFIG", help="the YAML file")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, as training.epochs=3"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, such as training.epochs=3"
     )
     parser.add_argument("--tiny", action="store_true", help="try the config end to end in seconds, on a few records")
 
@@ -48,7 +48,7 @@ def add_init_flags(parser: argparse.ArgumentParser) -> None:
         "path", type=expanded, metavar="PATH", help="the data: a file, a folder, or a pattern such as 'shards/*.tar'"
     )
     parser.add_argument(
-        "--output", type=expanded, default="config.yaml", metavar="CONFIG", help="to write (default: config.yaml)"
+        "--output", type=expanded, default="config.yaml", metavar="CONFIG", help="file to write (default: config.yaml)"
     )
     text = "a column to predict (repeatable; default: guessed)"
     parser.add_argument("--target", action="append", default=[], metavar="COLUMN", help=text)
@@ -66,7 +66,7 @@ def add_describe_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Flags of commands whose result may be JSON."""
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def add_preprocess_flags(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def add_preprocess_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = BEAM_EPILOG
     add_config_flags(parser)
     parser.add_argument(
-        "--output", type=expanded, required=True, metavar="DIR", help="gets examples/, transform/, dead_letters/, …"
+        "--output", type=expanded, required=True, metavar="DIR", help="for examples/, transform/, dead_letters/, …"
     )
     _add_job_flags(parser)
 
@@ -99,7 +99,7 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream export`."""
     add_model_flag(parser)
     parser.add_argument(
-        "--to", type=expanded, required=True, metavar="DIR", help="gets the SavedModel; must not exist yet"
+        "--to", type=expanded, required=True, metavar="DIR", help="for the SavedModel; must not exist yet"
     )
     _add_embeddings(parser, "also give the embeddings of each record")
 
@@ -112,7 +112,7 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
         type=expanded,
         required=True,
         metavar="DIR",
-        help="the output of `mmstream preprocess` it came from",
+        help="output of `mmstream preprocess` that the model was trained on",
     )
     _add_split(parser)
     add_json_flag(parser)
@@ -123,7 +123,7 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", type=expanded, metavar="MODEL", nargs="+", help="directories that `mmstream train` made"
     )
-    summary = "output of `mmstream preprocess` that fits all models, or one for each, in their order (repeatable)"
+    summary = "output of `mmstream preprocess` that fits all models, or one for each, in the same order (repeatable)"
     parser.add_argument("--examples", type=expanded, action="append", required=True, metavar="DIR", help=summary)
     _add_split(parser)
     add_json_flag(parser)
@@ -137,7 +137,7 @@ def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream verify`."""
     add_model_flag(parser)
     _add_input(parser, "also compare the results of all code paths on these records", required=False)
-    parser.add_argument("--records", type=_count, default=64, metavar="N", help="of the input (default: 64)")
+    parser.add_argument("--records", type=_count, default=64, metavar="N", help="how many to compare (default: 64)")
 
 
 def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -163,15 +163,15 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = BEAM_EPILOG
     add_model_flag(parser)
     _add_input(parser, "what to label: a file, a folder, or a pattern such as 'shards/*.tar'", required=True)
-    parser.add_argument("--output", type=expanded, metavar="DIR", help="gets labels/, dead_letters/, label.json")
+    parser.add_argument("--output", type=expanded, metavar="DIR", help="for labels/, dead_letters/, label.json")
     parser.add_argument(
-        "--preview", type=_count, metavar="N", help="show the labels of the first N rows, write nothing"
+        "--preview", type=_count, metavar="N", help="show the labels of the first N rows and write nothing"
     )
     _add_embeddings(parser, "also write the embeddings of each record")
     most = "end with exit code 3 above this, such as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
-    option = "a parameter of the sink, such as formulas=escape of csv (repeatable); `mmstream plugins show` lists them"
+    option = "a parameter of the sink, such as formulas=escape for csv (repeatable); `mmstream plugins show` lists them"
     parser.add_argument("--sink-option", action="append", default=[], metavar="NAME=VALUE", help=option)
     parser.add_argument(
         "--resume",
@@ -190,10 +190,10 @@ def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream label` for unbounded input."""
     summary = "keep running and label what is new or has changed, until SIGTERM"
     parser.add_argument("--watch", action="store_true", help=summary)
-    summary = "the same as a Beam pipeline, on a runner that supports streaming, such as Flink"
+    summary = "like --watch, but as a Beam pipeline, on a runner that supports streaming, such as Flink"
     parser.add_argument("--streaming", action="store_true", help=summary)
     summary = (
-        "how often to look at files; a file is complete if it has not changed since the look before, or, with "
+        "how often to look at files; a file is complete if it has not changed since the previous look, or, with "
         "--streaming, for this long (default: 5)"
     )
     parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
@@ -236,7 +236,7 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = BEAM_EPILOG
     _add_output(parser)
     parser.add_argument(
-        "--only", action="append", default=[], metavar="KEY=VALUE", help="as stage=decode or field=image (repeatable)"
+        "--only", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage=decode or field=image (repeatable)"
     )
     parser.add_argument("--error", metavar="REGEX", help="a regular expression to find in the error's class or message")
     summary = "the input whose records are replayed, if there are several; or the new location of the only one"

@@ -57,7 +57,7 @@ def audit(output: str, input_path: str = "") -> Findings:
     look = LabelsContents(about) if plan.command == "label" else ExamplesContents(output, about)
     findings = Findings(dict.fromkeys(look.kinds, 0))
     for path in commits.pending(output):
-        findings.problems.append(f"{path}: a job was interrupted while it committed this part; run it again")
+        findings.problems.append(f"{path}: a job was interrupted while committing this part; run it again")
     findings.problems += ownership.contradictions(output, plan)
     seen: dict[str, Held] = {}
     failed: dict[tuple[int, str], str] = {}
@@ -93,7 +93,7 @@ def audit(output: str, input_path: str = "") -> Findings:
             if not each.id or each.error == DUPLICATE:
                 nameless[each.input, each.origin] = each.digest
             elif each.id in here:
-                findings.problems.append(f"{each.id!r} is there twice: in {here[each.id].kind} and in {each.kind}")
+                findings.problems.append(f"{each.id!r} occurs twice: in {here[each.id].kind} and in {each.kind}")
             else:
                 here[each.id] = each
         if input_path:
@@ -163,7 +163,7 @@ def _check_input(
     if changed:
         yield f"results that were not made from the record that the input now has under this id: {_some(changed)}"
     if elsewhere:
-        yield f"in another split than the config says: {_some(elsewhere)}"
+        yield f"in a different split than the config says: {_some(elsewhere)}"
     if isinstance(look, ExamplesContents) and sound and not findings.problems:
         differ = list(look.differing(output, _sample(sound), media))
         if differ:
@@ -179,7 +179,7 @@ def _check_fingerprints(counts: Mapping[str, int], expected: str, earlier: Seque
     for fingerprint, count in sorted(counts.items()):
         if fingerprint not in (expected, *earlier):
             made_by = "another model or preprocessing made them"
-            yield f"{count} have the fingerprint {fingerprint} instead of {expected}: {made_by}"
+            yield f"{count} results have the fingerprint {fingerprint} instead of {expected}: {made_by}"
 
 
 def _strays(output: str, named: set[str]) -> Iterator[str]:

@@ -214,7 +214,7 @@ class Draft:
         """Move a damaged file to `damaged/`, if it exists; returns the end of the message."""
         if problem == commit_records.IS_NOT_THERE:
             return ""
-        return f" (it is now in {commit_records.put_aside(self._output, path, self._run)} now)"
+        return f" (it is in {commit_records.put_aside(self._output, path, self._run)} now)"
 
 
 def still_valid(
@@ -258,8 +258,8 @@ def _check_columns(others: LabelPart, model: TrainedModel, part: str) -> None:
     if differ:
         columns = ", ".join(sorted(differ[0].keys() ^ model.schema.keys()))
         raise MmstreamError(
-            f"{part} holds {len(differ)} rows of records that this input does not have, made by a model with other "
-            f"columns (they differ in {columns}); remove them with --prune, or name another --output"
+            f"{part} holds {len(differ)} rows of records that this input does not have, made by a model whose "
+            f"columns are different ({columns}); remove them with --prune, or name another --output"
         )
 
 

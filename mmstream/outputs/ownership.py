@@ -183,7 +183,7 @@ def contradictions(output: str, plan: Plan) -> Iterator[str]:
         first = commit_records.recorded(output, numbers[0])
         cut = first.parts if first else 0
         if numbers[-1] >= plan.parts or cut not in (0, plan.parts):
-            actual = cut or f"more, as {part_name(numbers[-1])} is there"
+            actual = cut or f"larger: {part_name(numbers[-1])} exists"
             yield f"{files.join(output, PLAN)} says {plan.parts} parts, but the number of parts is {actual}"
         if plan.command == "label" and not read_about(output, "label"):  # mmstream.Preprocess writes none
             yield f"{files.join(output, ABOUT)}, which says what was labelled, is missing"

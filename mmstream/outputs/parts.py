@@ -39,7 +39,7 @@ class Plan(pydantic.BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _is_power_of_two(cls, parts: int) -> int:
         if parts & (parts - 1):
-            raise ValueError(f"the number of parts is a power of two; found {parts}")
+            raise ValueError(f"the number of parts must be a power of two; found {parts}")
         return parts
 
 

@@ -49,7 +49,7 @@ def repair(output: str, *, take_over: bool = False) -> Repairs:
         MmstreamError: it is not an output, or a job holds it.
     """
     if files.is_remote(output):
-        raise MmstreamError("repair works on a local disk; copy the output to one first")
+        raise MmstreamError("repair works only on a local disk; copy the output to one first")
     if not files.is_folder(files.join(output, "parts")):
         raise MmstreamError(f"{output} is not an output of `mmstream label` or `mmstream preprocess`")
     ownership.check_not_cut(output)
@@ -128,9 +128,9 @@ class _Repair:
         if plan and plan.command == command and (not said or said.keys() == {plan.parts}):
             return plan
         if len(said) > 1:
-            more = ", ".join(f"{count} of {records} records" for count, records in sorted(said.items()))
+            more = ", ".join(f"{count} parts according to {records} records" for count, records in sorted(said.items()))
             raise MmstreamError(
-                f"{self._output} holds parts of several plans ({more}), and it is unknown which records are there "
+                f"{self._output} holds parts of several plans ({more}), and it is unknown which records occur "
                 "twice; label into another --output"
             )
         if not said and not plan:
@@ -235,7 +235,7 @@ class _Repair:
         for path in [*records, *ownership.result_files(self._output)]:
             number = ownership.part_of_file(path)
             if number is not None and number >= plan.parts:
-                self._put_aside(path, f"there are {plan.parts} parts")
+                self._put_aside(path, f"there are only {plan.parts} parts")
 
 
 def _data(output: str, path: str) -> bytes:

@@ -55,7 +55,7 @@ def repartition(output: str, *, take_over: bool = False) -> tuple[int, int]:
         MmstreamError: it is not such an output, is not intact, or is held by a job.
     """
     if files.is_remote(output):
-        raise MmstreamError("repartition works on a local disk; copy the output to one first")
+        raise MmstreamError("repartition works only on a local disk; copy the output to one first")
     if not files.is_folder(output):
         raise MmstreamError(f"{output} is not an output of `mmstream label`")
     run = run_notes.new_run()
@@ -100,7 +100,7 @@ def _write(output: str, plan: parts.Plan, new: str, about: tuple[Sink, dict[str,
         schema = about[1]
         if any(row.keys() != schema.keys() for row in held.rows):
             raise MmstreamError(
-                f"{parts.part_name(part)} of {output} holds rows of a model with other columns; finish with `mmstream "
+                f"{parts.part_name(part)} of {output} holds rows of a model with different columns; finish `mmstream "
                 "label --relabel` first"
             )
         for finer in range(part, count, plan.parts):  # P is a power of two, so each new part is made from one old part
@@ -154,7 +154,7 @@ def _check_equal(before: str, after: str, about: tuple[Sink, dict[str, LabelType
     """
     if _holdings(before, about) != _holdings(after, about):
         raise MmstreamError(
-            f"the parts in {after} do not hold what those in {before} do; nothing was removed. Copy the whole output "
+            f"the parts in {after} differ from those in {before}; nothing was removed. Copy the whole output "
             "before anything else, and report this"
         )
 

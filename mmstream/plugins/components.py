@@ -135,7 +135,7 @@ def explain(errors: Sequence[Any]) -> str:
         bound = "most" if kinds[0] == "too_long" else "least"
         message = f"expected at {bound} {context.get('max_length', context.get('min_length'))} values"
     elif kinds[0] == "string_too_short":
-        message = "expected a text that is not empty"
+        message = "expected text that is not empty"
     else:
         message = first["msg"].replace("Input should be", "must be")
     return f"{message}; found {shown(first['input'])}"

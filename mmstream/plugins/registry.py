@@ -164,7 +164,7 @@ def _registered(entry: metadata.EntryPoint) -> Iterator[tuple[str, str, str]]:
             if not isinstance(name, str) or not name:
                 raise TypeError(f"{hook} gives the name {name!r:.80}; expected text")
             if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-                raise TypeError(f"{hook} gives {name!r}: {reference!r:.80}; expected the text 'module:Class'")
+                raise TypeError(f"{hook} gives {name!r}: {reference!r:.80}; expected text such as 'module:Class'")
             yield _HOOKS[hook], name, reference
 
 

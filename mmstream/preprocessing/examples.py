@@ -135,7 +135,7 @@ def shards_of(examples: str, split: str) -> list[str]:
     folder = files.join(examples, "examples", split)
     shards = sorted(files.list_files(folder)) if files.exists(folder) else []
     if not shards:
-        raise MmstreamError(f"{examples} holds no examples of the split {split!r}; was `mmstream preprocess` finished?")
+        raise MmstreamError(f"{examples} holds no examples of the split {split!r}; did `mmstream preprocess` finish?")
     return [files.join(folder, shard) for shard in shards]
 
 

@@ -102,7 +102,7 @@ class Media:
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise no_path(len(reference.encode("utf-8", "surrogateescape"))) from error
-            hint = "; a path separates folders by /" if "\\" in reference else ""
+            hint = "; use / between folders" if "\\" in reference else ""
             raise MediaError(f"cannot open {shown(path)}: {error.strerror or error}{hint}") from error
 
     def metadata(self, reference: Any) -> tuple[Any, ...]:
@@ -253,8 +253,8 @@ class Media:
         """
         if not files.has_filesystem(files.scheme(uri)):
             raise MediaError(
-                f"{shown(uri)} cannot be read, as no filesystem is installed for {files.scheme(uri):.20}://; download "
-                "such files first, and let rows name their paths"
+                f"{shown(uri)} cannot be read: no filesystem is installed for {files.scheme(uri):.20}://; download "
+                "such files first, and put their paths in the rows"
             )
         rest = uri.partition("://")[2]
         if posixpath.normpath(rest) != rest or not any(_lies_in(uri, root.rstrip("/")) for root in self.roots):
@@ -269,7 +269,7 @@ class Media:
 
         data = _asked(read)
         if len(data) > max_bytes:
-            raise MediaError(f"{shown(uri)} has more than max_bytes = {max_bytes:,}")
+            raise MediaError(f"{shown(uri)} has more bytes than max_bytes = {max_bytes:,}")
         return data
 
 
@@ -309,7 +309,7 @@ def _path_of(descriptor: int, real: str) -> str:
         return fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode("utf-8", "surrogateescape")
     path = os.path.realpath(real)
     if not os.path.samestat(os.stat(path), os.fstat(descriptor)):  # noqa: PTH116 - of the same names as above
-        raise MediaError(f"{shown(real)} was replaced while it was opened")
+        raise MediaError(f"{shown(real)} was replaced while it was being opened")
     return path
 
 

@@ -57,8 +57,8 @@ class Budget:
         """
         if needed > self.total:
             raise OverBudgetError(
-                f"decoding it needs about {_in_words(needed)} of memory, more than the {_in_words(self.total)} that "
-                "all that is decoded at once may use"
+                f"decoding needs about {_in_words(needed)} of memory, more than the {_in_words(self.total)} "
+                "allowed for everything that is decoded at once"
             )
         self._take(needed)
         try:

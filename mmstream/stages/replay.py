@@ -94,7 +94,7 @@ def replay_part(
         )
     if commit.fingerprint != model.fingerprint:
         name = parts.part_name(part)
-        raise MmstreamError(f"{name} of {output} is of another model; run `mmstream label --relabel` to its end first")
+        raise MmstreamError(f"{name} of {output} is from another model; let `mmstream label --relabel` finish first")
     chosen = {
         place: letter
         for place, letter in enumerate(before.letters)

@@ -47,7 +47,7 @@ class SharedModel:
         model = TrainedModel(self.path, embeddings=self.embeddings, resume=self.resume)
         if self.fingerprint not in ("", model.fingerprint):
             raise MmstreamError(
-                f"the model {self.path} has the fingerprint {model.fingerprint} here, not {self.fingerprint} as where "
+                f"the model {self.path} has the fingerprint {model.fingerprint} here, but {self.fingerprint} where "
                 "the job was started: it was changed, or other versions are installed"
             )
         return _Opened(model, self.follow)

@@ -240,7 +240,7 @@ class _LabelBatch(beam.DoFn):
         """
         if any(part_of_item(item, self._about.parts) != part for item in items):
             raise MmstreamError(
-                f"{self._about.output} was cut into other parts after this savepoint; start without it: "
+                f"{self._about.output} was divided into other parts after this savepoint; start without it: "
                 "records that the output already holds are left alone"
             )
 
@@ -298,4 +298,4 @@ def publisher_for(uri: str) -> Publisher:
         publisher: Publisher = components.build("publisher", name, {})
         if publisher.scheme == scheme:
             return publisher
-    raise MmstreamError(f"nothing publishes to {uri}; it is a URI as kafka://broker:9092/topic")
+    raise MmstreamError(f"nothing can publish to {uri}; expected a URI such as kafka://broker:9092/topic")

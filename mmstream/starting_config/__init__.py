@@ -209,7 +209,7 @@ class _Guess:
                 raise MmstreamError(f"--target {name}: {self._left_out[name]}")
             if not by_name[name].component.predicted_by:
                 raise MmstreamError(
-                    f"--target {name}: the field {by_name[name].use!r}, which reads it, is not predicted"
+                    f"--target {name}: the field {by_name[name].use!r}, which reads it, cannot be predicted"
                 )
 
     def _named_by_id(self, beside: bool) -> dict[str, Column]:
@@ -259,7 +259,7 @@ class _Guess:
         if closed and len(columns) > 1:
             return closed[-1:], self._why_last(closed)
         if media and texts:
-            return texts[:1], "beside media alone, a text is a caption"
+            return texts[:1], "next to nothing but media, a text is a caption"
         return [], ""
 
     def _why_last(self, closed: Sequence[Column]) -> str:
@@ -293,7 +293,7 @@ class _Guess:
     def _note_how_the_sample_is_read(self) -> None:
         """Add notes on what is unexpected about the rows: generated names, another encoding, files that differ."""
         if "names" in self._sample.parameters:
-            self._notes.append("the first line is like a row, not like column names: `source.names` names the columns")
+            self._notes.append("the first line looks like a row, not column names: `source.names` names the columns")
         if self._sample.why:
             self._notes.append(self._sample.why)
         if len(set(map(frozenset, self._sample.files.values()))) > 1:

@@ -50,7 +50,7 @@ def config_text(
         f"{line}\n"
         for line in (
             _comment(f"A first config for {files.name(path)}, guessed by `mmstream init`."),
-            _comment(f"{count:,} rows, {looked_at:,} looked at; what follows a # says why. Change what is wrong."),
+            _comment(f"{count:,} rows, {looked_at:,} looked at; the comments say why. Change what is wrong."),
             *_source_lines(use, path, folder, id_column, sample),
             *_split_lines(split, inputs, count),
             *_field_lines([*inputs, *targets], left_out),

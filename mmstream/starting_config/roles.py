@@ -107,7 +107,7 @@ def why_no_input(name: str, values: Sequence[Any], count: int) -> str:
     ):
         return "it numbers the rows"
     if _COUNTS.fullmatch(name) and not is_of_a_target(name) and _whole(values):
-        return "its name is that of a number that counts something"
+        return "its name says that it counts something"
     if _CODES.fullmatch(name.lower()) and not is_of_a_target(name) and different > _FEW and _whole(values):
         return "its name says that it is a code, whose numbers measure nothing"
     if is_like_an_id(name) and not is_of_classes(name) and different > _FEW:

@@ -43,20 +43,20 @@ class Unread:
         if stores.total() > _MOST * len(names):
             (scheme, _), *_ = stores.most_common(1)
             return (
-                f"it names pictures by {scheme}://, which are not downloaded, as {_quoted(names[0])}: download them "
+                f"it names pictures by {scheme}://, as in {_quoted(names[0])}, which are not downloaded: download them "
                 "and let the column hold the paths of the files"
             )
         pairs = [(text, path) for text in names if (path := self._place_of(text))]
         if len(pairs) <= _MOST * len(names):
             there = f"{len(self._pictures.paths):,} others" if self._pictures.paths else "no pictures"
             first = next(text for text in names if not self._place_of(text))
-            return f"it names pictures that are not there, as {_quoted(first)}; the input's folder holds {there}"
+            return f"it names pictures that do not exist, such as {_quoted(first)}; the input's folder holds {there}"
         changes = {change: None for pair in pairs for change in _changes(*pair)}
         if not changes:
             return ""
         text, path = next(pair for pair in pairs if _changes(*pair))
         return (
-            f"the pictures that it names are there, as {_quoted(path)}, but it spells them differently, as "
+            f"the pictures that it names exist, such as {_quoted(path)}, but it spells them differently, as "
             f"{_quoted(text)}: {'; '.join(changes)}"
         )
 
@@ -69,8 +69,8 @@ class Unread:
             if len(folders) < _SEVERAL:
                 return ""
             return (
-                f"the pictures that it names lie in {len(folders):,} folders, as {_quoted(folders[0])} and "
-                f"{_quoted(folders[1])}, and a `reference` names one: put the pictures into one folder, or add a "
+                f"the pictures that it names are in {len(folders):,} folders, such as {_quoted(folders[0])} and "
+                f"{_quoted(folders[1])}, but a `reference` names only one: put the pictures into one folder, or add a "
                 "column that holds the path of each"
             )
         numbers = {int(stem): path for path in self._pictures.paths if _is_number(stem := _stem(path))}
@@ -78,7 +78,7 @@ class Unread:
         if texts and len(padded) > _MOST * len(texts):
             text, path = padded[0]
             return (
-                f"the pictures that it names have zeros before their numbers, as {_quoted(files.name(path))} for "
+                f"the pictures that it names have zeros before their numbers, such as {_quoted(files.name(path))} for "
                 f"{text}; let the column hold the names of the files"
             )
         return ""
@@ -102,14 +102,14 @@ def _changes(text: str, path: str) -> list[str]:
     changes = []
     slashed = text.replace("\\", "/").removeprefix("./")
     if "\\" in text:
-        changes.append("write / for \\ between folders")
+        changes.append("write / instead of \\ between folders")
     normal, plain = _composed(slashed), _composed(path)
     if not normal.lower().endswith(plain.lower()):
         return [*changes, "write the folders as they are called below the folder of the input"]
     if len(normal) > len(plain):
         changes.append(f"leave out {_quoted(text[: len(normal) - len(plain)])} at the start")
     if not normal.endswith(plain):
-        changes.append("write capital and small letters as the file has them")
+        changes.append("write capital and small letters as the file's name does")
     if not slashed.lower().endswith(path.lower()):
         changes.append("encode accented letters as the name of the file does (NFC is not NFD)")
     return changes

@@ -65,7 +65,7 @@ def require_normal_form(texts: Any) -> Any:
     import tensorflow as tf
 
     valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="strict")
-    message = "a text is not in Unicode's normal form C (NFC); bring it into that form first"
+    message = "a text is not in Unicode's normal form C (NFC); convert it to that form first"
     return require(in_normal_form(valid), valid, message)
 
 

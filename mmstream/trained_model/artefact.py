@@ -80,7 +80,7 @@ class TrainedModel:
         if self.is_weakly_bound:
             terminal.warn(
                 f"{self.path} was made by an earlier mmstream; its fingerprint does not cover the network's "
-                "layers, its heads and its golden records; `mmstream train` again makes one that does"
+                "layers, its heads or its golden records; run `mmstream train` again for one that does"
             )
 
     @functools.cached_property
@@ -200,7 +200,7 @@ class TrainedModel:
     def _halve_batch(self) -> None:
         self.batch //= 2
         self._step = None
-        terminal.warn(f"out of memory; from now on {self.batch} records at a time: last digits may differ")
+        terminal.warn(f"out of memory; processing {self.batch} records at a time from now on; last digits may differ")
 
     def _loaded_step(self) -> Step:
         """The compiled and verified network, with as many rows at a time as the memory holds."""

@@ -70,7 +70,7 @@ def check_claims(path: str, about: Mapping[str, Any], config: Config) -> None:
     for piece, digest in digests.items():
         if about["fingerprints"][piece] != digest:
             raise MmstreamError(
-                f"the fingerprint of the model {path} does not match the model's contents: {PIECES[piece]} differ"
+                f"the fingerprint of the model {path} does not match the model's contents in {PIECES[piece]}"
             )
 
 
@@ -88,7 +88,7 @@ def digest_of_config(config: Config) -> str:
 def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Each difference between two models, as a line of text, from their `fingerprints`."""
     if ("network" in then) != ("network" in now):  # their digests cover different things
-        lines = ["the format: one is of an earlier mmstream, so that most of their pieces cannot be compared"]
+        lines = ["the format: one is from an earlier mmstream, so most of their pieces cannot be compared"]
         lines += [PIECES["config"]] if then.get("config") != now.get("config") else []
     else:
         lines = [name for piece, name in PIECES.items() if then.get(piece) != now.get(piece)]

@@ -136,8 +136,8 @@ def _files_below(path: str, folder: str) -> Iterator[str]:
         names, strange = _walked(place)
     if strange:
         raise MmstreamError(
-            f"the model {path} holds {folder}/{_some(sorted(strange))}: hidden files, links to folders and what is not "
-            "a plain file do not belong in a model; remove them"
+            f"the model {path} holds {folder}/{_some(sorted(strange))}: hidden files, links to folders and "
+            "anything that is not a plain file do not belong in a model; remove them"
         )
     yield from (f"{folder}/{name}" for name in sorted(names))
 

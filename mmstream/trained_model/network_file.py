@@ -109,9 +109,9 @@ def _check_members(data: bytes, name: str) -> None:
     packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
     for problem, which in (
         ("holds", strange),
-        ("holds twice", doubled),
+        ("repeats", doubled),
         ("lacks", sorted(required - set(names))),
-        ("has compressed", packed),
+        ("compresses", packed),
     ):
         if which:
             raise MmstreamError(

@@ -57,9 +57,9 @@ class Successors:
         """
         if model.schema != self._current.schema:
             differ = ", ".join(sorted({name for name, _ in model.schema.items() ^ self._current.schema.items()}))
-            raise MmstreamError(f"its labels have other columns ({differ}); they need another output")
+            raise MmstreamError(f"its labels have different columns ({differ}); they need another output")
         if model.preprocessor.reads() != self._current.preprocessor.reads():
-            raise MmstreamError("it reads other columns of the input; start a separate job for it")
+            raise MmstreamError("it reads different columns of the input; start a separate job for it")
 
     def with_fingerprint(self, fingerprint: str) -> TrainedModel | None:
         """The model with this fingerprint, which another process has verified; it replaces the one in use.

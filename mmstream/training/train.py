@@ -74,7 +74,7 @@ def steps_of(config: Config, examples: int) -> int:
     steps = max(examples // config.training.batch_size, 1)
     most = config.training.steps_per_epoch or steps
     if most > steps and config.is_set_by_user("training.steps_per_epoch"):
-        terminal.say(f"training.steps_per_epoch has no effect: an epoch has {steps:,} batches")
+        terminal.say(f"training.steps_per_epoch has no effect: an epoch has only {steps:,} batches")
     return min(steps, most)
 
 
@@ -130,7 +130,7 @@ def open_model_directory(output: str, work: Path, key: str) -> bool:
     if state.exists():
         if state.read_text() != key:
             raise MmstreamError(
-                f"{output} holds the training of another config or other examples; name another --output, or remove it"
+                f"{output} holds training with another config or other examples; name another --output, or remove it"
             )
         return (folder / "model.json").exists()
     if any(path.name != lock.FILE for path in folder.iterdir()):
@@ -153,7 +153,7 @@ def distribution(config: Config) -> Iterator[int]:
 
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:
-        terminal.say("training.strategy: mirrored has no effect: there is one device")
+        terminal.say("training.strategy: mirrored has no effect: there is only one device")
     if config.training.batch_size % len(devices):
         size = config.training.batch_size
         raise MmstreamError(f"training.batch_size: {len(devices)} devices cannot share {size} examples evenly")

@@ -251,11 +251,11 @@ def test_a_newer_model_takes_over(on_flink, road, put, tmp_path):
 def test_what_makes_no_sense_is_refused(road, tmp_path, capfd):
     label = ("label", road.model, "--input", tmp_path, "--output", tmp_path.with_name("out"), "--streaming")
     for more, why in (
-        ((), "needs a runner that has streams"),
+        ((), "needs a runner that supports streaming"),
         (("--watch",), "exclude each other"),
         (("--prune",), "exclude each other"),
         (("--runner=FlinkRunner", "--follow", "models", "--expect", "f"), "excludes --expect"),
-        (("--runner=FlinkRunner", "--publish", "nowhere"), "nothing publishes to nowhere"),
+        (("--runner=FlinkRunner", "--publish", "nowhere"), "nothing can publish to nowhere"),
     ):
         assert run(*label, *more) in (1, 2)
         assert why in capfd.readouterr().err

@@ -58,7 +58,7 @@ def test_every_command_has_help(command, capsys):
         (("plugins",), "the following arguments are required: list|show"),
         (("plugins", "show"), "the following arguments are required: NAME"),
         (("check", EMOJI, "--quiet", "--json-logs"), "not allowed with argument --quiet"),
-        (("label", "m", "--input", "i"), "give --output, or --preview, which writes nothing"),
+        (("label", "m", "--input", "i"), "give either --output, or --preview, which writes nothing"),
         (("label", "m", "--input", "i", "--preview", "0"), "expected 1 or more; found 0"),
         (("label", "m", "--input", "i", "--output", "o", "--runnr=FlinkRunner"), "unknown option '--runnr'"),
         (("label", "m", "--input", "i", "--output", "o", "more"), "unknown option 'more'"),

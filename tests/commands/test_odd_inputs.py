@@ -120,24 +120,27 @@ def named_otherwise(folder, names, column="image", files=None):
 
 
 PATHS = {
-    "backslashes": ([f"img\\a b\\{n}.png" for n in range(30)], r"write / for \ between folders"),
+    "backslashes": ([f"img\\a b\\{n}.png" for n in range(30)], r"write / instead of \ between folders"),
     "another_machine": (
         [f"/home/al/data/img/a b/{n}.png" for n in range(30)],
         "leave out '/home/al/data/' at the start",
     ),
     "windows": (
         [f"C:\\Al\\img\\a b\\{n}.png" for n in range(30)],
-        r"write / for \ between folders; leave out 'C:\Al\' at the start",
+        r"write / instead of \ between folders; leave out 'C:\Al\' at the start",
     ),
     "another_folder": (
         [f"old/{n}.png" for n in range(30)],
         "write the folders as they are called below the folder of the input",
     ),
-    "small_letters": ([f"IMG/a b/{n}.png" for n in range(30)], "write capital and small letters as the file has them"),
+    "small_letters": (
+        [f"IMG/a b/{n}.png" for n in range(30)],
+        "write capital and small letters as the file's name does",
+    ),
     "urls": ([f"https://example.com/img/{n}.png?x=1" for n in range(30)], "which are not downloaded"),
     "gone": (
         [f"gone_{n}.jpg" for n in range(30)],
-        "not there, as 'gone_0.jpg'; the input's folder holds 30 others",
+        "do not exist, such as 'gone_0.jpg'; the input's folder holds 30 others",
     ),
 }
 
@@ -160,7 +163,7 @@ def test_accents_of_another_encoding_are_told(tmp_path, capsys):
 
 
 IDS = {
-    "several_folders": ([f"{n % 4}/x{n}.png" for n in range(40)], "x{}", "lie in 4 folders, as '0' and '1'"),
+    "several_folders": ([f"{n % 4}/x{n}.png" for n in range(40)], "x{}", "are in 4 folders, such as '0' and '1'"),
     "zeros": ([f"val/{n:012}.jpg" for n in range(40)], "{}", "as '000000000000.jpg' for 0"),
 }
 
@@ -189,7 +192,7 @@ def test_a_target_that_is_asked_for_does_without_pictures(tmp_path):
 
 NO_SOURCE = {
     "empty": ({}, "the folder is empty"),
-    "sheet": ({"a.xlsx": b"PK"}, "a .xlsx file lies there (a.xlsx); save each sheet as CSV"),
+    "sheet": ({"a.xlsx": b"PK"}, "there is a .xlsx file (a.xlsx); save each sheet as CSV"),
     "array": ({"a.json": b' [{"a": 1}]'}, "it holds one JSON array: write JSON Lines"),
     "document": ({"a.json": b'{"a": 1}'}, "it holds one JSON document"),
     "texts": ({"pos/1.txt": b"good", "neg/2.txt": b"bad"}, "write their texts into a table"),
@@ -224,7 +227,10 @@ def test_pictures_come_before_a_smaller_table_that_names_none_of_them(tmp_path, 
     )
     assert run("init", folder, "--output", tmp_path / "a.yaml") == 0
     said = capsys.readouterr().err
-    assert "notes.csv is passed over: its 8 rows are fewer, and name none of them. To read these, give --source" in said
+    assert (
+        "notes.csv is passed over: its 8 rows are fewer, and name none of the files. To read the rows, give --source"
+        in said
+    )
     assert load_config(str(tmp_path / "a.yaml")).source.use == "image_folder"
     assert run("init", folder, "--output", tmp_path / "b.yaml", "--source", "csv") == 0
     assert load_config(str(tmp_path / "b.yaml")).source.use == "csv"

@@ -179,7 +179,7 @@ def test_targets_are_those_that_are_asked_for(tmp_path):
     [
         ("sizes", "--target: the data has no column 'sizes'. Did you mean 'size'? Available: image,"),
         ("note", "--target note: no field fits its 60 different values in 60 rows"),
-        ("image", "--target image: the field 'image', which reads it, is not predicted"),
+        ("image", "--target image: the field 'image', which reads it, cannot be predicted"),
     ],
 )
 def test_a_target_that_cannot_be_one_is_refused(tmp_path, capsys, target, message):
@@ -225,7 +225,7 @@ def test_what_is_left_out_is_said_with_the_reason(tmp_path, capsys):
     assert "note: same is not read: it has the same value in all rows" in told
     assert "note: is_valid is not read: it divides the rows, but not into train, validation and test" in told
     assert re.search(
-        r"note: image is not read: \d+ of \d+ values cannot be read: it names pictures that are not there", told
+        r"note: image is not read: \d+ of \d+ values cannot be read: it names pictures that do not exist", told
     )
     assert load_config(str(tmp_path / "a.yaml")).source.id == "user_id"
 
@@ -245,9 +245,9 @@ def test_what_keeps_a_column_from_being_read_is_said(tmp_path, capsys):
     write_rows(tmp_path / "rows.jsonl", rows)
     assert run("init", tmp_path / "rows.jsonl", "--output", tmp_path / "a.yaml") == 0
     told = capsys.readouterr().err
-    assert "note: sales is not read: numbers with commas, as '10,500', that may stand between thousands or" in told
-    assert "note: growth is not read: numbers with percent signs, as '-9%': write the numbers alone, and" in told
-    assert "note: amount is not read: numbers with currency signs, as '0,50 €'" in told
+    assert "note: sales is not read: numbers with commas, such as '10,500', which may separate thousands or" in told
+    assert "note: growth is not read: numbers with percent signs, such as '-9%': write the numbers alone, and" in told
+    assert "note: amount is not read: numbers with currency signs, such as '0,50 €'" in told
     assert "note: area is not read: numbers, except for 3 of 59 values: 'inf' (2), '-inf' (1)" in told
     assert set(load_config(str(tmp_path / "a.yaml")).fields) == {"size", "label"}
 

@@ -141,7 +141,7 @@ WRONG_STRUCTURE = {
         "schedule: cosin",
         "line 21, training.schedule: must be 'cosine' or 'constant'; found 'cosin'",
     ),
-    "an empty text": ("id: id", "id: ''", "line 1, source.id: expected a text that is not empty; found ''"),
+    "an empty text": ("id: id", "id: ''", "line 1, source.id: expected text that is not empty; found ''"),
     "a list for keys": (
         "use: category}",
         "use: category}\n  x: [1]",
@@ -390,7 +390,7 @@ def test_names_that_cannot_be_columns_or_are_taken(problems, name):
 @pytest.mark.parametrize("name", ["embedding", "embedding_image"])
 def test_a_head_may_not_take_the_column_of_an_embedding(problems, name):
     [found] = problems(changed("    group: {use", f"    {name}: {{target: group, use"))
-    assert found.startswith(f"line 16, model.heads.{name}: '{name}' is the column of an embedding")
+    assert found.startswith(f"line 16, model.heads.{name}: '{name}' names a column of embeddings")
     assert name in found
 
 
@@ -654,7 +654,7 @@ def test_aliases_that_multiply_are_refused(problems):
     for before, after in zip("abcdefgh", "bcdefghi", strict=True):
         bomb += f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n"
     [found] = problems(bomb + SOUND)
-    assert found.endswith("not valid YAML: more than 20,000 values, those of aliases included")
+    assert found.endswith("not valid YAML: more than 20,000 values, including those of aliases")
 
 
 def test_a_key_that_is_given_twice_names_both_lines(problems):

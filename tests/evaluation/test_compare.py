@@ -264,12 +264,12 @@ def test_models_without_a_head_in_common_are_an_error_that_says_why(tables, caps
 @pytest.mark.parametrize(
     ("models", "examples", "code", "message"),
     [
-        (["good"], ["examples"], 2, "name two models or more"),
+        (["good"], ["examples"], 2, "name at least two models"),
         (["good", "poor", "poor/../good"], ["examples"], 2, "poor/../good is given twice"),
-        (["good", "poor", "later"], ["examples", "fewer"], 2, "once for each of the 3 models in their order; found 2"),
+        (["good", "poor", "later"], ["examples", "fewer"], 2, "once for each of the 3 models, in order; found 2"),
         (["good", "nosuch"], ["examples"], 1, "nosuch is not a model"),
         (["good", "poor"], ["nosuch"], 1, "nosuch is not an output of `mmstream preprocess`"),
-        (["good", "later"], ["examples"], 1, "were made by other preprocessing than the model's"),
+        (["good", "later"], ["examples"], 1, "were made by preprocessing other than the model's"),
     ],
 )
 @pytest.mark.slow

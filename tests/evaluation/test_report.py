@@ -98,7 +98,7 @@ def test_a_browser_shows_all_its_parts_and_has_nothing_to_complain_of(page, widt
     titles = re.findall(r"<figcaption>(.*?)</figcaption>", shown.stdout)
     assert titles[:4] == ["What each field contributes", "Reliability", "Precision and recall", "Confusion"]
     assert titles.count("Reliability") == 2
-    assert titles[-2:] == ["Predicted by true 1", "Predicted by true 2"]
+    assert titles[-2:] == ["Predicted against true 1", "Predicted against true 2"]
     assert shown.stdout.count('class="card"') == 4 * 2 * 8
     assert shown.stdout.count('class="classes"') == 2
     assert "Retrieval in the shared space" in shown.stdout

@@ -103,7 +103,9 @@ def test_a_target_with_one_value_is_warned_of(data, tmp_path, capsys):
     rows = [{**row, "group": "symbols"} for row in rows_of(20)]
     assert preprocess(data, rows, tmp_path / "out") == 0
     said = capsys.readouterr().err
-    assert "warning: model.heads.group: its target has one value in the training split, 'symbols'; nothing is" in said
+    assert (
+        "warning: model.heads.group: its target has only one value in the training split, 'symbols'; nothing is" in said
+    )
     assert said.count("warning: model.heads") == 1
 
 

@@ -116,7 +116,7 @@ def test_relabelling_one_input_tells_of_the_rows_of_another(fed_twice, other_mod
     manifest, other, output = fed_twice
     model = other_model("weights")
     assert label(model, manifest, output, "--relabel") == 0
-    assert f"2 rows and dead letters of other inputs are still of another model; label them again, too: {other}" in (
+    assert f"2 rows and dead letters of other inputs are still from another model; label them again, too: {other}" in (
         capsys.readouterr().err
     )
     assert json.loads((output / "label.json").read_text())["of_another_model"] == 2
@@ -133,7 +133,7 @@ def test_rows_of_a_model_with_other_columns_are_not_bent_to_the_new_ones(road, f
     recommit(output)
     before = snapshot(output, *COMMITTED)
     assert label(road.model, manifest, output) == 1
-    assert "other columns (they differ in size); remove them with --prune" in capsys.readouterr().err
+    assert "columns are different (size); remove them with --prune" in capsys.readouterr().err
     assert snapshot(output, *COMMITTED) == before
     assert label(road.model, manifest, output, "--prune") == 0
 

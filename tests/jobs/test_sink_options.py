@@ -73,7 +73,7 @@ def test_an_output_keeps_its_options(road, manifest, tmp_path, capsys):
         (["formula=keep"], "takes no parameter 'formula'. Did you mean 'formulas'?"),
         (["formulas"], "expected NAME=VALUE"),
         (["=keep"], "expected NAME=VALUE"),
-        (["formulas=keep", "formulas=escape"], "each name once"),
+        (["formulas=keep", "formulas=escape"], "each name only once"),
         (["formulas=[1"], "not valid YAML"),
     ],
 )

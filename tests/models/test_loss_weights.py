@@ -147,7 +147,7 @@ def test_stopping_early_waits_until_every_loss_counts(tmp_path):
     ("change", "message"),
     [
         ("training.early_stopping.monitor=val_group_accuracy", "expected a loss (lower is better)"),
-        ("model.objectives.group={use: contrastive, fields: [image, text]}", "a head is called 'group', too"),
+        ("model.objectives.group={use: contrastive, fields: [image, text]}", "a head is also called 'group'"),
         ("model.heads.val_group={use: classification, target: group, reads: image}", "begin with 'val_'"),
     ],
 )

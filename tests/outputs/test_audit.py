@@ -70,7 +70,7 @@ def test_a_row_that_also_stands_in_another_part_is_found(road, pictures, tmp_pat
     [
         (drop, "part-00000 should hold 39 labelled according to its commit record, but holds 38"),
         (drop, "neither a result nor a dead letter: 'r00000'"),
-        (double, "'r00000' is there twice: in labels and in labels"),
+        (double, "'r00000' occurs twice: in labels and in labels"),
         (swap, "not made from the record that the input now has under this id: 'r00000', 'r00001'"),
         (forge, "1 have the fingerprint ffff"),
     ],
@@ -153,7 +153,7 @@ def test_examples_are_audited_too(road, tmp_path, capsys):
     other.write_bytes(content)
     recommit(tmp_path / "examples")
     assert run("audit", tmp_path / "examples", "--input", manifest) == 1
-    assert "in another split than the config says" in capsys.readouterr().out
+    assert "in a different split than the config says" in capsys.readouterr().out
 
 
 def test_what_is_no_output_is_refused(road, tmp_path, capsys):

@@ -54,8 +54,8 @@ def test_a_tilde_in_a_config_is_the_home_folder(road, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [
-        ("d/*.jpeg", "no file matches {0}/d/*.jpeg. In {0}/d there is: 0.png, 1.png, 2.png, notes.csv"),
-        ("*", "no file matches {0}/*. In {0} there is: d/"),
+        ("d/*.jpeg", "no file matches {0}/d/*.jpeg. {0}/d holds: 0.png, 1.png, 2.png, notes.csv"),
+        ("*", "no file matches {0}/*. {0} holds: d/"),
         ("nope/*.png", "no file matches {0}/nope/*.png: there is no folder {0}/nope"),
         ("d/*", "{0}/d/* matches files of several kinds: notes.csv (csv), 0.png (image_folder); narrow it"),
     ],
@@ -93,7 +93,7 @@ def test_model_input_and_output_may_lie_in_a_folder_that_is_called_like_a_patter
 def test_a_table_beside_pictures_is_told(road, tmp_path, capsys):
     folder = pictures_in(tmp_path / "d")
     (folder / "notes.csv").write_text("id,image\na,1.png\n")
-    of_table = f"in {folder}, the rows of notes.csv are the records"
+    of_table = f"in {folder}, the records are the rows of notes.csv"
     of_pictures = f"in {folder}, the 3 files that image_folder reads are the records; notes.csv is passed over"
     assert run("init", folder, "--output", tmp_path / "config.yaml") == 1, "nothing looks like a target"
     assert of_table in capsys.readouterr().err

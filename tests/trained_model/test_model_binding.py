@@ -128,7 +128,7 @@ def test_no_file_can_be_added_unseen(model, folder):
 def test_hidden_files_are_refused(model, name):
     (model / name).parent.mkdir(parents=True, exist_ok=True)
     (model / name).write_bytes(b"?")
-    with pytest.raises(MmstreamError, match="hidden files, links to folders and what is not a plain file"):
+    with pytest.raises(MmstreamError, match="hidden files, links to folders and anything that is not a plain file"):
         mmstream.load(model)
 
 
@@ -136,7 +136,7 @@ def test_a_folder_that_is_a_link_is_refused(model, tmp_path):
     shutil.move(model / "transform" / "transform_fn" / "assets", tmp_path / "elsewhere")
     (model / "transform" / "transform_fn" / "assets").symlink_to(tmp_path / "elsewhere")
     seal(model)
-    with pytest.raises(MmstreamError, match="hidden files, links to folders and what is not a plain file"):
+    with pytest.raises(MmstreamError, match="hidden files, links to folders and anything that is not a plain file"):
         mmstream.load(model)
 
 
@@ -351,9 +351,9 @@ def test_another_network_has_another_fingerprint(model, how):
         ("reshaped", "cannot be loaded"),
         ("renamed", "cannot be loaded"),
         ("with a member more", "holds 'more'"),
-        ("with a member twice", "holds twice 'config.json'"),
+        ("with a member twice", "repeats 'config.json'"),
         ("without a member", "lacks"),
-        ("compressed", "has compressed"),
+        ("compressed", "compresses"),
         ("with a member that climbs", "holds 'assets/../../x'"),
         ("rewired", "give other results here|fails on its golden records|cannot be loaded"),
     ],
@@ -475,7 +475,7 @@ def test_a_model_of_an_earlier_format_labels_as_before_and_says_that_it_is_weakl
     without = [[{**row, "_fingerprint": ""} for row in read_rows(tmp_path / output)] for output in ("old", "new")]
     assert without[0] == without[1]
     assert run("label", road.model, "--input", manifest, "--output", tmp_path / "old") == 1
-    assert "one is of an earlier mmstream" in capsys.readouterr().err
+    assert "one is from an earlier mmstream" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["golden", "heads", "fingerprints", "epochs", "checksums", "fused", "calibration"])

@@ -40,7 +40,7 @@ def steps(augment: Sequence[Augmentation]) -> tuple[Step, ...]:
             chosen.append((item, _DEFAULTS[item]))
             continue
         if len(item) != 1:
-            raise ValueError(f"augment: expected one name and its amount, as {{crop: 0.2}}; found {item}")
+            raise ValueError(f"augment: expected one name and its amount, such as {{crop: 0.2}}; found {item}")
         ((name, amount),) = item.items()
         most = _MOST.get(name, 1.0)
         if name == "flip":

@@ -57,7 +57,7 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     head = file.read(8 if large else 2)
     count = int.from_bytes(head, "little" if order == "<" else "big")
     if count > MOST_TAGS:
-        raise LimitError(f"a directory of {count:,} tags is larger than the limit of {MOST_TAGS:,}")
+        raise LimitError(f"a directory has {count:,} tags, more than the limit of {MOST_TAGS:,}")
     entry = struct.Struct(order + ("HHQQ" if large else "HHLL"))
     table = file.read(count * entry.size)
     file.seek(start)
@@ -78,7 +78,7 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
             numbers += length * (_FRACTION_COST if kind in _FRACTIONS else 1)
     if total > end:
         raise LimitError(
-            f"the tags of a directory declare {total:,} bytes, more than the {end:,} that it has: they overlap"
+            f"the tags of a directory declare {total:,} bytes, more than the {end:,} of the file: they overlap"
         )
     if numbers > MOST_NUMBERS:
         raise LimitError(f"the tags of a directory hold {numbers:,} numbers, more than the limit of {MOST_NUMBERS:,}")

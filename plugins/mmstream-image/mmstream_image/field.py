@@ -230,7 +230,7 @@ class Image(Field):
         except Pillow.UnidentifiedImageError:
             if not formats:
                 raise
-            raise ValueError(f"it begins as {' or '.join(formats)}, but does not continue so") from None
+            raise ValueError(f"it begins as {' or '.join(formats)}, but the rest does not match") from None
 
     def _hold_for_frames(
         self, picture: Pillow.Image, header: headers.Header, holding: contextlib.ExitStack, besides: int | None
@@ -248,8 +248,8 @@ class Image(Field):
         size = max(picture.size, header.size, key=lambda size: size[0] * size[1])
         if size[0] * size[1] * (self.frame + 1) > MOST_DRAWN_PIXELS:
             raise LimitError(
-                f"{self.frame + 1:,} frames of {size[0]} x {size[1]} pixels, each drawn over the one before, are "
-                f"more than the limit of {MOST_DRAWN_PIXELS:,} pixels"
+                f"{self.frame + 1:,} frames of {size[0]} x {size[1]} pixels, each drawn over the one before, have "
+                f"more pixels than the limit of {MOST_DRAWN_PIXELS:,}"
             )
         if besides is None or picture.format not in _DRAWN_WHILE_SOUGHT:
             return besides

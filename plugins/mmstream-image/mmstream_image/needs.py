@@ -88,13 +88,13 @@ def _of_tiles(picture: Pillow.Image, pixels: int) -> int:
     tiles: list[Any] = getattr(picture, "tile", [])
     painted = sum(max(right - left, 0) * max(bottom - top, 0) for _, (left, top, right, bottom), *_ in tiles)
     if painted > _MOST_TIMES_OVER * pixels:
-        raise LimitError(f"its pieces cover it more than the limit of {_MOST_TIMES_OVER} times")
+        raise LimitError(f"the picture's pieces cover it more than {_MOST_TIMES_OVER} times, which is the limit")
     slow = sorted({codec for codec, *_ in tiles if codec in Pillow.DECODERS} - _QUICK)
     if not slow:
         return 0
     if pixels > MOST_SLOW_PIXELS:
         raise LimitError(
-            f"{picture.width} x {picture.height} pixels are more than the {MOST_SLOW_PIXELS:,} that are read of a "
+            f"{picture.width} x {picture.height} pixels are more than the {MOST_SLOW_PIXELS:,} that are read from a "
             f"picture in this encoding ({slow[0]})"
         )
     return pixels * _SLOW_BYTES + (picture.width << 9 if "bmp_rle" in slow else 0)  # it may skip 255 rows at once

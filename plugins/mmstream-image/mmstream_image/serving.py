@@ -66,7 +66,7 @@ def pixels(data: Any, size: tuple[int, int], resize: str, background: tuple[int,
 def _decoded_jpeg(data: Any, target: Any, resize: str, max_pixels: int) -> Any:
     shape = tf.io.extract_jpeg_shape(data)
     size = _checked((shape[1], shape[0]), max_pixels)
-    check = tf.debugging.Assert(shape[2] != 4, ["a picture is JPEG in CMYK"])
+    check = tf.debugging.Assert(shape[2] != 4, ["a picture is a JPEG in CMYK"])
     with tf.control_dependencies([check]):
         draft = 2 * _scaled(size, target, resize)
     ratio = tf.reduce_min(size // draft)
@@ -84,7 +84,7 @@ def _decoded_png(data: Any, background: tuple[int, int, int], max_pixels: int) -
     sides = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
     head = tf.io.decode_raw(_head(data, _EXIF_BYTES), tf.uint8)
     head = head[: _find(head, b"IDAT")]
-    still = tf.debugging.Assert(_find(head, b"acTL") < 0, ["a picture is PNG with several frames"])
+    still = tf.debugging.Assert(_find(head, b"acTL") < 0, ["a picture is a PNG with several frames"])
     with tf.control_dependencies([still, _checked((sides[0], sides[1]), max_pixels)]):
         samples = tf.cast(tf.io.decode_png(data, channels=4), tf.int32)
     opaque = (head[24] < 8) & (_find(head, b"tRNS") < 0)

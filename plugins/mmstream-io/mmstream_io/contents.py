@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mmstream.errors import MmstreamError
 
-_RENAME = "let its name end in {0}, or set `use: {1}` in `source`"
+_RENAME = "rename it to end in {0}, or set `use: {1}` in `source`"
 _EXPORT = "export it as CSV"
 _UNPACK = "unpack it"
 _KINDS = (
     (b"PAR1", "Parquet", _RENAME.format(".parquet", "parquet")),
-    (b"PK\x03\x04", "a zip archive, as Excel's .xlsx is", "export the table as CSV, or unpack the archive"),
+    (b"PK\x03\x04", "a zip archive, such as Excel's .xlsx", "export the table as CSV, or unpack the archive"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls)", _EXPORT),
-    (b"\x1f\x8b", "gzip", "let its name end in .gz"),
+    (b"\x1f\x8b", "gzip", "rename it to end in .gz"),
     (b"\xfd7zXZ\x00", "xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "Zstandard", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),

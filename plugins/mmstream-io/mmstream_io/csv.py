@@ -152,9 +152,9 @@ class Csv(Source):
         except LookupError as error:
             raise ValueError(f"encoding: there is no {encoding!r}") from error
         if not plain:
-            raise ValueError(f"encoding: {encoding!r} is not one in which a line end is a single byte")
+            raise ValueError(f"encoding: expected one in which a line end is a single byte; found {encoding!r}")
         if names is not None and (not names or len(set(names)) < len(names)):
-            raise ValueError(f"names: expected different names, one or more; found {names!r}")
+            raise ValueError(f"names: expected one or more different names; found {names!r}")
         self.delimiter = delimiter
         self.encoding = encoding
         self.names = names
@@ -172,7 +172,7 @@ class Csv(Source):
         if not told.encoding:
             raise MmstreamError(f"{path} is not UTF-8, and its bytes do not reveal its encoding: {_set_encoding(told)}")
         why = f"the text is not UTF-8; it is read as {told.encoding}, as in {brief(told.example)}"
-        others = f", as {listed(told.likely[1:])}" if told.likely[1:] else ""
+        others = f", such as {listed(told.likely[1:])}" if told.likely[1:] else ""
         return Suggestion(
             1.0, {"encoding": told.encoding}, f"{why}; if that is wrong, set `encoding` in `source` to another{others}"
         )
@@ -226,9 +226,7 @@ class Csv(Source):
         if isinstance(record.error, UnicodeDecodeError):
             told = encoding_of_files(_opened([path]))
             likely = _set_encoding(told) if told else "repair that line, or set `encoding` in `source`"
-            raise MmstreamError(
-                f"{path}: the first line, of the names of the columns, is not {self.encoding}: {likely}"
-            )
+            raise MmstreamError(f"{path}: the first line, which names the columns, is not {self.encoding}: {likely}")
         if record.error:
             raise MmstreamError(f"{path}: the first line names no columns: {describe(record.error)}")
         names = _names(record.cells)
@@ -313,5 +311,5 @@ def _explained(error: csv.Error) -> ValueError:
     elif message == "unexpected end of data":
         message = _NEVER_CLOSED
     elif message.startswith("new-line character seen in unquoted field"):
-        message = "a carriage return is in the middle of the line (if all lines end so: tr '\\r' '\\n')"
+        message = "a carriage return is in the middle of the line (if all lines end like that: tr '\\r' '\\n')"
     return ValueError(message)

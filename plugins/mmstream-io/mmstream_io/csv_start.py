@@ -96,7 +96,7 @@ def open_text(path: str, encoding: str) -> Iterator[tuple[BinaryIO, bool]]:
                 for text in codecs.iterdecode(iter(lambda: file.read(1 << 16), b""), wide):
                     narrow.write(text.encode())
             except UnicodeError as error:
-                raise MmstreamError(f"{path} begins like UTF-16 but is not: {describe(error)}") from error
+                raise MmstreamError(f"{path} begins like UTF-16 but is not valid UTF-16: {describe(error)}") from error
             narrow.seek(0)
             yield cast(BinaryIO, narrow), True
 

@@ -17,7 +17,7 @@ _VARINT, _BYTES, _FIXED32 = 0, 2, 5
 """Wire types of protocol buffers."""
 _LARGEST = 70
 """The most bits of a whole number on the wire."""
-_MORE, _CUT_OFF = "it holds more than features", "it is cut off"
+_MORE, _CUT_OFF = "it holds something other than features", "it is cut off"
 _FLOATS, _INTEGERS = 2, 3
 """Numbers of the fields of a feature that hold floats and integers."""
 

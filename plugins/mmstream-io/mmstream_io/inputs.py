@@ -72,7 +72,7 @@ def find(source: Source, path: str, use: str, passed: Passed | None = None) -> l
                 passed.add(why_not_read(path, name), name)
         if not input_files:
             raise MmstreamError(
-                f"no file that the source {use!r} reads lies in {path} (by suffix: {' '.join(source.suffixes)})"
+                f"{path} holds no file that the source {use!r} reads (by suffix: {' '.join(source.suffixes)})"
                 f"{but_for(passed)}"
             )
     elif files.exists(path):

@@ -124,7 +124,7 @@ def _rows(file: BinaryIO, table: pyarrow.parquet.ParquetFile, group: int, origin
         problem = describe(error)
     last = number if end - number > _MOST_LOST else end
     for lost in range(number, max(last, min(end, number + 1))):
-        more = f"; so is each row up to {end - 1}" if last < end else ""
+        more = f"; so are all rows up to {end - 1}" if last < end else ""
         lacks = ValueError(f"row group {group} is damaged: {problem}{more}")
         yield Row(f"{origin}:{lost}", None, {"row_group": group, "row": lost}, lacks)
 
@@ -159,7 +159,7 @@ def _opened(path: str, file: BinaryIO) -> Iterator[pyarrow.parquet.ParquetFile]:
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise MmstreamError(f"{path} is not a Parquet file, or a damaged one: {describe(error)}") from error
+        raise MmstreamError(f"{path} is not a Parquet file, or is damaged: {describe(error)}") from error
     try:
         yield table
     finally:

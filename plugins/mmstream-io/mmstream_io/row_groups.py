@@ -148,7 +148,7 @@ class _Column:
         spread = rows_of(self._contents(), self._repeats, _COUNTS, limits.MAX_VALUES)
         self.values = spread.most
         if spread.readable is not None:
-            many = f"row {spread.readable + 1:,} of it holds {spread.most[1]:,} values or fewer"
+            many = f"row {spread.readable + 1:,} of the group holds at most {spread.most[1]:,} values"
             raise _UnreadableError(
                 f"a row holds more than {limits.MAX_VALUES:,} values, which are too many to read ({many})",
                 max(0, spread.readable - 1),  # Arrow reads the next row to see where one ends
@@ -256,7 +256,7 @@ def _rows_at_a_time(columns: Sequence[_Column]) -> int:
         expanded = _expanded_row(columns)
     if expanded > MAX_EXPANDED_BYTES:
         raise _UnreadableError(
-            f"a row may take up {expanded:,} bytes of memory, as large values of it are named again and again; at most "
+            f"a row may take up {expanded:,} bytes of memory, because it refers to large values repeatedly; at most "
             f"{MAX_EXPANDED_BYTES:,} are read"
         )
     fitting = (n for n in reversed(_COUNTS) if sum(column.most_bytes(n) for column in columns) <= BATCH_BYTES)

@@ -57,7 +57,7 @@ class Stems:
                 self.seen.add(record.stem)
             if len(self.seen) > MOST_RECORDS:
                 raise MmstreamError(
-                    f"{self._path} holds more than {MOST_RECORDS:,} records; make several archives of it"
+                    f"{self._path} holds more than {MOST_RECORDS:,} records; divide it into several archives"
                 )
             yield record
 
@@ -73,6 +73,6 @@ def dots_in(key: str, suffixes: Iterable[str]) -> str:
     if "" in middles or count < 2 or not (len(middles) > 2 or first[:1].isdigit()):
         return ""
     return (
-        f"a stem ends at the first dot of a name, so that all of {brief(f'{key}.{first}.*')} and the like are one "
-        f"record; if they are several, name them without dots, as {brief(f'{key}_{first}')}"
+        f"a stem ends at the first dot of a name, so all of {brief(f'{key}.{first}.*')} and the like are one "
+        f"record; if they are several, name them without dots, such as {brief(f'{key}_{first}')}"
     )

@@ -107,7 +107,7 @@ def _features(data: bytes) -> Any:
     size = example.ByteSize()
     example.DiscardUnknownFields()
     if example.ByteSize() != size:
-        raise DecodeError("it holds more than features")
+        raise DecodeError("it holds something other than features")
     features = example.features.feature
     if len(features) > limits.MAX_COLUMNS:
         raise ValueError(f"the record has {len(features):,} features; at most {limits.MAX_COLUMNS:,} are read")

@@ -209,13 +209,13 @@ def _problem_of(member: Member, suffix: str, record: _Record) -> str:
     if member.size > limits.MAX_ROW_BYTES:
         return f"has {member.size:,} bytes: too many"
     if not suffix:
-        return "has no suffix, which would be its column"
+        return "has no suffix, which would name its column"
     if suffix in record.sizes:
         return "occurs twice"
     if record.total > limits.MAX_ROW_BYTES:
         return f"and those before it have more than {limits.MAX_ROW_BYTES:,} bytes: too many for one record"
     if len(record.sizes) >= limits.MAX_COLUMNS:
-        return f"is one of more than {limits.MAX_COLUMNS:,}: too many for one record"
+        return f"is one of more than {limits.MAX_COLUMNS:,} members: too many for one record"
     return ""
 
 

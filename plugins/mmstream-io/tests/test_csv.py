@@ -142,8 +142,8 @@ def test_another_encoding_may_be_named(read, encoding, text):
         ({"encoding": "no-such"}, "encoding: there is no 'no-such'"),
         ({"encoding": "utf-16"}, "not one in which a line end is a single byte"),
         ({"encoding": "utf-16-le"}, "not one in which a line end is a single byte"),
-        ({"names": []}, "names: expected different names"),
-        ({"names": ["a", "b", "a"]}, "names: expected different names"),
+        ({"names": []}, "names: expected one or more different names"),
+        ({"names": ["a", "b", "a"]}, "names: expected one or more different names"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(parameters, message):
@@ -335,7 +335,7 @@ def test_a_packed_file_that_is_cut_off_is_an_error_that_names_it(tmp_path):
 def test_what_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(MmstreamError, match=r"there is no .*missing\.csv"):
         Csv().splits(str(tmp_path / "missing.csv"))
-    with pytest.raises(MmstreamError, match="no file that the source 'csv' reads lies in"):
+    with pytest.raises(MmstreamError, match="holds no file that the source 'csv' reads"):
         Csv().splits(str(tmp_path))
     with pytest.raises(MmstreamError, match="no file matches"):
         Csv().splits(str(tmp_path / "*.csv"))

@@ -78,10 +78,10 @@ def test_a_column_that_is_named_twice_is_refused_still(tmp_path):
 @pytest.mark.parametrize(
     ("begin", "message"),
     [
-        (b"PAR1\x15\x04\n,", "is not CSV but Parquet; let its name end in .parquet, or set `use: parquet` in `source`"),
-        (b"PK\x03\x04\x14\0", "is not CSV but a zip archive, as Excel's .xlsx is; export the table as CSV"),
+        (b"PAR1\x15\x04\n,", "is not CSV but Parquet; rename it to end in .parquet, or set `use: parquet` in `source`"),
+        (b"PK\x03\x04\x14\0", "is not CSV but a zip archive, such as Excel's .xlsx; export the table as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "an Excel workbook"),
-        (b"\x1f\x8b\x08\0", "is not CSV but gzip; let its name end in .gz"),
+        (b"\x1f\x8b\x08\0", "is not CSV but gzip; rename it to end in .gz"),
         (b"<!doctype html>\n<html>\n", "is not CSV but a web page"),
     ],
 )

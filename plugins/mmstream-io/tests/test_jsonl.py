@@ -253,7 +253,7 @@ def test_what_python_writes_as_json_comes_back(tmp_path, rows):
 def test_what_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(MmstreamError, match=r"there is no .*missing\.jsonl"):
         Jsonl().splits(str(tmp_path / "missing.jsonl"))
-    with pytest.raises(MmstreamError, match="no file that the source 'jsonl' reads lies in"):
+    with pytest.raises(MmstreamError, match="holds no file that the source 'jsonl' reads"):
         Jsonl().splits(str(tmp_path))
     with pytest.raises(MmstreamError, match="no file matches"):
         Jsonl().splits(str(tmp_path / "*.jsonl"))

@@ -287,7 +287,7 @@ def test_what_is_no_parquet_file_is_an_error_that_names_it(read, data):
 
 
 def test_a_file_that_is_cut_off_is_an_error_that_names_it(read):
-    with pytest.raises(MmstreamError, match=r"a\.parquet is not a Parquet file, or a damaged one"):
+    with pytest.raises(MmstreamError, match=r"a\.parquet is not a Parquet file, or is damaged"):
         read(file_of([{"n": 1}])[:-10])
 
 

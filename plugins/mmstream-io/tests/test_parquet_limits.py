@@ -138,7 +138,7 @@ def test_pages_that_do_not_pack_may_be_large_as_those_of_pictures_are(read, monk
 def test_a_list_that_names_a_large_value_again_and_again_is_not_made(read):
     values = named(["a", "x" * 1_000_000], [0] + [1] * 2_000 + [0])
     rows = read({"t": lists([1, 2_000, 1], values)}, **PLAIN_TYPES)
-    assert all("as large values of it are named again and again" in str(row.error) for row in rows)
+    assert all("because it refers to large values repeatedly" in str(row.error) for row in rows)
 
 
 @pytest.mark.parametrize("lengths", [[1, 2_000_000, 1], [2_000_000], [1] * 100 + [2_000_000] + [1] * 100])
@@ -235,7 +235,7 @@ def test_of_very_many_rows_that_cannot_be_read_one_stands_for_the_rest(read, mon
     place = data.index(np.arange(10).tobytes())
     rows = read(data[: place - 20] + b"\xff" * 20 + data[place:])
     assert [row.origin for row in rows] == ["a.parquet:1"]
-    assert str(rows[0].error).endswith("so is each row up to 100")
+    assert str(rows[0].error).endswith("so are all rows up to 100")
 
 
 def test_a_disk_that_does_not_answer_is_no_fault_of_the_rows(read, monkeypatch):

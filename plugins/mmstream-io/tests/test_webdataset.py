@@ -484,7 +484,7 @@ def test_such_a_record_may_lie_in_an_archive_that_is_cut_off(read):
 def test_an_archive_of_too_many_records_is_refused(read, monkeypatch):
     monkeypatch.setattr(stems, "MOST_RECORDS", 2)
     assert len(read(archive(*texts("1", "2")))) == 2
-    with pytest.raises(MmstreamError, match="more than 2 records; make several archives"):
+    with pytest.raises(MmstreamError, match="more than 2 records; divide it into several archives"):
         read(archive(*texts("1", "2", "3")))
 
 

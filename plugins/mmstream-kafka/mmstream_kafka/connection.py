@@ -156,7 +156,7 @@ class Connection:
         # Raised out here, so that no traceback holds the text of the other error.
         named = [name for name in self._options if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", failure.str())]
         names = " or ".join(named or sorted(self._options))
-        hint = "https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md lists them"
+        hint = "https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md lists all options"
         raise MmstreamError(f"Kafka's client refuses the option {names}: {self.explain(failure)}; {hint}")
 
 

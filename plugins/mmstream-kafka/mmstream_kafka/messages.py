@@ -58,7 +58,7 @@ def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
     if not column:
         raise ValueError(f"the header {COLUMN_HEADER!r} names no column")
     if column in texts:
-        raise ValueError(f"the column {column!r} is the value, by {COLUMN_HEADER!r}, and a header as well")
+        raise ValueError(f"the column {column!r} is both the value, according to {COLUMN_HEADER!r}, and a header")
     return {**texts, column: value}
 
 

@@ -95,7 +95,7 @@ def _option(line: str, where: str) -> tuple[str, str]:
 
 def _checked(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
-        raise MmstreamError(f"{where}: this is not the name of an option; one looks like sasl.password")
+        raise MmstreamError(f"{where}: this is not the name of an option; names look like sasl.password")
     if name in _SET_HERE:
         raise MmstreamError(f"{where}: mmstream sets the option {name} itself; remove it")
     return name

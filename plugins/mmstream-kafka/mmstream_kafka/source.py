@@ -68,7 +68,7 @@ class Kafka(Source):
             MmstreamError: the URI is wrong, or Kafka cannot be reached, or has no such topic or partition.
         """
         if not (name.isascii() and name.isdigit()):
-            raise MmstreamError(f"{path} has no partition {name!r}; they are numbers")
+            raise MmstreamError(f"{path} has no partition {name!r}; partitions are numbers")
         return PartitionStream(path, int(name), position, self._key_column)
 
     def _split(self, path: str, partition: int) -> Split:

@@ -128,7 +128,7 @@ class PartitionStream(Stream):
         elif error.code() in _PASSING:
             self._connection.note(error)
         else:
-            raise MmstreamError(f"cannot read {self._origin} of Kafka: {self._connection.explain(error)}")
+            raise MmstreamError(f"cannot read {self._origin} from Kafka: {self._connection.explain(error)}")
 
     def _ask_for_the_end(self) -> None:
         """Nothing has arrived: determine whether the end is reached or Kafka is silent, at most once a second."""
@@ -151,7 +151,7 @@ class PartitionStream(Stream):
     def _explain_gap(self, offset: int | None) -> str:
         topic, partition = self._place.topic, self._place.partition
         low, high = self.ends()
-        holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and goes on at offset {high}"
+        holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and continues at offset {high}"
         return (
             f"offset {offset} of topic {topic!r}, partition {partition} is not there: its log {holds}; "
             "messages were deleted before they were read, so give the topic a longer retention and start over"
@@ -164,7 +164,7 @@ class PartitionStream(Stream):
     def _silence(self, error: KafkaError) -> MmstreamError:
         servers, seconds = self._connection.address.servers, options.PATIENCE_SECONDS
         why = self._connection.explain_silence(error)
-        return MmstreamError(f"Kafka at {servers} has not let {self._origin} be read for {seconds} seconds: {why}")
+        return MmstreamError(f"{self._origin} could not be read from Kafka at {servers} for {seconds} seconds: {why}")
 
 
 def _headers(message: confluent_kafka.Message[bytes, bytes]) -> messages.Headers:

@@ -309,7 +309,7 @@ def _text(value: Any, spelling: Spelling) -> str:
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     if not isinstance(value, str):
-        raise TypeError(f"expected a text or a whole number; found {type(value).__name__}: {brief(value)}")
+        raise TypeError(f"expected text or a whole number; found {type(value).__name__}: {brief(value)}")
     return _normal(value)
 
 
@@ -325,6 +325,6 @@ def _normal(text: str) -> str:
         raise ValueError(f"not valid Unicode: {error.reason} in {brief(text)}") from error
     if len(text) > MAX_CHARACTERS:
         raise ValueError(
-            f"a text of {len(text):,} characters is too long for such a value; at most {MAX_CHARACTERS:,} are read"
+            f"a text of {len(text):,} characters is too long for a category or tag; at most {MAX_CHARACTERS:,} are read"
         )
     return " ".join(_BLANKS.sub(" ", nfc(text)).split())

@@ -25,7 +25,7 @@ _PERCENT = re.compile(rf"{_AMOUNT}\s*[%‰]")
 _MONEY = re.compile(rf"[+-]?(?:{_CURRENCY})\s*{_AMOUNT}|{_AMOUNT}\s*(?:{_CURRENCY})")
 _CODE = re.compile(r"[+-]?0[0-9]")
 _HINTS = (
-    (r"[+-]?[0-9]+(?:[_'’\s][0-9]+)+.*", "nothing may stand between digits"),
+    (r"[+-]?[0-9]+(?:[_'’\s][0-9]+)+.*", "nothing may come between digits"),
     (r"[+-]?0[xXoObB][0-9a-fA-F]+", "only decimal numbers are read"),
     (r"[+-]?(?i:inf|infinity)", "infinity is not read"),
 )
@@ -105,7 +105,7 @@ class Notation:
             return f"{hints[0]}{read}"
         if not others:
             return ""
-        thousands = f", {self.thousands!r} between thousands" if self.thousands else ", nothing between thousands"
+        thousands = f" and {self.thousands!r} between thousands" if self.thousands else " and nothing between thousands"
         return f"the field reads {self.decimal!r} as the decimal separator{thousands}"
 
 

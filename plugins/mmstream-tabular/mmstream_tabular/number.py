@@ -93,12 +93,12 @@ class Number(Field):
         if kinds.total() > len(values) / 2:
             kind = kinds.most_common(1)[0][0]
             example = next(text for text in texts if signs_in(text) == kind)
-            return f"numbers with {kind}, as {brief(example)}: write the numbers alone, and `number` reads them"
+            return f"numbers with {kind}, such as {brief(example)}: write the numbers alone, and `number` reads them"
         notation = notation_of(texts)
         if notation is None:
             example = next(text for text in texts if "," in text)
             return (
-                f"numbers with commas, as {brief(example)}, that may stand between thousands or before a fraction: say "
+                f"numbers with commas, such as {brief(example)}, which may separate thousands or begin a fraction: say "
                 'which with `{use: number, thousands: ","}` or `{use: number, decimal: ","}`'
             )
         numbers, others = _read(values, notation)
@@ -107,15 +107,15 @@ class Number(Field):
         if are_codes(texts):
             example = next(text for text in texts if are_codes([text]))
             return (
-                f"numbers that begin with a zero, as {brief(example)}, are taken for codes, and as categories they are "
-                "too many; where they are numbers, say `{use: number}`"
+                f"numbers that begin with a zero, such as {brief(example)}, are taken for codes, but there are too "
+                "many for categories; if they are numbers, say `{use: number}`"
             )
         if not others:
             return ""
         examples = listed((f"{brief(text)} ({count:,})" for text, count in others.most_common()), _NAMED)
         return (
             f"numbers, except for {others.total():,} of {len(values):,} values: {examples}; `missing` of the field "
-            "`number` can name those that stand for no value"
+            "`number` can name those that stand for a missing value"
         )
 
     def decode(self, value: Any) -> dict[str, Any] | None:

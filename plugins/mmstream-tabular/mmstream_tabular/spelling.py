@@ -93,4 +93,4 @@ def written(value: Any) -> str:
         return plain.isoformat() if plain == plain else ""
     if plain is None and value is not None:  # Arrow's null and NumPy's NaT
         return ""
-    raise TypeError(f"expected a text, a number, a truth value or a date; found {type(plain).__name__}: {brief(plain)}")
+    raise TypeError(f"expected text, a number, a boolean or a date; found {type(plain).__name__}: {brief(plain)}")

@@ -70,7 +70,7 @@ def test_categories_in_other_scripts_case_and_signs_stay_apart():
 @pytest.mark.parametrize("value", [b"cat", ["cat"], {"cat": 1}, 1j])
 def test_a_category_of_another_type_is_refused_with_its_type(value):
     with pytest.raises(
-        TypeError, match=f"expected a text, a number, a truth value or a date; found {type(value).__name__}: "
+        TypeError, match=f"expected text, a number, a boolean or a date; found {type(value).__name__}: "
     ):
         Category().decode(value)
 
@@ -248,7 +248,7 @@ def test_any_text_at_all_is_a_value_or_none_that_fits_on_one_line(field, shared_
 
 def test_a_text_that_is_too_long_for_a_value_and_too_many_tags_are_refused():
     with pytest.raises(
-        ValueError, match=r"a text of 65,537 characters is too long for such a value; at most 65,536 are read"
+        ValueError, match=r"a text of 65,537 characters is too long for a category or tag; at most 65,536 are read"
     ):
         Category().decode("x" * 65_537)
     assert Category().decode("x" * 65_536)

@@ -19,7 +19,7 @@ NUMBERS = {
     **{"true": 1.0, "True": 1.0, "FALSE": 0.0},
 }
 NO_NUMBERS = {
-    **dict.fromkeys(["12_5", "1_000.5", "103_1", "1 234", "1'234"], "nothing may stand between digits"),
+    **dict.fromkeys(["12_5", "1_000.5", "103_1", "1 234", "1'234"], "nothing may come between digits"),
     **dict.fromkeys(
         ["1,234", "1,234.5", "1.234,5", "1,5", "-1,5", "1'234,5"], "numbers have a decimal point and no commas"
     ),
@@ -95,13 +95,17 @@ def test_any_blank_that_breaks_no_line_may_stand_between_thousands(blank):
         ({}, "1,5", 'no commas; the parameter `decimal: ","` reads it'),
         ({}, "1,234", 'the parameter `decimal: ","` or `thousands: ","` reads it'),
         ({}, "1.234,5", 'the parameter `decimal: ",", thousands: "."` reads it'),
-        ({}, "1 234", 'nothing may stand between digits; the parameter `thousands: " "`'),
+        ({}, "1 234", 'nothing may come between digits; the parameter `thousands: " "`'),
         ({}, "5%", "percent signs are not read; write the number alone"),
         ({}, "€ 1.200,50", "currency signs are not read"),
-        ({"decimal": ","}, "1.5", "the field reads ',' as the decimal sign, nothing between thousands"),
-        ({"decimal": ",", "thousands": "."}, "1.5", "the field reads ',' as the decimal sign, '.' between thousands"),
+        ({"decimal": ","}, "1.5", "the field reads ',' as the decimal separator and nothing between thousands"),
+        (
+            {"decimal": ",", "thousands": "."},
+            "1.5",
+            "the field reads ',' as the decimal separator and '.' between thousands",
+        ),
         ({"decimal": ",", "thousands": "."}, "1.2345,6", "expected a number"),
-        ({"thousands": ","}, "0,885", "reads '.' as the decimal sign, ',' between thousands"),
+        ({"thousands": ","}, "0,885", "reads '.' as the decimal separator and ',' between thousands"),
         ({"thousands": ","}, "12,34", "expected a number"),
     ],
 )
@@ -140,11 +144,11 @@ def test_init_sees_how_numbers_are_written(texts, parameters):
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        ([f"{n},957" for n in range(1, 50)], "commas, as '1,957', that may stand between thousands or before a fr"),
-        ([f"{n}%" for n in range(50)], "numbers with percent signs, as '0%': write the numbers alone"),
-        ([f"${n}" for n in range(50)], "numbers with currency signs, as '$0'"),
-        ([f"{n},50 €" for n in range(50)], "numbers with currency signs, as '0,50 €'"),
-        ([f"{n:05}" for n in range(50)], "begin with a zero, as '00000', are taken for codes"),
+        ([f"{n},957" for n in range(1, 50)], "commas, such as '1,957', which may separate thousands or begin a fr"),
+        ([f"{n}%" for n in range(50)], "numbers with percent signs, such as '0%': write the numbers alone"),
+        ([f"${n}" for n in range(50)], "numbers with currency signs, such as '$0'"),
+        ([f"{n},50 €" for n in range(50)], "numbers with currency signs, such as '0,50 €'"),
+        ([f"{n:05}" for n in range(50)], "begin with a zero, such as '00000', are taken for codes"),
         (
             [*map(str, range(50)), "inf", "inf", "-inf"],
             "numbers, except for 3 of 53 values: 'inf' (2), '-inf' (1); `missing`",

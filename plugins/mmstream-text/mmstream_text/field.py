@@ -68,7 +68,7 @@ class Text(Field):
         if not most:
             return None
         length = min(max(-(-(most + 1) // 4) * 4, 4), 256)
-        return Suggestion(0.5, {"length": length}, f"texts of about {usual} words or signs, most of at most {most}")
+        return Suggestion(0.5, {"length": length}, f"texts of about {usual} words or signs; most have at most {most}")
 
     def decode(self, value: Any) -> dict[str, Any] | None:
         """{"tokens": all tokens}; None for a text without any.
@@ -80,7 +80,7 @@ class Text(Field):
         texts = [item for item in value if item is not None] if self.several else [value]
         for item in texts:
             if not isinstance(item, str):
-                raise TypeError(f"expected a text; found {type(item).__name__}: {brief(item)}")
+                raise TypeError(f"expected text; found {type(item).__name__}: {brief(item)}")
         text = normalise(" ".join(item for item in texts if item.strip(_BLANKS) not in self.missing))
         tokens = tokenise(normalise(text.lower()) if self.lowercase else text)
         return {"tokens": tokens} if tokens else None

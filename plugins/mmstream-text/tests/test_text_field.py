@@ -109,7 +109,7 @@ def test_a_lone_surrogate_is_refused():
 
 @pytest.mark.parametrize("value", [1, 0.5, True, b"cat", ["cat"], {"text": "cat"}])
 def test_a_value_that_is_no_text_is_refused_with_its_type(value):
-    with pytest.raises(TypeError, match=f"expected a text; found {type(value).__name__}: "):
+    with pytest.raises(TypeError, match=f"expected text; found {type(value).__name__}: "):
         Text(length=4).decode(value)
 
 
