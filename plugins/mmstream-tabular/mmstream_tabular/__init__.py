@@ -9,8 +9,8 @@ from mmstream.plugins.hookspecs import hookimpl
 def register_fields() -> dict[str, str]:
     """Fields by the name that a config uses."""
     return {
-        "category": "mmstream_tabular.fields:Category",
-        "tags": "mmstream_tabular.fields:Tags",
+        "category": "mmstream_tabular.category:Category",
+        "tags": "mmstream_tabular.tags:Tags",
         "number": "mmstream_tabular.number:Number",
     }
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 import tensorflow as tf
-from mmstream_tabular.fields import Category, Tags
+from mmstream_tabular.category import Category
 from mmstream_tabular.lists import list_in
+from mmstream_tabular.tags import Tags
 
 from mmstream.interfaces import RESERVED_IDS, UNKNOWN, Fitted, TensorSpec
 from mmstream.testing.fields import FIELD, fit

@@ -13,8 +13,9 @@ import pytest
 from mmstream_io.csv import Csv
 from mmstream_io.jsonl import Jsonl
 from mmstream_io.parquet import Parquet
-from mmstream_tabular.fields import Category, Tags
+from mmstream_tabular.category import Category
 from mmstream_tabular.spelling import canonical
+from mmstream_tabular.tags import Tags
 
 UTC = datetime.UTC
 SPELT = {
