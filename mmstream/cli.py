@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", models.train, flags.add_train_flags),
         ("evaluate", models.evaluate, flags.add_evaluate_flags),
         ("compare", models.compare, flags.add_compare_flags),
+        ("baseline", models.baseline, flags.add_baseline_flags),
         ("label", _label, flags.add_label_flags),
         ("audit", outputs.audit, flags.add_audit_flags),
         ("replay", _replay, flags.add_replay_flags),

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmstream import terminal
 from mmstream.commands.configs import loaded_config
+from mmstream.config import loading
 from mmstream.errors import MmstreamError
 from mmstream.options import flags, idle_flags
 from mmstream.runtime.imports import importing
@@ -54,6 +55,25 @@ def evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     for name, head in metrics["heads"].items():
         for warning in head["warnings"]:
             terminal.warn(f"{name}: {warning}")
+    return 0
+
+
+def baseline(args: argparse.Namespace, rest: list[str]) -> int:
+    """Measure simple models on examples, to see what a network has to beat."""
+    config = loading.load_config(args.config)
+    with importing():
+        from mmstream.evaluation import baselines
+        from mmstream.training.made_with import check_fields, read_about_examples
+
+    started = time.monotonic()
+    check_fields(config, read_about_examples(args.examples), args.examples)
+    measured = baselines.measure(config, args.examples, args.split, args.baselines)
+    if args.json:
+        terminal.json_result(measured)
+    else:
+        terminal.show_table(baselines.COLUMNS, list(baselines.table(measured)))
+    about = {"split": measured["split"], "records": measured["records"]}
+    terminal.summary("baseline", {**about, "seconds": round(time.monotonic() - started, 1)})
     return 0
 
 

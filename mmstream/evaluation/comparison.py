@@ -13,8 +13,8 @@ import numpy as np
 
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.evaluation.ablation import WHOLE
-from mmstream.evaluation.evaluate import metrics_of
 from mmstream.evaluation.intervals import Metrics, intervals, resample
+from mmstream.evaluation.outcomes import metrics_of
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.retrieval import Search, Way, have_both, recall, ways
 from mmstream.interfaces import Classes, Numbers, Outcome

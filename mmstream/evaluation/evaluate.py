@@ -11,7 +11,7 @@ import numpy as np
 from mmstream.errors import MmstreamError
 from mmstream.evaluation.ablation import WHOLE, ablations_of
 from mmstream.evaluation.intervals import bootstrap
-from mmstream.evaluation.outcomes import taken, unseen
+from mmstream.evaluation.outcomes import metrics_of, unseen
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.reliability import expected_calibration_error
 from mmstream.evaluation.retrieval import retrievals, written_first
@@ -118,22 +118,6 @@ def _evaluate_head(predictions: Predictions, name: str) -> tuple[dict[str, Any],
         "fields": fields,
         "warnings": [*_warnings_of_counts(counts), *_warnings_of_fields(fields)],
     }, outcome
-
-
-def metrics_of(head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> dict[str, float]:
-    """Compute the metrics of a head.
-
-    Args:
-        head: the layer of the head.
-        outcome: the head's outcome, from `Predictions.outcome`.
-        rows: the rows of the split that count, int[M]; a row may occur several times. All by default.
-    """
-    if rows is not None:
-        places = np.searchsorted(outcome.rows, rows)
-        held = places < len(outcome.rows)
-        held[held] = outcome.rows[places[held]] == rows[held]
-        outcome = taken(outcome, places[held])
-    return {key: float(value) for key, value in head.evaluate(outcome).items()}
 
 
 def _warnings_of_counts(counts: Mapping[str, int]) -> Iterator[str]:

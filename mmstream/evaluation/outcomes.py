@@ -48,7 +48,35 @@ def outcome_of(head: TrainedHead, predictions: Mapping[str, Any], target: Mappin
     rows = np.flatnonzero(has_value(target) & (target["present"] > 0))
     chosen = {name: value[rows] for name, value in predictions.items()}
     decoded = head.decode(chosen)
-    targets, labels = list(target["given"][rows]), [label for label, _ in decoded]
+    labels = [label for label, _ in decoded]
+    if hasattr(layer, "probabilities"):
+        return labelled(layer, vocabulary, target, rows, labels, layer.probabilities(chosen))
+    outcome = labelled(layer, vocabulary, target, rows, labels, np.zeros((len(rows), len(vocabulary))))
+    if isinstance(outcome, Classes):
+        for row, classes, (_, score) in zip(outcome.scores, outcome.predictions, decoded, strict=True):
+            row[classes] = score
+    return outcome
+
+
+def labelled(
+    layer: Head,
+    vocabulary: Sequence[str],
+    target: Mapping[str, Any],
+    rows: np.ndarray,
+    labels: Sequence[Any],
+    scores: np.ndarray,
+) -> Outcome:
+    """The outcome of M labels, whoever has given them.
+
+    Args:
+        layer: the head that gives labels of this type.
+        vocabulary: the V values that training knows.
+        target: of the target field, "given", object[N], and "text" if it is a text field.
+        rows: int[M], which of the N records have these labels.
+        labels: M labels.
+        scores: float[M, V], the probability of each value of the vocabulary; not used for texts and numbers.
+    """
+    targets = list(target["given"][rows])
     if layer.label_type in ("number", "numbers"):
         return Numbers(rows, _numbers(targets), _numbers(labels))
     if "text" in target:
@@ -57,18 +85,14 @@ def outcome_of(head: TrainedHead, predictions: Mapping[str, Any], target: Mappin
     if exclusive:
         targets, labels = [[value] for value in targets], [[value] for value in labels]
     names, target_hot, label_hot = _hot(vocabulary, targets, labels)
-    scores = np.zeros(label_hot.shape)
-    if hasattr(layer, "probabilities"):
-        scores[:, : len(vocabulary)] = layer.probabilities(chosen)
-    else:
-        for row, classes, (_, score) in zip(scores, label_hot, decoded, strict=True):
-            row[classes] = score
+    whole = np.zeros(label_hot.shape)
+    whole[:, : len(vocabulary)] = scores
     return Classes(
         rows=rows,
         names=names,
         targets=target_hot,
         predictions=label_hot,
-        scores=scores,
+        scores=whole,
         exclusive=exclusive,
         fitted=len(vocabulary),
     )
@@ -89,6 +113,22 @@ def taken(outcome: AnyOutcome, positions: np.ndarray) -> AnyOutcome:
         elif isinstance(outcome, Texts):
             selected[field.name] = [value[position] for position in positions]
     return dataclasses.replace(outcome, **selected)
+
+
+def metrics_of(head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> dict[str, float]:
+    """Compute the metrics of a head.
+
+    Args:
+        head: the layer of the head.
+        outcome: the head's outcome, from `Predictions.outcome`.
+        rows: the rows of the split that count, int[M]; a row may occur several times. All by default.
+    """
+    if rows is not None:
+        places = np.searchsorted(outcome.rows, rows)
+        held = places < len(outcome.rows)
+        held[held] = outcome.rows[places[held]] == rows[held]
+        outcome = taken(outcome, places[held])
+    return {key: float(value) for key, value in head.evaluate(outcome).items()}
 
 
 def unseen(outcome: Outcome) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,18 +96,16 @@ def predict_split(
             outputs = model.predict(ablation(padded, count))
             kept = outputs if ablation == WHOLE else {key: outputs[key] for key in ("heads", PRESENT)}
             batches.append(tf.nest.map_structure(lambda value, n=count: value[:n], kept))
-        texts = {key: value.numpy() for key, value in examples.parse_texts(batch, names).items()}
-        targets.append({**tensors, "_texts": texts})
+        targets.append({**tensors, "_texts": dict(zip(names, map(_objects, examples.told(batch, names)), strict=True))})
     if not targets:
         return _of_no_records(model, list(ablated))
     joined = tf.nest.map_structure(_concatenated, *targets)
     texts = joined.pop("_texts")
-    joined["_id"] = np.array([value.decode() for value in texts["_id"]])
+    joined["_id"] = texts["_id"].astype(str)
     for field in specs:
-        values = texts[f"_text/{field}"]
-        if any(values):
-            joined[field]["text"] = np.array([value.decode() for value in values], object)
-        joined[field]["given"] = _given(texts[f"_text/{field}"], texts[f"_given/{field}"])
+        if any(texts[f"_text/{field}"]):
+            joined[field]["text"] = texts[f"_text/{field}"]
+        joined[field]["given"] = examples.as_given(texts[f"_text/{field}"], texts[f"_given/{field}"])
     for head in model.heads.values():
         _check_given(head["target"], joined[head["target"]], examples_path)
     outputs_by_ablation = {
@@ -134,15 +131,6 @@ def check_examples(model: TrainedModel, examples_path: str) -> None:
         )
 
 
-def _given(texts: Sequence[bytes], values: Sequence[bytes]) -> np.ndarray:
-    """object[N]: the text of each record, or else its value from JSON; None if it has neither."""
-    given = np.full(len(texts), None, object)
-    for row, (text, value) in enumerate(zip(texts, values, strict=True)):
-        if text or value:
-            given[row] = text.decode() if text else json.loads(value)
-    return given
-
-
 def _check_given(field: str, target: Mapping[str, Any], examples_path: str) -> None:
     """Check that the examples hold the value that each record with a target was given.
 
@@ -166,6 +154,10 @@ def _of_no_records(model: TrainedModel, ablations: Sequence[Ablation]) -> Predic
     targets = absent(model.all_fields.specs, 0)
     given = {field: {**tensors, "given": np.array([], object)} for field, tensors in targets.items()}
     return Predictions(model, dict.fromkeys(ablations, nothing), {**given, "_id": np.array([], str)})
+
+
+def _objects(texts: list[str]) -> np.ndarray:
+    return np.array(texts, object)
 
 
 def _concatenated(*arrays: np.ndarray) -> np.ndarray:

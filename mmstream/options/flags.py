@@ -23,10 +23,9 @@ def runner_in(beam_flags: Sequence[str]) -> str | None:
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of everything that reads a config."""
-    parser.add_argument("config", type=expanded, metavar="CONFIG", help="the YAML file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, such as training.epochs=3"
-    )
+    _add_config(parser)
+    summary = "override a key, such as training.epochs=3"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=summary)
     parser.add_argument("--tiny", action="store_true", help="try the config end to end in seconds, on a few records")
 
 
@@ -118,6 +117,18 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     add_json_flag(parser)
 
 
+def add_baseline_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream baseline`."""
+    _add_config(parser)
+    parser.add_argument(
+        "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
+    )
+    _add_split(parser)
+    efforts = "`all` also fits models to texts that take longer (default: fast)"
+    parser.add_argument("--baselines", default="fast", choices=("fast", "all"), help=efforts)
+    add_json_flag(parser)
+
+
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream compare`."""
     parser.add_argument(
@@ -127,6 +138,10 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=expanded, action="append", required=True, metavar="DIR", help=summary)
     _add_split(parser)
     add_json_flag(parser)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=expanded, metavar="CONFIG", help="the YAML file")
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -115,6 +116,21 @@ def told(serialised: Any, names: Sequence[str]) -> list[list[str]]:
     """The texts in a batch of examples, a list for each name."""
     tensors = parse_texts(serialised, names)
     return [[value.decode("utf-8", "surrogateescape") for value in tensors[name].numpy()] for name in names]
+
+
+def given(serialised: Any, fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """{field: object[B]}: the values that the records of a batch were given, texts as they are; None if absent."""
+    texts, values = (told(serialised, [f"{kind}/{field}" for field in fields]) for kind in ("_text", "_given"))
+    return {name: as_given(*columns) for name, *columns in zip(fields, texts, values, strict=True)}
+
+
+def as_given(texts: Sequence[str], values: Sequence[str]) -> np.ndarray:
+    """object[N]: the text of each record, or else its value from JSON; None if it has neither."""
+    column = np.full(len(texts), None, object)
+    for row, (text, value) in enumerate(zip(texts, values, strict=True)):
+        if text or value:
+            column[row] = text or json.loads(value)
+    return column
 
 
 def texts(shards: Sequence[str], fields: Sequence[str]) -> dict[str, set[str]]:

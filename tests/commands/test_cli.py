@@ -15,7 +15,7 @@ from mmstream.plugins import catalogue, registry
 
 EMOJI = str(Path(__file__).parents[2] / "examples" / "emoji" / "config.yaml")
 COMMANDS = (
-    *("init", "check", "describe", "preprocess", "train", "evaluate", "compare"),
+    *("init", "check", "describe", "preprocess", "train", "evaluate", "compare", "baseline"),
     *("label", "export", "verify", "plugins"),
 )
 

@@ -28,6 +28,7 @@ FLAGS: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
     "train": {**CONFIG, "--examples": ALWAYS, "--output": ALWAYS, "--break-lock": ALWAYS, "--json": ALWAYS},
     "evaluate": {"model": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
     "compare": {"models": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
+    "baseline": {"config": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--baselines": ALWAYS, "--json": ALWAYS},
     "label": {
         "model": ALWAYS,
         "--input": ALWAYS,

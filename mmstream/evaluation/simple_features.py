@@ -1,0 +1,188 @@
+"""Features for baselines that need no network: the colours of pictures, TF-IDF of texts, and tabular values.
+
+They are computed from the examples, so a baseline reads the same records as the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from mmstream.interfaces import Spec
+from mmstream.preprocessing import examples
+from mmstream.preprocessing.preprocessor import PRESENT
+
+Kind = Literal["text", "picture", "table"]
+
+MOST_RECORDS = 20_000
+"""The most training records that baselines read. They are a random sample, because examples are in parts."""
+_MOST_CHARACTERS = 4_000
+"""How much of each text is read."""
+_MOST_NUMBERS = 1_024
+"""A tensor of more numbers is not a tabular value."""
+_MOST_TERMS = 50_000
+"""The most words, and the most sequences of characters, that TF-IDF counts; the most frequent ones."""
+_TERMS: Sequence[dict[str, Any]] = (
+    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    {"analyzer": "char_wb", "ngram_range": (1, 3)},
+)
+"""Words and pairs of words; and sequences of characters, which serve scripts without spaces, too."""
+_BINS = 8
+"""Bins of each colour channel: a histogram has BINS³ shares."""
+_THUMBNAIL = 8
+"""Height and width of the thumbnail of a picture."""
+_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What baselines read of a field.
+
+    Attributes:
+        kind: how its values become features.
+        values: texts as object[N]; or float32[N, F], the features of pictures or the numbers of a tabular field.
+        codes: int64[N, K], values that are only equal or different, such as the id of a category.
+        present: bool[N], which records have the field.
+    """
+
+    kind: Kind
+    values: np.ndarray
+    codes: np.ndarray
+    present: np.ndarray
+
+    @property
+    def has_features(self) -> bool:
+        """Whether a baseline can make anything of the field."""
+        return bool(self.present.any()) and (self.kind == "text" or self.values.size + self.codes.size > 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """N records of a split, as baselines read them.
+
+    Attributes:
+        columns: {field: column}.
+        given: {field: object[N]}, the values that the records were given, in the form of labels; None if absent.
+    """
+
+    columns: Mapping[str, Column]
+    given: Mapping[str, np.ndarray]
+
+
+def read_records(
+    examples_path: str, split: str, specs: Mapping[str, Spec], inputs: Collection[str], targets: Collection[str]
+) -> Records:
+    """Read a split of the examples, and reduce each picture to its colours at once.
+
+    Args:
+        examples_path: output of `mmstream preprocess`.
+        split: "train", "validation" or "test"; of "train", at most `MOST_RECORDS` are read.
+        specs: the specs of all fields.
+        inputs: the fields that baselines may read.
+        targets: the fields that they predict, and other fields whose given values are needed.
+    """
+    data = examples.read_examples(examples.shards_of(examples_path, split))
+    data = data.take(MOST_RECORDS) if split == "train" else data
+    read = {name: specs[name] for name in sorted(inputs)}
+    columns: dict[str, list[Column]] = {name: [] for name in read}
+    given: dict[str, list[np.ndarray]] = {name: [] for name in sorted({*inputs, *targets})}
+    for serialised in data.batch(_BATCH):
+        for name, values in examples.given(serialised, list(given)).items():
+            given[name].append(values)
+        texts = examples.told(serialised, [f"_text/{name}" for name in read])
+        for (name, tensors), text in zip(examples.parse(serialised, read).items(), texts, strict=True):
+            arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+            columns[name].append(_column(arrays, np.array(text, object)))
+    return Records(
+        {name: _joined(parts) for name, parts in columns.items() if parts},
+        {name: np.concatenate(parts) if parts else np.array([], object) for name, parts in given.items()},
+    )
+
+
+def _column(tensors: Mapping[str, np.ndarray], texts: np.ndarray) -> Column:
+    """What baselines read of some values of a field, from its tensors, [N, …], and its texts, "" if it has none."""
+    present = tensors[PRESENT] > 0
+    values = {name: tensor for name, tensor in tensors.items() if name != PRESENT}
+    none = np.zeros((len(present), 0))
+    if texts.any():
+        short = np.array([text[:_MOST_CHARACTERS] for text in texts], object)
+        return Column("text", short, none.astype(np.int64), present)
+    pictures = [tensor for tensor in values.values() if tensor.dtype == np.uint8 and tensor.ndim == 4]
+    if pictures:
+        features = np.concatenate([_colours(pixels) for pixels in pictures], 1)
+        return Column("picture", features * present[:, None], none.astype(np.int64), present)
+    tabular = [tensor for tensor in values.values() if tensor.ndim <= 2 and tensor[0].size <= _MOST_NUMBERS]
+    flat = [tensor.reshape(len(present), -1) for tensor in tabular]
+    codes = [tensor for tensor in flat if tensor.dtype == np.int64]
+    numbers = [tensor.astype(np.float32) for tensor in flat if tensor.dtype != np.int64]
+    return Column(
+        "table",
+        np.concatenate(numbers, 1) if numbers else none.astype(np.float32),
+        np.concatenate(codes, 1) if codes else none.astype(np.int64),
+        present,
+    )
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    """Join the parts of a column. A part in which every text is empty does not know that the field is text."""
+    kinds = {part.kind for part in parts}
+    if "text" in kinds:
+        texts = [part.values if part.kind == "text" else np.full(len(part.present), "", object) for part in parts]
+        codes = np.zeros((sum(len(part.present) for part in parts), 0), np.int64)
+        return Column("text", np.concatenate(texts), codes, np.concatenate([part.present for part in parts]))
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "codes", "present")}
+    return Column(parts[0].kind, **joined)
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """float32[N, F] of pictures uint8[N, H, W, C]: the square root of each colour's share, and a thumbnail."""
+    count, height, width, channels = pixels.shape
+    bins = (pixels.reshape(count, -1, channels).astype(np.int32) * _BINS) >> 8
+    places = sum(bins[:, :, channel] * _BINS**channel for channel in range(channels))
+    shares = np.stack([np.bincount(row, minlength=_BINS**channels) for row in places]) / (height * width)
+    rows, columns = (np.arange(_THUMBNAIL) * size // _THUMBNAIL for size in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.float32), rows, 1), columns, 2)
+    sizes = np.diff([*rows, height])[:, None] * np.diff([*columns, width])
+    thumbnails = sums / sizes[None, :, :, None] / 255 - 0.5
+    return np.concatenate([np.sqrt(shares), thumbnails.reshape(count, -1) / _THUMBNAIL], 1).astype(np.float32)
+
+
+class Features:
+    """Turns values of a column into features, sparse float[N, F]; those of an absent value are 0.
+
+    Args:
+        column: the column of the training split, to which the features are fitted.
+    """
+
+    def __init__(self, column: Column) -> None:
+        self._kind = column.kind
+        self._fitted: list[Any] = []
+        if column.kind == "text":
+            vectorizers = [TfidfVectorizer(**each, sublinear_tf=True, max_features=_MOST_TERMS) for each in _TERMS]
+            self._fitted = [each.fit(column.values[column.values != ""]) for each in vectorizers]
+        elif column.kind == "table":
+            encoders = (StandardScaler(), OneHotEncoder(handle_unknown="ignore"))
+            parts = zip(encoders, _table(column), strict=True)
+            self._fitted = [each.fit(values[column.present]) for each, values in parts]
+
+    def __call__(self, column: Column) -> sparse.csr_array:
+        """The features of a column of any split."""
+        if self._kind == "picture":
+            return sparse.csr_array(column.values)
+        if self._kind == "text":
+            return sparse.csr_array(sparse.hstack([each.transform(column.values) for each in self._fitted]))
+        values = zip(self._fitted, _table(column), strict=True)
+        blocks = [sparse.csr_array(each.transform(part)) for each, part in values]
+        return sparse.csr_array(sparse.hstack(blocks).multiply(column.present[:, None]))
+
+
+def _table(column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers and the codes of a tabular column, each with a constant, so that neither is empty."""
+    ones = np.ones((len(column.present), 1))
+    return np.concatenate([ones, np.nan_to_num(column.values)], 1), np.concatenate([ones, column.codes], 1)
