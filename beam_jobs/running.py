@@ -118,7 +118,7 @@ def is_in_process(options: PipelineOptions) -> bool:
 
 
 def _tie_job_server(options: JobServerOptions) -> None:
-    """Make the Java job server that Beam starts end with this process, even if this process is killed; Linux only."""
+    """Have Beam's Java job server stop when this process ends, even if this process is killed; Linux only."""
     java = options.job_server_java_launcher
     if shutil.which("setpriv"):  # of util-linux
         options.job_server_java_launcher = "setpriv"

@@ -1,4 +1,4 @@
-"""Baselines: what simple models reach on the same records and metrics, so that a network can be seen to be worth it."""
+"""Baselines: how simple models score on the same records and metrics, to show whether a network is worth it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mmstream.interfaces import PassedOver
 from mmstream.storage import disk, files
 
 HIDDEN = "hidden"
-READ_ALREADY = "link to a folder that is read anyway"
+READ_ALREADY = "link to a folder that is also read without the link"
 AROUND = "link to a folder that contains the input"
 OUTSIDE = "link to a folder outside the input; `roots` or --root allows it"
 NOWHERE = "link that leads nowhere"

@@ -254,7 +254,7 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
 def _outputs(
     encoded: _EncodedFields, heads: Mapping[str, _ConnectedHead], fused: Mapping[tuple[str, ...], Reading]
 ) -> dict[str, Any]:
-    """The outputs that both networks have, with the predictions of training."""
+    """The outputs that the training and inference networks share; the predictions are those for training."""
     outputs: dict[str, Any] = {
         "embeddings": encoded.embeddings,
         "heads": {name: head.predictions for name, head in heads.items()},

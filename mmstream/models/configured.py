@@ -1,4 +1,4 @@
-"""Bases of layers that list their parameters only once, and of those that end in an affine map to the shared width."""
+"""Bases: layers that list their parameters only once, and layers that end in an affine map to the shared width."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def numbers_recorded(output: str) -> list[int]:
 
 
 def record_path(part: int) -> str:
-    """Return the path of a part's commit record below its output."""
+    """Return the path of a part's commit record, relative to the output."""
     return f"parts/{part_name(part)}.json"
 
 

@@ -83,7 +83,7 @@ def notes(output: str, run: str = "", passing_over: Set[str] = frozenset()) -> I
 
 
 def note_files(output: str, run: str = "") -> Iterator[str]:
-    """List the paths of a run's notes below its folder, or those of all runs below `runs/`."""
+    """List the paths of a run's notes, relative to its folder, or of all runs' notes, relative to `runs/`."""
     paths = files.list_files(files.join(output, "runs", run))
     return (path for path in paths if _NOTE.fullmatch(files.name(path)))
 

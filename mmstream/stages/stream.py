@@ -240,7 +240,7 @@ class _LabelBatch(beam.DoFn):
         """
         if any(part_of_item(item, self._about.parts) != part for item in items):
             raise MmstreamError(
-                f"{self._about.output} was divided into other parts after this savepoint; start without it: "
+                f"{self._about.output} was repartitioned after this savepoint; start without the savepoint: "
                 "records that the output already holds are left alone"
             )
 

@@ -181,7 +181,7 @@ def test_state_from_before_a_repartition_is_refused(deliver, records, tmp_path):
     out = deliver(*records[:3])
     plan = json.loads((out / "parts" / "plan.json").read_text())
     (out / "parts" / "plan.json").write_text(json.dumps({**plan, "parts": 8}))
-    with pytest.raises(MmstreamError, match="was divided into other parts"):
+    with pytest.raises(MmstreamError, match="was repartitioned after this savepoint"):
         deliver(*records, parts_before=4)
 
 

@@ -163,7 +163,7 @@ def _pass_over_operation(bits: Bits) -> None:
 
 
 class Bits:
-    """Reads numbers from bits, the highest first; zeros after the end."""
+    """Reads numbers from bits, most significant bit first; reads zeros past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = int.from_bytes(data, "big")

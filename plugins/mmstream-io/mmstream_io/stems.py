@@ -11,7 +11,7 @@ from mmstream.errors import MmstreamError, brief
 MOST_RECORDS = 1 << 22
 """The most records of an archive, as their stems are kept in memory while it is scanned."""
 APART = (
-    "members of the record {} are not adjacent in the archive; those of one record must be: recreate the archive "
+    "members of the record {} are not adjacent in the archive, but they must be; recreate the archive "
     "with `tar --sort=name`"
 )
 
@@ -26,7 +26,7 @@ Some = TypeVar("Some", bound=Stemmed)
 
 
 class Stems:
-    """The stems of an archive; finds those that occur again after others.
+    """The stems of an archive; finds stems that recur after a different stem.
 
     Args:
         path: of the archive.
@@ -73,6 +73,6 @@ def dots_in(key: str, suffixes: Iterable[str]) -> str:
     if "" in middles or count < 2 or not (len(middles) > 2 or first[:1].isdigit()):
         return ""
     return (
-        f"a stem ends at the first dot of a name, so all of {brief(f'{key}.{first}.*')} and the like are one "
-        f"record; if they are several, name them without dots, such as {brief(f'{key}_{first}')}"
+        f"a stem ends at the first dot of a name, so {brief(f'{key}.{first}.*')} and similar names all form one "
+        f"record; if they are separate records, use names without dots, such as {brief(f'{key}_{first}')}"
     )

@@ -50,7 +50,7 @@ class Member(NamedTuple):
 
 
 class _Extended(NamedTuple):
-    """The content of the headers before a member's own.
+    """The content of the headers that precede a member's own header.
 
     Attributes:
         start: byte at which the first of them begins; -1 if there is none.

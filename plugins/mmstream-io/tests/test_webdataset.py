@@ -451,7 +451,7 @@ def test_archives_on_another_filesystem_are_read_through_beam(memory_files, monk
     assert comparable(rows_of("memory://bucket/shards/*.tar")) == comparable(rows[:2])
 
 
-APART = "are not adjacent in the archive; those of a record must be: recreate the archive with `tar --sort=name`"
+APART = "are not adjacent in the archive, but they must be; recreate the archive with `tar --sort=name`"
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])

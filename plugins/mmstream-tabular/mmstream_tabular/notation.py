@@ -105,7 +105,9 @@ class Notation:
             return f"{hints[0]}{read}"
         if not others:
             return ""
-        thousands = f" and {self.thousands!r} between thousands" if self.thousands else " and nothing between thousands"
+        thousands = (
+            f" and {self.thousands!r} as the thousands separator" if self.thousands else " and no thousands separator"
+        )
         return f"the field reads {self.decimal!r} as the decimal separator{thousands}"
 
 

@@ -98,14 +98,14 @@ def test_any_blank_that_breaks_no_line_may_stand_between_thousands(blank):
         ({}, "1 234", 'nothing may come between digits; the parameter `thousands: " "`'),
         ({}, "5%", "percent signs are not read; write the number alone"),
         ({}, "€ 1.200,50", "currency signs are not read"),
-        ({"decimal": ","}, "1.5", "the field reads ',' as the decimal separator and nothing between thousands"),
+        ({"decimal": ","}, "1.5", "the field reads ',' as the decimal separator and no thousands separator"),
         (
             {"decimal": ",", "thousands": "."},
             "1.5",
-            "the field reads ',' as the decimal separator and '.' between thousands",
+            "the field reads ',' as the decimal separator and '.' as the thousands separator",
         ),
         ({"decimal": ",", "thousands": "."}, "1.2345,6", "expected a number"),
-        ({"thousands": ","}, "0,885", "reads '.' as the decimal separator and ',' between thousands"),
+        ({"thousands": ","}, "0,885", "reads '.' as the decimal separator and ',' as the thousands separator"),
         ({"thousands": ","}, "12,34", "expected a number"),
     ],
 )

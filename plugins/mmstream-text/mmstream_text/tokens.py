@@ -78,7 +78,7 @@ def tokenise(text: str) -> list[str]:
         found = (token[0] for piece in _pieces(text) for token in pattern.finditer(piece))
         tokens = list(islice(found, MAX_TOKENS + 1))
         if len(tokens) > MAX_TOKENS:
-            raise ValueError(f"the text has more than {MAX_TOKENS:,} words and signs, which are too many to read")
+            raise ValueError(f"the text has more than {MAX_TOKENS:,} words and symbols, which is too many to read")
     if tokens and _WORD.match(tokens[0]):
         tokens[0] = " " + tokens[0]
     return tokens
