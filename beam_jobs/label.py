@@ -121,7 +121,7 @@ def preview(options: LabelOptions, count: int) -> None:
         results = list(label_items(items, model, job_input.media(), pool=pool, lookups=lookups))
     for result in results:
         if isinstance(result, DeadLetter):
-            terminal.fail(f"{result.origin}: dead letter: {result.field or result.stage}: {result.message}")
+            terminal.fail(f"{result.origin}: dead letter ({result.field or result.stage}): {result.message}")
     columns = (column for head in model.heads for column in (head, f"{head}_score", f"{head}_match"))
     shown = ["id", *(column for column in columns if column in model.schema)]
     rows = [result for result in results if not isinstance(result, DeadLetter)]

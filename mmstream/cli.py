@@ -82,7 +82,7 @@ def _add_plugins(commands: Any) -> None:
     summary = "Show the installed plugins and their components."
     plugins_parser = commands.add_parser("plugins", help=summary, description=summary)
     subcommands = plugins_parser.add_subparsers(required=True, metavar="list|show")
-    listed = subcommands.add_parser("list", help="name, version and components of each, or what went wrong with it")
+    listed = subcommands.add_parser("list", help="name, version and components of each, or why it failed to load")
     shown = subcommands.add_parser("show", help="what a component does, its parameters, and how a config names it")
     shown.add_argument("name", metavar="NAME", help="name of a component, such as cnn")
     for subparser, run in ((listed, installed.list_plugins), (shown, installed.show_component)):

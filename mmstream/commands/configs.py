@@ -41,7 +41,7 @@ def check(args: argparse.Namespace, rest: list[str]) -> int:
         from mmstream.training.description import compose_unfitted
 
     compose_unfitted(config)
-    terminal.say(f"{args.config} is sound")
+    terminal.say(f"{args.config} is valid")
     return 0
 
 

@@ -99,7 +99,7 @@ def compare(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def verify(args: argparse.Namespace, rest: list[str]) -> int:
-    """Check that every path to a model gives the same results for the same records."""
+    """Check that a model produces the same results for the same records on every code path."""
     with importing():
         from mmstream.trained_model.artefact import load
 
@@ -116,7 +116,7 @@ def verify(args: argparse.Namespace, rest: list[str]) -> int:
     wrong = sum(not difference.within for difference in differences)
     if wrong:
         raise MmstreamError(f"{wrong} of {len(differences)} results differ")
-    terminal.say(f"the model reproduces its golden records{', and all paths agree' if args.input else ''}")
+    terminal.say(f"the model reproduces its golden records{', and all code paths agree' if args.input else ''}")
     return 0
 
 

@@ -69,7 +69,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
     ):
         for key in keys:
             if not _NAME.fullmatch(key) or key in ("id", FUSED) or key.endswith(("_score", "_match")):
-                message = f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused', …_score or …_match"
+                message = f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused', *_score or *_match"
                 wrong(f"{section}.{key}", message)
     for name, part in config.fields.items():
         if part.reference is not None and not _reads_files(part.use):
@@ -99,7 +99,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
         for field in config.reads(head):
             if field not in encoders:
                 readable = encoders if isinstance(head.reads, list) else encoders | {FUSED}
-                wrong(f"{path}.reads", f"no encoder reads a field {field!r}. {choices(field, readable)}")
+                wrong(f"{path}.reads", f"no encoder reads the field {field!r}. {choices(field, readable)}")
             elif {field, head.target} <= set(config.fields):
                 shared = set(config.fields[field].reads) & set(config.fields[head.target].reads)
                 for column in sorted(shared):
@@ -107,7 +107,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
         if head.match is not None:
             reads = config.reads(head)
             if head.match not in reads:
-                wrong(f"{path}.match", f"it does not read a field {head.match!r}. {choices(head.match, reads)}")
+                wrong(f"{path}.match", f"it does not read the field {head.match!r}. {choices(head.match, reads)}")
             if head.target not in encoders:
                 wrong(f"{path}.match", f"its captions cannot be compared: no encoder reads {head.target!r}")
         elif "candidates" in head.model_fields_set:
@@ -207,10 +207,10 @@ def _check_needs(config: Config, part: Use, lines: Mapping[str, int]) -> Iterato
     heads = _names(config.model.heads, "model.heads", lines)
     targets = {head.target for head in config.model.heads.values()}
     kinds = {
-        "embeddings": ("no encoder reads a field", encoders),
-        "present": ("no encoder reads a field", encoders),
-        "fields": ("no encoder reads a field", encoders),
-        "targets": ("no head predicts a field", targets | (heads - set(config.model.heads))),
+        "embeddings": ("no encoder reads the field", encoders),
+        "present": ("no encoder reads the field", encoders),
+        "fields": ("no encoder reads the field", encoders),
+        "targets": ("no head predicts the field", targets | (heads - set(config.model.heads))),
         "heads": ("there is no head", heads),
         "sampled": ("there is no head", heads),
     }

@@ -68,10 +68,10 @@ class SplitConfig(Section):
         others = self.group or {"validation", "test"} & self.model_fields_set
         if self.column and (others or self.by_file):
             raise ValueError(
-                "`column` gives the splits; it cannot be combined with `group`, `validation`, `test` or `by_file`"
+                "`column` sets the splits; it cannot be combined with `group`, `validation`, `test` or `by_file`"
             )
         if self.by_file and others:
-            raise ValueError("`by_file` gives the splits; it cannot be combined with `group`, `validation` or `test`")
+            raise ValueError("`by_file` sets the splits; it cannot be combined with `group`, `validation` or `test`")
         return self
 
 

@@ -106,7 +106,7 @@ class _Reader:
                 self._problem(node, path, f"{node.value[:40]!r} cannot be read as {kind}")
                 return None
             if isinstance(value, float) and not math.isfinite(value):
-                self._problem(node, path, f"{node.value} is not a number that a config can hold")
+                self._problem(node, path, f"{node.value} is not a finite number")
                 return 0.0
             return value
         if kind not in _TEXTS:

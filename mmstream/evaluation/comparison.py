@@ -224,10 +224,10 @@ def _shared_rows(
         return none, f"predicts {target!r}, not {expected!r}"
     theirs = other.outcome(head)
     if type(theirs) is not type(outcome):
-        return none, f"gives {type(theirs).__name__.lower()}, not {type(outcome).__name__.lower()}"
+        return none, f"predicts {type(theirs).__name__.lower()}, not {type(outcome).__name__.lower()}"
     shared = np.intersect1d(rows, theirs.rows)
     if not len(shared):
-        return none, f"and {first.name} share no record whose target is known"
+        return none, f"has no record in common with {first.name} whose target is known"
     if why := _why_unequal(_differ(_labels_of(outcome, shared), _labels_of(theirs, shared))):
         return none, why
     if not first.metrics(head, shared).keys() & other.metrics(head, shared).keys():
@@ -291,7 +291,7 @@ def _shared_searches(way: Way, first: Contender, other: Contender, mask: np.ndar
     """The same as `_shared_rows` for a direction of retrieval; the rows are bool[N]."""
     shared = mask & have_both(way, other.predictions.targets)
     if not shared.any():
-        return shared, f"and {first.name} share no record that has both fields"
+        return shared, f"has no record in common with {first.name} that has both fields"
     keys, theirs = (Search.of(way, each.predictions.targets, shared).keys for each in (first, other))
     return shared, _why_unequal(_differ(keys, theirs))
 

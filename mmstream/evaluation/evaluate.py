@@ -123,14 +123,14 @@ def _evaluate_head(predictions: Predictions, name: str) -> tuple[dict[str, Any],
 def _warnings_of_counts(counts: Mapping[str, int]) -> Iterator[str]:
     """Warnings about the records on which a head is measured."""
     if not counts["records"]:
-        yield "nothing is measured: no record of this split has both a target and something that the head reads"
+        yield "nothing is measured: no record of this split has both a target and a value that the head reads"
     if counts["unseen"]:
         yield (
             f"{counts['unseen']:,} of {counts['records']:,} records have a target that the vocabulary does not hold; "
             "each counts as a miss"
         )
     if counts["unread"]:
-        yield f"{counts['unread']:,} records have a target, but nothing that the head reads; they are not measured"
+        yield f"{counts['unread']:,} records have a target, but no value that the head reads; they are not measured"
 
 
 def _warnings_of_fields(fields: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _warnings_of_fields(fields: Mapping[str, Mapping[str, float]]) -> Iterator[s
     for field, ablated in fields.items():
         whole = ablated["whole"]
         if ablated.get("alone", -np.inf) > whole + _MARGIN:
-            yield f"{field} alone gives {ablated['alone']:.3f}, more than all fields together ({whole:.3f})"
+            yield f"{field} alone scores {ablated['alone']:.3f}, more than all fields together ({whole:.3f})"
         if len(fields) > 1 and ablated["shuffled"] > whole - _MARGIN:
             shuffled = ablated["shuffled"]
             yield f"{field} hardly matters: {shuffled:.3f} if shuffled between records, {whole:.3f} if not"

@@ -126,7 +126,7 @@ def check_examples(model: TrainedModel, examples_path: str) -> None:
         raise MmstreamError(f"{examples_path} is not an output of `mmstream preprocess`")
     if files.read_bytes(ours) != files.read_bytes(theirs):
         raise MmstreamError(
-            f"the examples in {examples_path} were made by preprocessing other than the model's; its vocabularies "
+            f"the examples in {examples_path} were not made by the model's preprocessing; its vocabularies "
             "would not fit. Evaluate on the examples that the model was trained on"
         )
 

@@ -79,7 +79,7 @@ def record_of(columns: Mapping[str, Any], id_column: str, origin: str) -> Record
         except UnicodeEncodeError as error:
             return _bad_id(origin, columns, describe(error))
         if size > _LONGEST_ID:
-            return _bad_id(origin, columns, f"the id has {size:,} bytes; at most {_LONGEST_ID:,} are read")
+            return _bad_id(origin, columns, f"the id has {size:,} bytes; the limit is {_LONGEST_ID:,}")
         return Record(value, origin or value, columns)
     what = "nothing" if value is None else repr(value)
     return _bad_id(origin, columns, f"the id column {id_column!r} needs text or a whole number; found {what:.80}")

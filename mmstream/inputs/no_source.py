@@ -48,7 +48,7 @@ def why_none(path: str, names: Sequence[str], kinds: Iterable[str]) -> str:
         what = _of_json(place)
     elif suffix == "txt" and count > 1:
         what = _TEXTS
-    what = what or f"if one of {', '.join(sorted(kinds))} can read it anyway, name that one with --source"
+    what = what or f"if one of {', '.join(sorted(kinds))} can read it, select that one with --source"
     return f"no source reads {path}:{holds} {what}"
 
 

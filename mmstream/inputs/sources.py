@@ -105,7 +105,7 @@ def _of_pattern(pattern: str, kinds: dict[str, type[Source]]) -> str:
         raise MmstreamError(patterns.nothing_matches(pattern))
     if len(first) > 1:
         examples = listed(f"{name} ({kind or 'no source'})" for kind, name in sorted(first.items()))
-        raise MmstreamError(f"{pattern} matches files of several kinds: {examples}; narrow it, or name a source")
+        raise MmstreamError(f"{pattern} matches several kinds of files: {examples}; narrow it, or name a source")
     kind = next(iter(first))
     if not kind:
         raise MmstreamError(why_none(pattern, patterns.matches(pattern), kinds))

@@ -18,7 +18,7 @@ def split_for(record: Record, split: SplitConfig) -> str:
         named = split_of_file(record.origin)
         if named is None:
             message = (
-                f"neither the file of {record.origin!r:.200} nor a folder above it is named after one of "
+                f"no file or folder in the path {record.origin!r:.200} is named after one of "
                 f"{', '.join(SPLITS)}, which `split.by_file` needs"
             )
             raise RecordError(message, stage="check", error="BadSplit")

@@ -128,7 +128,7 @@ class _Watch:
         try:
             look = self._arrivals.look(lambda row: item_of(row, self._job.input, reads, spool))
         except OSError as error:  # a store that does not answer for a moment
-            terminal.warn(f"cannot look at {self._options.input}: {describe(error)}; trying again")
+            terminal.warn(f"cannot access {self._options.input}: {describe(error)}; trying again")
             return
         whole, self._is_whole = self._is_whole, False
         if whole:

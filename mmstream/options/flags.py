@@ -11,7 +11,7 @@ from mmstream.storage.files import expanded
 
 LOCAL_RUNNERS = (None, "DirectRunner", "direct")
 """Values of --runner with which a job runs in its own process."""
-BEAM_EPILOG = "Options that are not listed go to Beam, such as --runner=FlinkRunner."
+BEAM_EPILOG = "Options that are not listed here, such as --runner=FlinkRunner, are passed on to Beam."
 
 
 def runner_in(beam_flags: Sequence[str]) -> str | None:
@@ -100,7 +100,7 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=expanded, required=True, metavar="DIR", help="for the SavedModel; must not exist yet"
     )
-    _add_embeddings(parser, "also give the embeddings of each record")
+    _add_embeddings(parser, "also output the embeddings of each record")
 
 
 def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def add_baseline_flags(parser: argparse.ArgumentParser) -> None:
         "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
     )
     _add_split(parser)
-    efforts = "`all` also fits models to texts that take longer (default: fast)"
+    efforts = "`all` also fits slower models of texts (default: fast)"
     parser.add_argument("--baselines", default="fast", choices=("fast", "all"), help=efforts)
     add_json_flag(parser)
 
@@ -156,11 +156,11 @@ def add_verify_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--source", metavar="NAME", help=f"how to read the {what}; by default its suffix decides")
+    parser.add_argument("--source", metavar="NAME", help=f"how to read the {what} (default: chosen by its suffix)")
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
-    summary = "another folder that media may be in (repeatable)"
+    summary = "another folder from which media may be read (repeatable)"
     parser.add_argument("--root", type=expanded, action="append", default=[], metavar="DIR", help=summary)
 
 
@@ -169,7 +169,7 @@ def _add_input(parser: argparse.ArgumentParser, summary: str, *, required: bool)
     parser.add_argument("--input", type=expanded, required=required, metavar="PATH", help=summary)
     _add_source(parser, "input")
     _add_root(parser)
-    rename = "the input's column OLD is the model's NEW (repeatable)"
+    rename = "read the input's column OLD as the model's column NEW (repeatable)"
     parser.add_argument("--column", action="append", default=[], metavar="NEW=OLD", help=rename)
 
 
@@ -183,7 +183,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
         "--preview", type=_count, metavar="N", help="show the labels of the first N rows and write nothing"
     )
     _add_embeddings(parser, "also write the embeddings of each record")
-    most = "end with exit code 3 above this, such as 5%% or 20 (default: 100%%)"
+    most = "exit with code 3 if there are more than this, such as 5%% or 20 (default: 100%%)"
     parser.add_argument("--max-dead-letters", default="100%", metavar="SHARE", help=most)
     parser.add_argument("--sink", default="parquet", metavar="NAME", help="format of the labels (default: parquet)")
     option = "a parameter of the sink, such as formulas=escape for csv (repeatable); `mmstream plugins show` lists them"
@@ -191,7 +191,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         choices=("values", "metadata", "content"),
-        help="how a rerun sees that a record has changed: by its columns, also by size and time of its files, or by "
+        help="how a rerun detects that a record has changed: by its columns, also by its files' size and time, or by "
         "their bytes (default: as in the previous run, initially as in the model's config)",
     )
     parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
@@ -254,7 +254,7 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage=decode or field=image (repeatable)"
     )
     parser.add_argument("--error", metavar="REGEX", help="a regular expression to find in the error's class or message")
-    summary = "the input whose records are replayed, if there are several; or the new location of the only one"
+    summary = "if there are several inputs, the one to replay; if there is only one, its new location"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     parser.add_argument(
         "--model", type=expanded, metavar="MODEL", help="the model's new location; it must be the model that labelled"
@@ -266,7 +266,7 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream audit`."""
     _add_output(parser)
-    summary = "its input: check that the output accounts for every record once, as it is now"
+    summary = "the job's input: check that the output accounts for every record once, in its current state"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     add_json_flag(parser)
 

@@ -167,7 +167,7 @@ def _check_input(
     if isinstance(look, ExamplesContents) and sound and not findings.problems:
         differ = list(look.differing(output, _sample(sound), media))
         if differ:
-            yield f"examples that differ from what preprocessing makes of their records: {_some(differ)}"
+            yield f"examples that differ from what preprocessing produces from their records: {_some(differ)}"
 
 
 def _sample(records: Sequence[Record]) -> list[Record]:
@@ -178,7 +178,7 @@ def _sample(records: Sequence[Record]) -> list[Record]:
 def _check_fingerprints(counts: Mapping[str, int], expected: str, earlier: Sequence[str]) -> Iterator[str]:
     for fingerprint, count in sorted(counts.items()):
         if fingerprint not in (expected, *earlier):
-            made_by = "another model or preprocessing made them"
+            made_by = "they were made by another model or preprocessing"
             yield f"{count} results have the fingerprint {fingerprint} instead of {expected}: {made_by}"
 
 

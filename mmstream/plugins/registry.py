@@ -162,9 +162,9 @@ def _registered(entry: metadata.EntryPoint) -> Iterator[tuple[str, str, str]]:
             raise TypeError(f"{hook} returns {registered!r:.80}; expected a dict such as {{'name': 'module:Class'}}")
         for name, reference in registered.items():
             if not isinstance(name, str) or not name:
-                raise TypeError(f"{hook} gives the name {name!r:.80}; expected text")
+                raise TypeError(f"{hook} returns the name {name!r:.80}; expected text")
             if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-                raise TypeError(f"{hook} gives {name!r}: {reference!r:.80}; expected text such as 'module:Class'")
+                raise TypeError(f"{hook} returns {name!r}: {reference!r:.80}; expected text such as 'module:Class'")
             yield _HOOKS[hook], name, reference
 
 

@@ -109,7 +109,7 @@ def warnings(counts: Counts) -> Iterator[str]:
                 yield (
                     f"{each['unknown']:,} of {each['values']:,} values in {listed([column])} (field {name}) are "
                     f"unknown to the model, such as {unknown}; it knows {entries}. "
-                    "Is it the column that the model was trained on, and are its values spelled as they were there?"
+                    "Is this the column that the model was trained on, and are its values spelled the same way?"
                 )
 
 

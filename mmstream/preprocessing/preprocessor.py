@@ -282,7 +282,7 @@ class Preprocessor:
             return
         lines = [f"  field {name!r} reads column {column!r}. {choices(column, existing)}" for name, column in missing]
         raise MmstreamError(
-            f"the data does not have the columns that are read (first {len(rows)} rows):\n" + "\n".join(lines)
+            f"the data lacks columns that the fields read (first {len(rows)} rows):\n" + "\n".join(lines)
         )
 
     def _transformed(self, decoded: Sequence[Decoded], size: int) -> dict[str, np.ndarray]:

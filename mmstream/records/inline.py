@@ -46,4 +46,4 @@ def decoded(text: str, max_bytes: int) -> bytes:
     try:
         return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MediaError(f"a text of {len(text):,} characters is not base64: {error}") from error
+        raise MediaError(f"the text ({len(text):,} characters) is not base64: {error}") from error

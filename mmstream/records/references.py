@@ -27,7 +27,7 @@ def path_in(reference: str) -> str:
 def no_path(size: int) -> MediaError:
     """Make the error for a text of this many bytes where a path is expected."""
     return MediaError(
-        f"a text of {size:,} bytes is not the path of a file; to give the file's bytes, write data:image/png;base64,…"
+        f"text of {size:,} bytes is not the path of a file; to give the file's bytes, write data:image/png;base64,…"
     )
 
 

@@ -171,7 +171,7 @@ def look(path: Path) -> Step:
 
 
 def _short_of_memory(what: str) -> MmstreamError:
-    return MmstreamError(f"{what} needs more memory than there is")
+    return MmstreamError(f"{what} needs more memory than is available")
 
 
 def _slot() -> _Slot | None:

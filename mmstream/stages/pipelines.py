@@ -179,7 +179,7 @@ class _Opened(NamedTuple):
         plan = ownership.open_output(output, "preprocess", count * parts.RECORDS_PER_PART)
         if plan.parts != count:
             raise MmstreamError(
-                f"{output} has {plan.parts} parts, but this pipeline was built for {count}, when there was no output; "
+                f"{output} has {plan.parts} parts, but this pipeline was built for {count}, before the output existed; "
                 "build it again"
             )
         return cls(run_notes.new_run(), time.time(), plan)

@@ -128,7 +128,7 @@ class _Complete:
                 if is_read(about.path, path, source) and is_settled:
                     complete.append((origin, about.path.encode("utf-8", "surrogateescape"), about.size, about.modified))
         except OSError as error:  # a store that does not answer for a moment
-            logging.getLogger(__name__).warning("cannot look at %s: %s; trying again", path, describe(error))
+            logging.getLogger(__name__).warning("cannot access %s: %s; trying again", path, describe(error))
         return PollResult(tuple(TimestampedValue(each, Timestamp.of(now)) for each in complete), Timestamp.of(now))
 
 

@@ -109,7 +109,7 @@ class _Guess:
             if self._sample.passed_over:
                 more.append(f"passed over: {in_words(as_json(self._sample.passed_over))}")
             lacks = "a target" if inputs or not read else "an input"
-            add = "name one with --target COLUMN, or add a column or a folder for each class" if inputs else "add one"
+            add = "name one with --target COLUMN, add one, or add a folder for each class" if inputs else "add one"
             raise MmstreamError(
                 f"nothing in {self._path} looks like {lacks}; {add}\n  read: {listed(read) or 'nothing'}; "
                 f"not read: {listed(not_read) or 'nothing'}" + "".join(f"\n  {line}" for line in more)
@@ -259,7 +259,7 @@ class _Guess:
         if closed and len(columns) > 1:
             return closed[-1:], self._why_last(closed)
         if media and texts:
-            return texts[:1], "next to nothing but media, a text is a caption"
+            return texts[:1], "next to media only, a column of text is a caption"
         return [], ""
 
     def _why_last(self, closed: Sequence[Column]) -> str:
@@ -281,7 +281,7 @@ class _Guess:
                 if column.component.media:
                     self._without_pictures = f"{column.name}: {why}"
             elif failed:
-                self._notes.append(f"{column.name}: {failed} of {tried} rows tried would be dead letters: {why}")
+                self._notes.append(f"{column.name}: {failed} of {tried} rows tried would be dead letters ({why})")
 
     def _note_pictures_that_no_column_names(self) -> None:
         """Add a note on pictures below the input's folder if no column names any."""
@@ -313,15 +313,15 @@ class _Guess:
             column_values = [row.get(column.name) for row in rows]
             for name, values in target_values.items():
                 if roles.say_the_same(column_values, values):
-                    self._leave_out(column, f"it says the same as the target {name}")
+                    self._leave_out(column, f"it repeats the target {name}")
                 elif not roles.in_another_unit(column_values, values):
                     continue
                 elif roles.share_a_word(column.name, name):
-                    self._leave_out(column, f"it gives the target {name} in another unit")
+                    self._leave_out(column, f"it holds the target {name} in another unit")
                 else:
                     self._notes.append(
-                        f"{column.name} gives the target {name} in another unit, or determines it exactly: leave it "
-                        "out if it is not known before labelling"
+                        f"{column.name} holds the target {name} in another unit, or determines it exactly: leave "
+                        "this column out if it is not known before labelling"
                     )
                 break
 

@@ -156,7 +156,7 @@ def together(inputs: Sequence[Column]) -> list[Column]:
         if len(group) == 1:
             kept += group
             continue
-        why = f"{len(group)} columns of one kind, read as one field; the first: {group[0].suggestion.why}"
+        why = f"{len(group)} columns of the same kind, read as one field; the first: {group[0].suggestion.why}"
         suggestion = dataclasses.replace(group[0].suggestion, why=why)
         names = tuple(column.name for column in group)
         kept.append(
@@ -170,7 +170,7 @@ def why_unread(values: Sequence[Any]) -> str:
     if reason := _why_not(values):
         return reason
     if len(values) == 1:
-        return "no field fits the one value that it has"
+        return "no field fits its only value"
     return f"no field fits its {len(set(map(str, values))):,} different values in {len(values):,} rows"
 
 

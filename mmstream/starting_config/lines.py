@@ -50,7 +50,7 @@ def config_text(
         f"{line}\n"
         for line in (
             _comment(f"A first config for {files.name(path)}, guessed by `mmstream init`."),
-            _comment(f"{count:,} rows, {looked_at:,} looked at; the comments say why. Change what is wrong."),
+            _comment(f"{count:,} rows, {looked_at:,} examined; the comments give the reasons. Change what is wrong."),
             *_source_lines(use, path, folder, id_column, sample),
             *_split_lines(split, inputs, count),
             *_field_lines([*inputs, *targets], left_out),
@@ -94,7 +94,7 @@ def _field_lines(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iter
         if number == _MOST:
             yield f"  # {len(left_out) - _MOST:,} more columns are not read"
             return
-        yield f"  {_comment(f'not read: {name}: {why}')}"
+        yield f"  {_comment(f'{name} is not read: {why}')}"
 
 
 def _model_lines(inputs: Sequence[Column], targets: Sequence[Column], why: str) -> Iterator[str]:
@@ -117,6 +117,6 @@ def _training_lines(inputs: Sequence[Column], count: int) -> Iterator[str]:
     reasons = ["few rows: smaller batches"] if batch < 64 else []
     several = sum(bool(column.component.encoded_by) for column in inputs) > 1
     dropout = {"modality_dropout": 0.2} if several else {}
-    reasons += ["modality_dropout: so that rows which lack an input are labelled well, too"] if several else []
+    reasons += ["modality_dropout: helps to label rows that lack an input"] if several else []
     why = f"  # {'; '.join(reasons)}" if reasons else ""
     yield f"training: {flow({'epochs': 30, 'batch_size': batch, **dropout})}{why}"

@@ -56,7 +56,7 @@ class Unread:
             return ""
         text, path = next(pair for pair in pairs if _changes(*pair))
         return (
-            f"the pictures that it names exist, such as {_quoted(path)}, but it spells them differently, as "
+            f"the pictures that it names exist, such as {_quoted(path)}, but it spells their paths differently, as in "
             f"{_quoted(text)}: {'; '.join(changes)}"
         )
 
@@ -70,7 +70,7 @@ class Unread:
                 return ""
             return (
                 f"the pictures that it names are in {len(folders):,} folders, such as {_quoted(folders[0])} and "
-                f"{_quoted(folders[1])}, but a `reference` names only one: put the pictures into one folder, or add a "
+                f"{_quoted(folders[1])}, but a `reference` allows only one: put the pictures into one folder, or add a "
                 "column that holds the path of each"
             )
         numbers = {int(stem): path for path in self._pictures.paths if _is_number(stem := _stem(path))}
@@ -105,13 +105,13 @@ def _changes(text: str, path: str) -> list[str]:
         changes.append("write / instead of \\ between folders")
     normal, plain = _composed(slashed), _composed(path)
     if not normal.lower().endswith(plain.lower()):
-        return [*changes, "write the folders as they are called below the folder of the input"]
+        return [*changes, "write the folders as they are named below the input's folder"]
     if len(normal) > len(plain):
         changes.append(f"leave out {_quoted(text[: len(normal) - len(plain)])} at the start")
     if not normal.endswith(plain):
         changes.append("write capital and small letters as the file's name does")
     if not slashed.lower().endswith(path.lower()):
-        changes.append("encode accented letters as the name of the file does (NFC is not NFD)")
+        changes.append("encode accented letters as the name of the file does (NFC and NFD differ)")
     return changes
 
 

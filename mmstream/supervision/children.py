@@ -177,11 +177,11 @@ class Children:
             while (code := self.wait(process)) is None:
                 if current.exists():
                     if self.has_stalled(current):
-                        return end(process), Verdict("Stalled", f"was not done after {self.stall:g} s")
+                        return end(process), Verdict("Stalled", f"did not finish within {self.stall:g} s")
                 elif self._clock() - began > _START_SECONDS:
                     return end(process), None
             if code == worker.OUT_OF_MEMORY:
-                return code, Verdict("OutOfMemory", "needs more memory than there is")
+                return code, Verdict("OutOfMemory", "needs more memory than is available")
             return code, None
 
 
@@ -197,7 +197,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _verdict_on(code: int) -> Verdict:
-    return Verdict("Killed", f"ends the process that works on it ({cause(code)})")
+    return Verdict("Killed", f"kills the process that handles it ({cause(code)})")
 
 
 def cause(code: int) -> str:

@@ -261,7 +261,7 @@ def _differences(model: TrainedModel, record: Record, media: Media, served: Mapp
     expected = {name: value[:1] for name, value in _named_predictions(outputs).items()}
     for each in golden.compare(expected, {name: value[:1] for name, value in served.items()}):
         if not each.within:
-            yield f"{each.name} differs by {each.largest:.3g}, allowed {each.allowed:.3g}"
+            yield f"{each.name} differs by {each.largest:.3g} (allowed: {each.allowed:.3g})"
     for name in model.heads:
         if row[name] is None or name not in served:
             continue

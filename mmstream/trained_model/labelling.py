@@ -125,9 +125,9 @@ def _predict(
     for (index, digest, _), row, sound in zip(good, rows, finite, strict=True):
         record = records[index]
         if not sound:
-            failure = RecordError("the network gave numbers that are not finite", stage="predict", error="NotFinite")
+            failure = RecordError("the network's outputs are not finite", stage="predict", error="NotFinite")
         elif all(row[head] is None for head in model.heads):
-            failure = RecordError("no head could read it", stage="predict", error="NothingToRead")
+            failure = RecordError("no head could read the record", stage="predict", error="NothingToRead")
         else:
             about = {"_fingerprint": model.fingerprint, "_digest": digest, "_origin": record.origin}
             yield index, {"id": record.id, **row, **about}

@@ -130,7 +130,7 @@ def check_heads(path: str, about: Mapping[str, Any], config: Config) -> None:
         for head in heads.values()
     )
     if not sound:
-        raise MmstreamError(f"model.json of the model {path} names other heads or fields than its config.yaml")
+        raise MmstreamError(f"model.json of the model {path} does not name the heads and fields of its config.yaml")
 
 
 def validated(description: Mapping[str, Any], path: str) -> dict[str, Any]:

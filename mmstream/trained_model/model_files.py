@@ -68,7 +68,7 @@ def check_files(path: str, about: Mapping[str, Any]) -> None:
     wrote: Mapping[str, str] = about["checksums"]
     needed = _NEEDED | (_GOLDEN if about["golden"] else set())
     if missing := sorted(needed - wrote.keys()):
-        raise MmstreamError(f"the model {path} is incomplete: its model.json has no checksum of {', '.join(missing)}")
+        raise MmstreamError(f"the model {path} is incomplete: its model.json has no checksum for {', '.join(missing)}")
     _compare(path, wrote, _files_of(path))
 
 

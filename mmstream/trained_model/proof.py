@@ -82,7 +82,7 @@ def compare_golden(model: Model, directory: ModelDirectory, step: Step) -> list[
     unproven = set() if directory.is_weakly_bound and expected else arrays.keys() - expected.keys()
     if unproven:
         raise MmstreamError(
-            f"the golden records of {directory.path} are incomplete, so it cannot be verified: training kept no "
+            f"the golden records of {directory.path} are incomplete, so it cannot be verified: training saved no "
             f"{min(unproven)[:MOST_SHOWN]}"
         )
     return golden.compare(expected, arrays)
@@ -96,10 +96,10 @@ def check_reproduced(differences: Sequence[golden.Difference], directory: ModelD
     """
     wrong = [difference for difference in differences if not difference.within]
     if wrong:
-        lines = [f"  {d.name}: differs by {d.largest:.3g}, allowed {d.allowed:.3g}" for d in wrong]
+        lines = [f"  {d.name}: differs by {d.largest:.3g} (allowed: {d.allowed:.3g})" for d in wrong]
         raise MmstreamError(
-            f"the golden records of {directory.path} give other results here than in training, so its labels cannot be "
-            "trusted:\n" + "\n".join(lines) + f"\n{_version_hint(directory)}"
+            f"the golden records of {directory.path} produce different results here than in training, so its labels "
+            "cannot be trusted:\n" + "\n".join(lines) + f"\n{_version_hint(directory)}"
         )
 
 

@@ -89,7 +89,7 @@ class Successors:
                     path = files.join(self._folder, name)
                     models.append((_finished(path), files.parent(path)))
         except OSError as error:  # a model is just being moved, or a store does not answer for a moment
-            logging.getLogger(__name__).warning("cannot look at %s: %s", self._folder, describe(error))
+            logging.getLogger(__name__).warning("cannot access %s: %s", self._folder, describe(error))
         return sorted((each for each in models if each[0] > self._since), reverse=True)
 
 

@@ -61,7 +61,7 @@ def check_fields(config: Config, about: Mapping[str, Any], examples: str) -> Non
     changed = sorted(name for name in {*fields, *about["fields"]} if fields.get(name) != about["fields"].get(name))
     if changed:
         raise MmstreamError(
-            f"the examples in {examples} were made with other settings of the fields {listed(changed)}; "
+            f"the examples in {examples} were made with different settings for the fields {listed(changed)}; "
             "run `mmstream preprocess` again with this config"
         )
 
@@ -80,7 +80,7 @@ def fitted_to(config: Config, about: Mapping[str, Any], examples: str) -> Config
     check_fields(config, about, examples)
     recorded = _recorded(about, examples)
     if not recorded:
-        terminal.warn(f"{examples} does not say which split it was made with; that of the config is assumed")
+        terminal.warn(f"{examples} does not say which split it was made with; the one in the config is assumed")
         return config
     then, now = _flat(recorded), _flat(made_with(config, reads_source="source" in recorded))
     differ = [key for key in {**now, **then} if now.get(key) != then.get(key)]
@@ -88,7 +88,7 @@ def fitted_to(config: Config, about: Mapping[str, Any], examples: str) -> Config
     if refused := [key for key in differ if key not in _TAKEN]:
         raise MmstreamError(
             f"the examples in {examples} were made with another config: {_listed(refused, then)}; run `mmstream "
-            "preprocess` again with this config, or change it"
+            "preprocess` again with this config, or change the config"
         )
     if not taken:
         return config

@@ -130,7 +130,7 @@ def open_model_directory(output: str, work: Path, key: str) -> bool:
     if state.exists():
         if state.read_text() != key:
             raise MmstreamError(
-                f"{output} holds training with another config or other examples; name another --output, or remove it"
+                f"the training in {output} used another config or other examples; name another --output, or remove it"
             )
         return (folder / "model.json").exists()
     if any(path.name != lock.FILE for path in folder.iterdir()):

@@ -222,7 +222,7 @@ def test_an_offset_that_retention_removed_is_named_with_what_is_left(kafka, topi
     client = kafka.admin()
     for future in client.delete_records([TopicPartition(topic, 0, 7)]).values():
         future.result()
-    said = f"offset 3 of topic '{topic}', partition 0 is not there: its log holds offsets 7 to 9"
+    said = f"offset 3 does not exist in topic '{topic}', partition 0: the log holds offsets 7 to 9"
     with streaming(kafka, topic, 3) as stream, pytest.raises(MmstreamError, match=said):
         take(stream, 1)
     with streaming(kafka, topic, 11) as stream, pytest.raises(MmstreamError, match=r"offset 11 .* 7 to 9"):
@@ -279,7 +279,7 @@ def test_what_is_not_there_is_said_in_one_sentence(kafka, topic, monkeypatch):
     assert "no_such_topic" not in kafka.admin().list_topics(timeout=10).topics, "asking must not create it"
     with pytest.raises(MmstreamError, match="has no partition 2; it has 2, numbered from 0"):
         source.stream(uri(kafka, topic), "2", None)
-    with pytest.raises(MmstreamError, match="no partition 'a'; they are numbers"):
+    with pytest.raises(MmstreamError, match="no partition 'a'; partitions are numbers"):
         source.stream(uri(kafka, topic), "a", None)
 
     monkeypatch.setattr(connection, "_START_SECONDS", 1)
@@ -394,7 +394,7 @@ def test_who_may_not_is_told_so(kafka, topic, as_reader, monkeypatch):
             what(secure)
     send(kafka, topic, [{"value": row(1)}])
     kafka.allow(AclOperation.DESCRIBE, topic)
-    with pytest.raises(MmstreamError, match=f"^cannot read {topic}/0 of Kafka: .*Topic authorization failed$"):
+    with pytest.raises(MmstreamError, match=f"^cannot read {topic}/0 from Kafka: .*Topic authorization failed$"):
         source.splits(secure)
     refused = f"^cannot send to the topic '{topic}': .*Cluster authorization failed$"  # there is none it may write to
     check_that_publishing_fails(secure, refused)

@@ -146,11 +146,11 @@ def test_check_says_that_a_config_is_sound_and_imports_neither_beam_nor_tensorfl
     assert done.stdout.splitlines() == ["0", "0", "1", "[]"]
     said = [line for line in done.stderr.splitlines() if EMOJI in line or "warning: " in line or "--set" in line]
     assert said == [
-        f"{EMOJI} is sound",
+        f"{EMOJI} is valid",
         "warning: training.modality_dropout has no effect: nothing reads a fusion of two or more fields",
-        f"{EMOJI} is sound",
+        f"{EMOJI} is valid",
         f"mmstream: {EMOJI} has 1 problem:",
-        "  --set model.objectives.align.fields[1]: no encoder reads a field 'txt'. Did you mean 'text'? "
+        "  --set model.objectives.align.fields[1]: no encoder reads the field 'txt'. Did you mean 'text'? "
         "Available: image, text.",
     ]
 
@@ -219,7 +219,7 @@ def test_quiet_says_nothing_and_json_logs_are_json(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     said = json.loads(line)
     assert said["level"] == "info"
-    assert said["message"].endswith("is sound")
+    assert said["message"].endswith("is valid")
     assert cli.main(["check", "not_there.yaml", "--json-logs"]) == 1
     assert json.loads(capsys.readouterr().err)["level"] == "error"
     assert cli.main(["check", "not_there.yaml", "--quiet"]) == 1

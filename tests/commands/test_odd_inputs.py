@@ -131,7 +131,7 @@ PATHS = {
     ),
     "another_folder": (
         [f"old/{n}.png" for n in range(30)],
-        "write the folders as they are called below the folder of the input",
+        "write the folders as they are named below the input's folder",
     ),
     "small_letters": (
         [f"IMG/a b/{n}.png" for n in range(30)],
@@ -257,7 +257,7 @@ NO_CLASSES = {
     "month_names": ([f"{('05 May', '06 June', '07 July')[n % 3]}/{n}.jpg" for n in range(48)], "named after months"),
     "masks": (
         [f"{folder}/{n}{end}.png" for n in range(24) for folder, end in (("imgs", ""), ("masks", "_mask"))],
-        "'masks' goes with 'imgs', file by file",
+        "'masks' matches 'imgs' file by file",
     ),
 }
 
@@ -275,9 +275,9 @@ def test_folders_that_are_no_classes_are_no_targets(tmp_path, capsys, names, tol
 def test_a_column_that_tells_the_target_is_told(tmp_path, capsys, made):
     assert run("init", made, "--output", tmp_path / "a.yaml") == 0
     said = capsys.readouterr().err
-    assert "price_usd is not read: it gives the target price in another unit" in said
-    assert "again is not read: it says the same as the target price" in said
-    assert "millions gives the target price in another unit, or determines it exactly" in said
+    assert "price_usd is not read: it holds the target price in another unit" in said
+    assert "again is not read: it repeats the target price" in said
+    assert "millions holds the target price in another unit, or determines it exactly" in said
 
 
 def test_a_broken_row_is_no_other_encoding(tmp_path, capsys):
@@ -291,7 +291,7 @@ def test_another_encoding_is_told_with_an_example(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     assert run("init", MAKERS["chinese_letters"](tmp_path / "in"), "--output", tmp_path / "config.yaml") == 0
     assert load_config(str(tmp_path / "config.yaml")).source.parameters == {"encoding": "gb18030"}
-    assert "note: the text is not UTF-8; it is read as gb18030, as in '标题,类别'" in capsys.readouterr().err
+    assert "note: the text is not UTF-8; read as gb18030, it contains '标题,类别'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_table_of_paths_texts_and_numbers(tmp_path):
     assert uses(config.model.heads) == {"price": "regression"}
     assert set(config.model.encoders) == {"photo", "title", "colour"}
     assert config.model.fusion is not None
-    assert "not read: note: no field fits its 60 different values in 60 rows" in text
+    assert "note is not read: no field fits its 60 different values in 60 rows" in text
     assert "# numbers from " in text
 
 
@@ -133,7 +133,7 @@ def test_where_nothing_is_a_target_it_says_what_to_do_and_what_there_is(tmp_path
         put(tmp_path / "photos" / f"{number}.png", picture())
     assert run("init", tmp_path / "photos", "--output", tmp_path / "a.yaml") == 1
     told = capsys.readouterr().err
-    assert "looks like a target; name one with --target COLUMN, or add a column or a folder for each class" in told
+    assert "looks like a target; name one with --target COLUMN, add one, or add a folder for each class" in told
     assert "read: image (pictures of about 70 x 50)" in told
     assert not (tmp_path / "a.yaml").exists()
 
@@ -246,7 +246,7 @@ def test_what_keeps_a_column_from_being_read_is_said(tmp_path, capsys):
     assert run("init", tmp_path / "rows.jsonl", "--output", tmp_path / "a.yaml") == 0
     told = capsys.readouterr().err
     assert "note: sales is not read: numbers with commas, such as '10,500', which may separate thousands or" in told
-    assert "note: growth is not read: numbers with percent signs, such as '-9%': write the numbers alone, and" in told
+    assert "note: growth is not read: numbers with percent signs, such as '-9%': write only the numbers, so" in told
     assert "note: amount is not read: numbers with currency signs, such as '0,50 €'" in told
     assert "note: area is not read: numbers, except for 3 of 59 values: 'inf' (2), '-inf' (1)" in told
     assert set(load_config(str(tmp_path / "a.yaml")).fields) == {"size", "label"}
@@ -254,7 +254,7 @@ def test_what_keeps_a_column_from_being_read_is_said(tmp_path, capsys):
 
 def test_one_row_is_too_few_and_says_so_in_the_singular(tmp_path):
     write_rows(tmp_path / "rows.jsonl", [{"text": "hello there", "label": "good"}])
-    with pytest.raises(MmstreamError, match="no field fits the one value that it has"):
+    with pytest.raises(MmstreamError, match="no field fits its only value"):
         starting_config(str(tmp_path / "rows.jsonl"), str(tmp_path))
 
 
@@ -279,7 +279,7 @@ def test_pictures_of_which_some_cannot_be_read_are_used_and_counted(tmp_path, ca
     for n in range(40):
         put(tmp_path / "in" / "ab"[n % 2] / f"{n}.png", picture(seed=n) if n % 8 else b"no picture")
     assert run("init", tmp_path / "in", "--output", tmp_path / "a.yaml") == 0
-    assert "rows tried would be dead letters: no picture of a format that is read begins" in capsys.readouterr().err
+    assert "rows tried would be dead letters (no picture of a format that is read begins" in capsys.readouterr().err
 
 
 def test_files_of_different_columns_are_named(tmp_path, capsys):

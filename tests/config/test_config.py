@@ -129,12 +129,12 @@ WRONG_STRUCTURE = {
     "infinite": (
         "weight: 0.5",
         "weight: .inf",
-        "line 16, model.heads.group.weight: .inf is not a number that a config",
+        "line 16, model.heads.group.weight: .inf is not a finite number",
     ),
     "no number": (
         "weight: 0.5",
         "weight: .nan",
-        "line 16, model.heads.group.weight: .nan is not a number that a config",
+        "line 16, model.heads.group.weight: .nan is not a finite number",
     ),
     "a choice": (
         "epochs: 2",
@@ -169,12 +169,12 @@ WRONG_STRUCTURE = {
     "given splits and a group": (
         "{validation: 0.1, test: 0.1}",
         "{column: subset, group: author}",
-        "line 2, split: `column` gives the splits; it cannot be combined with `group`, `validation`, `test` or",
+        "line 2, split: `column` sets the splits; it cannot be combined with `group`, `validation`, `test` or",
     ),
     "given splits and a share": (
         "{validation: 0.1, test: 0.1}",
         "{column: subset, test: 0.1}",
-        "line 2, split: `column` gives the splits; it cannot be combined with `group`, `validation`, `test` or",
+        "line 2, split: `column` sets the splits; it cannot be combined with `group`, `validation`, `test` or",
     ),
     "a long value is cut": (
         "golden: 4",
@@ -276,18 +276,18 @@ WRONG_WIRING = {
     ),
     "a head that reads no field": (
         "reads: image",
-        "reads: imag",
-        "line 15, model.heads.keywords.reads: no encoder reads a field 'imag'. Did you mean 'image'? Available: fused",
+        "reads: img",
+        "line 15, model.heads.keywords.reads: no encoder reads the field 'img'. Did you mean 'image'? Available: fused",
     ),
     "a head that reads what is not encoded": (
         "reads: image",
         "reads: group",
-        "line 15, model.heads.keywords.reads: no encoder reads a field 'group'.",
+        "line 15, model.heads.keywords.reads: no encoder reads the field 'group'.",
     ),
     "one of a list": (
         "reads: image",
         "reads: [image, txt]",
-        "line 15, model.heads.keywords.reads: no encoder reads a field 'txt'. Did you mean 'text'?",
+        "line 15, model.heads.keywords.reads: no encoder reads the field 'txt'. Did you mean 'text'?",
     ),
     "a head that reads nothing": (
         "reads: image",
@@ -484,12 +484,12 @@ WRONG_NETWORK = {
     "an objective on no field": (
         "[image, text]",
         "[image, txt]",
-        "line 18, model.objectives.align.fields[1]: no encoder reads a field 'txt'. Did you mean 'text'?",
+        "line 18, model.objectives.align.fields[1]: no encoder reads the field 'txt'. Did you mean 'text'?",
     ),
     "an objective on what is not encoded": (
         "[image, text]",
         "[image,\n text, group]",
-        "line 19, model.objectives.align.fields[2]: no encoder reads a field 'group'.",
+        "line 19, model.objectives.align.fields[2]: no encoder reads the field 'group'.",
     ),
     "an objective on one field": (
         "[image, text]",
@@ -555,7 +555,7 @@ def test_a_sound_network_is_sound(load):
             ["heads.keyword.logits"],
             ["line 18, model.objectives.align: there is no head 'keyword'. Did you mean 'keywords'?"],
         ),
-        (["targets.text.ids"], ["line 18, model.objectives.align.fields[1]: no head predicts a field 'text'."]),
+        (["targets.text.ids"], ["line 18, model.objectives.align.fields[1]: no head predicts the field 'text'."]),
         (
             ["embedding.text"],
             ["line 18, model.objectives.align: it needs the tensor 'embedding.text'. Did you mean 'embeddings'?"],
@@ -745,9 +745,9 @@ WRONG_OVERRIDES = {
     "training.epochs=[": "--set training.epochs=[: expected the node content, but found '<stream end>'",
     "model=3": "--set model: expected keys and values; found 3",
     "model.width=&a [*a]": "--set model.width=&a [*a]: nested deeper than 32 levels",
-    "model.width=.nan": "--set model.width: .nan is not a number that a config can hold",
+    "model.width=.nan": "--set model.width: .nan is not a finite number",
     "fields.image.size=[1, x]": "--set fields.image.size[1]: expected an integer; found 'x'",
-    "model.heads.group.reads=imag": "--set model.heads.group.reads: no encoder reads a field 'imag'.",
+    "model.heads.group.reads=imag": "--set model.heads.group.reads: no encoder reads the field 'imag'.",
 }
 
 

@@ -148,7 +148,7 @@ def test_examples_of_other_fields_are_refused(folder, tmp_path, capsys):
     text = (folder / "config.yaml").read_text().replace("length: 8", "length: 9")
     (tmp_path / "config.yaml").write_text(text)
     assert run("baseline", tmp_path / "config.yaml", "--examples", folder / "examples") == 1
-    assert "were made with other settings of the fields caption, text" in capsys.readouterr().err
+    assert "were made with different settings for the fields caption, text" in capsys.readouterr().err
 
 
 def test_an_empty_split_is_told(folder, tmp_path, capsys):

@@ -269,7 +269,7 @@ def test_models_without_a_head_in_common_are_an_error_that_says_why(tables, caps
         (["good", "poor", "later"], ["examples", "fewer"], 2, "once for each of the 3 models, in order; found 2"),
         (["good", "nosuch"], ["examples"], 1, "nosuch is not a model"),
         (["good", "poor"], ["nosuch"], 1, "nosuch is not an output of `mmstream preprocess`"),
-        (["good", "later"], ["examples"], 1, "were made by preprocessing other than the model's"),
+        (["good", "later"], ["examples"], 1, "were not made by the model's preprocessing"),
     ],
 )
 @pytest.mark.slow

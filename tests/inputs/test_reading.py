@@ -65,7 +65,7 @@ def test_what_is_preprocessed_is_the_same_wherever_the_text_lies(tmp_path, resum
 def test_an_id_that_is_too_large_is_none():
     row = Row("a.csv:2", {"id": "x" * 20_000})
     letter = item_of(row, Input("csv", {}, "a.csv", "id"), {}, "")
-    assert letter.message == "the id has 20,000 bytes; at most 16,384 are read"
+    assert letter.message == "the id has 20,000 bytes; the limit is 16,384"
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 1000])

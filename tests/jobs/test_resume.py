@@ -256,7 +256,7 @@ def test_labels_of_two_formats_do_not_mix(road, labelled, capsys):
     manifest, output = labelled
     (output / "parts" / "part-00000.json").unlink()  # as after a kill
     assert label(road.model, manifest, output, "--sink", "jsonl") == 1
-    assert "holds labels of another format (--sink parquet)" in capsys.readouterr().err
+    assert "holds labels in another format (--sink parquet)" in capsys.readouterr().err
 
 
 def test_labels_with_and_without_embeddings_do_not_mix(road, labelled, capsys):

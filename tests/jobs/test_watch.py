@@ -213,7 +213,7 @@ def test_a_column_that_no_row_has_yet_is_refused(road, drawings, tmp_path, capsy
 
 def test_an_output_within_its_input_is_refused(road, tmp_path, capsys):
     assert run("label", road.model, "--input", tmp_path, "--output", tmp_path / "out", "--watch") == 2
-    assert "lies in the input" in capsys.readouterr().err
+    assert "is inside the input" in capsys.readouterr().err
 
 
 def worker_of(process: subprocess.Popen) -> int:

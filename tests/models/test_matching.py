@@ -73,7 +73,7 @@ def test_the_nearest_text_is_taken_and_the_first_where_nothing_is_to_be_fitted()
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model.heads.caption.match=text", "it does not read a field 'text'"),
+        ("model.heads.caption.match=text", "it does not read the field 'text'"),
         ("model.heads.group.match=image", "no encoder reads 'group'"),
         (
             "model.objectives.natural={use: adversarial_caption, head: caption, target: group, field: image}",

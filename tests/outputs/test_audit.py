@@ -91,7 +91,7 @@ def test_rows_that_were_tampered_with_are_found(labelled, capsys, change, findin
         (lambda out: (out / "label.json").unlink(), "there is no label.json"),
         (
             lambda out: (out / "labels" / "part-00009.parquet").write_text(""),
-            "labels/part-00009.parquet belongs to no part",
+            "labels/part-00009.parquet belongs to no committed part",
         ),
     ],
 )
@@ -140,7 +140,7 @@ def test_tensors_that_have_slipped_against_each_other_are_found(road, tmp_path, 
     recommit(tmp_path / "examples")
     assert run("audit", tmp_path / "examples") == 0
     assert run("audit", tmp_path / "examples", "--input", road.folder / "data" / "sample.jsonl") == 1
-    assert "examples that differ from what preprocessing makes of their records" in capsys.readouterr().out
+    assert "examples that differ from what preprocessing produces from their records" in capsys.readouterr().out
 
 
 def test_examples_are_audited_too(road, tmp_path, capsys):

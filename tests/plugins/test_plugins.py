@@ -151,14 +151,14 @@ BROKEN = {
     "a hook that gives a list": (returning(["a:B"]), "TypeError: register_fields returns ['a:B']; expected a dict"),
     "a hook that gives a class": (
         returning("{'mood': int}"),
-        "TypeError: register_fields gives 'mood': <class 'int'>; expected text such as 'module:Class'",
+        "TypeError: register_fields returns 'mood': <class 'int'>; expected text such as 'module:Class'",
     ),
     "a hook that gives a module": (
         returning({"mood": "mood_plugin"}),
-        "TypeError: register_fields gives 'mood': 'mood_plugin'; expected text such as 'module:Class'",
+        "TypeError: register_fields returns 'mood': 'mood_plugin'; expected text such as 'module:Class'",
     ),
-    "a name that is no text": (returning({3: "a:B"}), "TypeError: register_fields gives the name 3; expected text"),
-    "an empty name": (returning({"": "a:B"}), "TypeError: register_fields gives the name ''; expected text"),
+    "a name that is no text": (returning({3: "a:B"}), "TypeError: register_fields returns the name 3; expected text"),
+    "an empty name": (returning({"": "a:B"}), "TypeError: register_fields returns the name ''; expected text"),
 }
 
 

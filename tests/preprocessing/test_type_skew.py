@@ -156,7 +156,7 @@ def test_examples_that_were_made_before_there_was_one_spelling_are_not_trained_o
     files.write_bytes(str(tmp_path / "examples" / "preprocess.json"), json.dumps(about).encode())
     made = ("train", trained / "config.yaml", "--examples", tmp_path / "examples", "--output", tmp_path / "model")
     assert run(*made) == 1
-    assert "were made with other settings of the fields answer, flags, marks" in capsys.readouterr().err
+    assert "were made with different settings for the fields answer, flags, marks" in capsys.readouterr().err
 
 
 def test_a_config_may_keep_texts_as_they_are_written(trained, tmp_path, capsys):

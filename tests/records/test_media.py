@@ -396,7 +396,7 @@ def test_the_path_beside_no_bytes_is_read(folder):
         ("data:image/png;base64,*" + "A" * 300_000, "is not base64"),
         ("data:image/svg+xml,<svg>" + " " * 300_000, "only base64 data URIs are read"),
         ("A" * 5000, "not the path of a file; to give the file's bytes, write data:image/png;base64,…"),
-        ("A" * 300_000, "a text of 300,000 bytes is not the path"),
+        ("A" * 300_000, "text of 300,000 bytes is not the path"),
         ("x/" * 2500, "not the path of a file|cannot open"),
         ("pics\\1.png", "use / between folders"),
     ],

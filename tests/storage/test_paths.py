@@ -57,7 +57,7 @@ def test_a_tilde_in_a_config_is_the_home_folder(road, tmp_path, monkeypatch):
         ("d/*.jpeg", "no file matches {0}/d/*.jpeg. {0}/d holds: 0.png, 1.png, 2.png, notes.csv"),
         ("*", "no file matches {0}/*. {0} holds: d/"),
         ("nope/*.png", "no file matches {0}/nope/*.png: there is no folder {0}/nope"),
-        ("d/*", "{0}/d/* matches files of several kinds: notes.csv (csv), 0.png (image_folder); narrow it"),
+        ("d/*", "{0}/d/* matches several kinds of files: notes.csv (csv), 0.png (image_folder); narrow it"),
     ],
 )
 def test_a_pattern_that_nothing_or_too_much_matches_says_what_there_is(tmp_path, capsys, pattern, why):

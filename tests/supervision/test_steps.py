@@ -72,7 +72,7 @@ def test_memory_that_runs_out_while_listing_ends_the_command_with_one_message(tm
     done = preprocess(tmp_path, cut="raise MemoryError")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line == f"mmstream: looking through {tmp_path / 'data.jsonl'} needs more memory than there is"
+    assert line == f"mmstream: looking through {tmp_path / 'data.jsonl'} needs more memory than is available"
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_every_thread_has_a_step_of_its_own(watched):
 def test_memory_that_runs_out_in_a_step_is_an_error_for_the_user_that_names_it(tmp_path, monkeypatch, supervised):
     if supervised:
         monkeypatch.setenv(alive.FOLDER, str(tmp_path))
-    with pytest.raises(MmstreamError, match="reading d needs more memory than there is"), alive.step("reading d"):
+    with pytest.raises(MmstreamError, match="reading d needs more memory than is available"), alive.step("reading d"):
         raise MemoryError
 
 

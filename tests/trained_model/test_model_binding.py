@@ -256,7 +256,7 @@ def test_a_model_is_never_in_training_because_a_key_is_missing(model, road, tmp_
     assert "golden: field required" in capsys.readouterr().err
     seal(model, {**description, "golden": 3})
     assert run("label", model, "--input", manifest, "--output", tmp_path / "out") == 1
-    assert "give other results here than in training" in capsys.readouterr().err
+    assert "produce different results here than in training" in capsys.readouterr().err
     seal(model, {**description, "golden": 0})  # it proves nothing any more, and is another model
     expected = ("--expect", mmstream.load(road.model).fingerprint)
     assert run("label", model, "--input", manifest, "--output", tmp_path / "out", *expected) == 1
@@ -355,7 +355,7 @@ def test_another_network_has_another_fingerprint(model, how):
         ("without a member", "lacks"),
         ("compressed", "compresses"),
         ("with a member that climbs", "holds 'assets/../../x'"),
-        ("rewired", "give other results here|fails on its golden records|cannot be loaded"),
+        ("rewired", "produce different results here|fails on its golden records|cannot be loaded"),
     ],
 )
 def test_a_network_that_training_did_not_write_is_refused_in_one_message(model, how, message):
@@ -431,7 +431,7 @@ def test_what_differs_is_said_in_plain_words(model, road):
     assert differs({**whole, "batch": 7}) == ["the batch size"]
     assert differs({**whole, "golden": 2}) == ["the golden records"]
     assert differs({**whole, "epochs": 9}) == [
-        "what is kept of the training (epochs, history, versions, the rest of the config)"
+        "what is kept from training (epochs, history, versions, the rest of the config)"
     ]
     calibration = {**whole["calibration"], "group": {"x": 1}}
     assert differs({**whole, "calibration": calibration}) == ["the calibration (thresholds)"]
@@ -475,7 +475,7 @@ def test_a_model_of_an_earlier_format_labels_as_before_and_says_that_it_is_weakl
     without = [[{**row, "_fingerprint": ""} for row in read_rows(tmp_path / output)] for output in ("old", "new")]
     assert without[0] == without[1]
     assert run("label", road.model, "--input", manifest, "--output", tmp_path / "old") == 1
-    assert "one is from an earlier mmstream" in capsys.readouterr().err
+    assert "one model is from an earlier mmstream" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["golden", "heads", "fingerprints", "epochs", "checksums", "fused", "calibration"])
@@ -514,7 +514,7 @@ def test_a_model_that_is_not_proven_is_not_exported(model, tmp_path, capsys):
     np.savez(model / "golden" / "expected.npz", **changed)
     seal(model)
     assert run("export", model, "--to", tmp_path / "served") == 1
-    assert "give other results here than in training" in capsys.readouterr().err
+    assert "produce different results here than in training" in capsys.readouterr().err
     assert not (tmp_path / "served").exists()
 
 

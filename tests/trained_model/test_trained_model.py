@@ -94,7 +94,7 @@ def seal(model):
 def test_records_of_ones_own_are_equal_on_every_path(road, capsys):
     assert run("verify", road.model, "--input", road.folder / "data" / "sample.jsonl", "--records", 40) == 0
     out, err = capsys.readouterr()
-    assert "all paths agree" in err
+    assert "all code paths agree" in err
     names = {line.split()[0] for line in out.splitlines() if " ok" in line}
     assert {"tensors/image/pixels", "outputs/heads/group/logits", "rows/caption", "rows/keywords"} <= names
 
@@ -133,7 +133,7 @@ def test_a_model_whose_golden_records_come_out_otherwise_refuses_to_label(copy, 
 def test_golden_records_that_are_gone_are_missed(copy):
     (copy / "golden" / "records.jsonl").unlink()
     seal(copy)
-    with pytest.raises(MmstreamError, match=r"has no checksum of golden/records\.jsonl"):
+    with pytest.raises(MmstreamError, match=r"has no checksum for golden/records\.jsonl"):
         mmstream.load(copy)
 
 
@@ -150,7 +150,7 @@ def test_golden_records_that_prove_less_than_they_should_are_refused(copy):
         arrays = {name: value for name, value in archive.items() if name != "outputs/heads/group/logits"}
     np.savez(copy / "golden" / "expected.npz", **arrays)
     seal(copy)
-    with pytest.raises(MmstreamError, match="training kept no outputs/heads/group/logits"):
+    with pytest.raises(MmstreamError, match="training saved no outputs/heads/group/logits"):
         mmstream.load(copy).prepare()
 
 

@@ -111,7 +111,7 @@ def test_another_config_does_not_go_into_the_same_directory(road, capsys):
 def test_examples_of_other_fields_are_refused(road, tmp_path, capsys):
     more = ("--set", "fields.text.length=9", "--examples", road.examples, "--output", tmp_path / "model")
     assert run("train", road.config, *more) == 1
-    assert "other settings of the fields text" in capsys.readouterr().err
+    assert "different settings for the fields text" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 
 

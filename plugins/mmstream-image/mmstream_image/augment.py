@@ -44,7 +44,7 @@ def steps(augment: Sequence[Augmentation]) -> tuple[Step, ...]:
         ((name, amount),) = item.items()
         most = _MOST.get(name, 1.0)
         if name == "flip":
-            raise ValueError("augment: flip has no amount")
+            raise ValueError("augment: flip takes no amount")
         if not 0 < amount <= most or (name in ("crop", "zoom") and amount == most):
             raise ValueError(f"augment: {name} needs an amount above 0 and up to {most:g}; found {amount:g}")
         chosen.append((name, float(amount)))

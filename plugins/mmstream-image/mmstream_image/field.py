@@ -230,7 +230,7 @@ class Image(Field):
         except Pillow.UnidentifiedImageError:
             if not formats:
                 raise
-            raise ValueError(f"it begins as {' or '.join(formats)}, but the rest does not match") from None
+            raise ValueError(f"it begins like {' or '.join(formats)}, but the rest does not match") from None
 
     def _hold_for_frames(
         self, picture: Pillow.Image, header: headers.Header, holding: contextlib.ExitStack, besides: int | None
@@ -305,11 +305,11 @@ class Image(Field):
         if picture.format not in _COUNTED_WHILE_SOUGHT:
             count = getattr(picture, "n_frames", 1)
             if self.frame >= count:
-                raise EOFError(f"there is no frame {self.frame}; it has {count}, numbered from 0")
+                raise EOFError(f"there is no frame {self.frame}; the picture has {count}, numbered from 0")
             picture.seek(self.frame)
             return
         for frame in range(1, self.frame + 1):
             try:
                 picture.seek(frame)
             except EOFError as error:
-                raise EOFError(f"there is no frame {self.frame}; it has {frame}, numbered from 0") from error
+                raise EOFError(f"there is no frame {self.frame}; the picture has {frame}, numbered from 0") from error

@@ -164,7 +164,7 @@ def _size_of_gif(data: bytes, frame: int) -> tuple[int, int]:
         else:
             blocks += 1
             if blocks > MOST_BLOCKS:
-                raise LimitError(f"the GIF has more than {MOST_BLOCKS:,} blocks before the frame that is wanted")
+                raise LimitError(f"the GIF has more than {MOST_BLOCKS:,} blocks before the requested frame")
             continue
         while place < len(data) and (length := data[place]):
             place += 1 + length
@@ -172,7 +172,7 @@ def _size_of_gif(data: bytes, frame: int) -> tuple[int, int]:
             comments += length if comment else 0
             if blocks > MOST_BLOCKS or comments > MOST_COMMENT_BYTES:
                 raise LimitError(
-                    f"the GIF has more than {MOST_BLOCKS:,} blocks before the frame that is wanted, or more than "
+                    f"the GIF has more than {MOST_BLOCKS:,} blocks before the requested frame, or more than "
                     f"{MOST_COMMENT_BYTES:,} bytes of comments"
                 )
         place += 1

@@ -57,7 +57,7 @@ def _needs_from(data: bytes, start: int) -> tuple[tuple[int, int], int]:
     if min(across, down, width, height) <= 0:
         return (0, 0), 0  # Pillow says why not
     if count > MOST_COMPONENTS:
-        raise LimitError(f"the JPEG 2000 has {count:,} components, more than the {MOST_COMPONENTS} that are read")
+        raise LimitError(f"the JPEG 2000 has {count:,} components, more than the limit of {MOST_COMPONENTS}")
     tiles = -(-right // width) * -(-bottom // height)
     one = min(width, across) * min(height, down)
     tables = _tables(data, start + 2, min(width, across), min(height, down))

@@ -34,7 +34,7 @@ class CountedFile(io.BytesIO):
         """
         self.reads_left -= 1
         if self.reads_left < 0:
-            raise LimitError(f"the picture is in so many small pieces that it needs more than {MOST_READS:,} reads")
+            raise LimitError(f"the picture's many small pieces need more than {MOST_READS:,} reads")
         return super().read(size)
 
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -45,5 +45,5 @@ class CountedFile(io.BytesIO):
         """
         self.reads_left -= 1
         if self.reads_left < 0:
-            raise LimitError(f"the picture is in so many small pieces that it needs more than {MOST_READS:,} reads")
+            raise LimitError(f"the picture's many small pieces need more than {MOST_READS:,} reads")
         return super().readline(size)

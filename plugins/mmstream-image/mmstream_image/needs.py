@@ -94,7 +94,7 @@ def _of_tiles(picture: Pillow.Image, pixels: int) -> int:
         return 0
     if pixels > MOST_SLOW_PIXELS:
         raise LimitError(
-            f"{picture.width} x {picture.height} pixels are more than the {MOST_SLOW_PIXELS:,} that are read from a "
+            f"{picture.width} x {picture.height} pixels are more than the limit of {MOST_SLOW_PIXELS:,} for a "
             f"picture in this encoding ({slow[0]})"
         )
     return pixels * _SLOW_BYTES + (picture.width << 9 if "bmp_rle" in slow else 0)  # it may skip 255 rows at once

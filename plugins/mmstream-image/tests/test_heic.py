@@ -86,7 +86,7 @@ def test_it_holds_what_decoding_takes(monkeypatch):
 
 @pytest.mark.parametrize("data", [b"\0\0\0\x24ftypheic" + bytes(212), b"\0\0\0\x18ftypmif1" + bytes(90)])
 def test_a_broken_one_says_so(data):
-    with pytest.raises(ValueError, match=r"the picture is broken: it begins as .*HEIF"):
+    with pytest.raises(ValueError, match=r"the picture is broken: it begins like .*HEIF"):
         Image(size=(8, 8)).decode(data)
 
 

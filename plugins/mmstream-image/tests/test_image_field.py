@@ -521,7 +521,7 @@ def test_zoom_moves_nothing_at_the_centre_and_colour_keeps_grey_grey():
     [
         ([{"crop": 1.0}], "crop needs an amount above 0 and up to 1; found 1"),
         ([{"rotate": 0}], "rotate needs an amount above 0 and up to 180; found 0"),
-        ([{"flip": 0.5}], "flip has no amount"),
+        ([{"flip": 0.5}], "flip takes no amount"),
         ([{"crop": 0.1, "zoom": 0.1}], "expected one name and its amount"),
     ],
 )
@@ -542,7 +542,7 @@ def test_of_several_frames_one_is_taken(file_format):
     data = animation("red", "blue", file_format=file_format)
     assert decoded(data, (8, 8))[4, 4].argmax() == 0
     assert decoded(data, (8, 8), frame=1)[4, 4].argmax() == 2
-    with pytest.raises(ValueError, match="there is no frame 2; it has 2, from 0"):
+    with pytest.raises(ValueError, match="there is no frame 2; the picture has 2, numbered from 0"):
         decoded(data, (8, 8), frame=2)
 
 

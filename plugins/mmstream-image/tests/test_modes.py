@@ -119,7 +119,7 @@ def test_binary_pnm_of_any_largest_sample_has_the_levels_that_pillow_gives(large
     assert (pixels == expected.reshape(SIDE, SIDE, channels)).all()
     with pytest.raises(ValueError, match="the picture is broken: image file is truncated"):
         Image(size=(SIDE, SIDE)).decode(data[:-1])
-    with pytest.raises(ValueError, match="there is no frame 1; it has 1"):
+    with pytest.raises(ValueError, match="there is no frame 1; the picture has 1"):
         Image(size=(SIDE, SIDE), frame=1).decode(data)
 
 

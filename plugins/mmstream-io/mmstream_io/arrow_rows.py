@@ -71,9 +71,9 @@ def _row(batch: pyarrow.RecordBatch) -> Outcome:
     """The only row of a batch."""
     values, size = _size(batch)
     if size > limits.MAX_ROW_BYTES:
-        return ValueError(f"the row takes up {size:,} bytes; at most {limits.MAX_ROW_BYTES:,} are read")
+        return ValueError(f"the row takes up {size:,} bytes; the limit is {limits.MAX_ROW_BYTES:,}")
     if values > limits.MAX_VALUES:
-        return ValueError(f"the row holds {values:,} values; at most {limits.MAX_VALUES:,} are read")
+        return ValueError(f"the row holds {values:,} values; the limit is {limits.MAX_VALUES:,}")
     try:
         if 4 * size > limits.MAX_TEXT_BYTES:
             for column in batch.columns:

@@ -27,8 +27,8 @@ def text_of(data: bytes, encoding: str = "utf-8") -> str:
         size = _text_bytes(data, codecs.lookup(encoding).name)
         if size > limits.MAX_TEXT_BYTES:
             raise ValueError(
-                f"the text of {len(data):,} bytes takes up {size:,} bytes of memory; at most "
-                f"{limits.MAX_TEXT_BYTES:,} are read"
+                f"the text of {len(data):,} bytes takes up {size:,} bytes of memory; the limit is "
+                f"{limits.MAX_TEXT_BYTES:,}"
             )
     return data.decode(encoding)
 
@@ -77,13 +77,13 @@ def _check_json(text: str) -> None:
     if len(text) > limits.MAX_VALUES and _signs(text) > limits.MAX_VALUES:
         count = _signs_outside_texts(text)
         if count > limits.MAX_VALUES:
-            raise ValueError(f"the JSON holds {count:,} values or more; at most {limits.MAX_VALUES:,} are read")
+            raise ValueError(f"the JSON holds {count:,} values or more; the limit is {limits.MAX_VALUES:,}")
     if 4 * len(text) > limits.MAX_TEXT_BYTES and (escapes := text.count("\\u")):
         width = 4 if "\\ud" in text or "\\uD" in text or not text.isascii() else 2
         size = width * (len(text) - 5 * escapes)
         if size > limits.MAX_TEXT_BYTES:
             raise ValueError(
-                f"the texts in the JSON take up {size:,} bytes of memory; at most {limits.MAX_TEXT_BYTES:,} are read"
+                f"the texts in the JSON take up {size:,} bytes of memory; the limit is {limits.MAX_TEXT_BYTES:,}"
             )
 
 
@@ -134,7 +134,7 @@ def label(value: Any, kind: LabelType) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > limits.MAX_COLUMNS:
-        raise ValueError(f"a JSON object has {len(pairs):,} keys; at most {limits.MAX_COLUMNS:,} are read")
+        raise ValueError(f"a JSON object has {len(pairs):,} keys; the limit is {limits.MAX_COLUMNS:,}")
     columns = dict(pairs)
     if len(columns) < len(pairs):
         seen: set[str] = set()

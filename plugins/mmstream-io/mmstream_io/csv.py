@@ -99,7 +99,7 @@ class _Lines:
             self.problem = self.problem or error
             text = line.decode(self._encoding, "replace")
         if len(text) > limits.MAX_VALUES and text.count(self._delimiter) > limits.MAX_VALUES:
-            raise ValueError(f"the line holds more than {limits.MAX_VALUES:,} delimiters, which are too many to read")
+            raise ValueError(f"the line holds more than the limit of {limits.MAX_VALUES:,} delimiters")
         return text
 
     def begin_row(self) -> None:
@@ -171,7 +171,7 @@ class Csv(Source):
             return None
         if not told.encoding:
             raise MmstreamError(f"{path} is not UTF-8, and its bytes do not reveal its encoding: {_set_encoding(told)}")
-        why = f"the text is not UTF-8; it is read as {told.encoding}, as in {brief(told.example)}"
+        why = f"the text is not UTF-8; read as {told.encoding}, it contains {brief(told.example)}"
         others = f", such as {listed(told.likely[1:])}" if told.likely[1:] else ""
         return Suggestion(
             1.0, {"encoding": told.encoding}, f"{why}; if that is wrong, set `encoding` in `source` to another{others}"

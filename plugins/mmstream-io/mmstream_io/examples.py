@@ -61,7 +61,7 @@ class _Look:
     def _at_entry(self, start: int, end: int) -> None:
         self._features += 1
         if self._features > limits.MAX_COLUMNS:
-            raise ValueError(f"the record has more than {limits.MAX_COLUMNS:,} features, which are too many to read")
+            raise ValueError(f"the record has more than the limit of {limits.MAX_COLUMNS:,} features")
         for number, *feature in self._fields(start, end):
             if number == 2:
                 for kind, *values in self._fields(*feature):
@@ -112,7 +112,7 @@ class _Look:
     def _count(self, more: int) -> None:
         self._values += more
         if self._values > limits.MAX_VALUES:
-            raise ValueError(f"the record has more than {limits.MAX_VALUES:,} values, which are too many to read")
+            raise ValueError(f"the record has more than the limit of {limits.MAX_VALUES:,} values")
 
     def _varint(self, place: int, end: int) -> tuple[int, int]:
         """A whole number on the wire, and the position after it."""

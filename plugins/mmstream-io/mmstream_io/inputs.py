@@ -153,7 +153,7 @@ def check_names(path: str, names: Sequence[str], what: str, hint: str = "") -> N
         MmstreamError: there are too many, or two are equal.
     """
     if len(names) > limits.MAX_COLUMNS:
-        raise MmstreamError(f"{path}: {what} {len(names):,} columns; at most {limits.MAX_COLUMNS:,} are read")
+        raise MmstreamError(f"{path}: {what} {len(names):,} columns; the limit is {limits.MAX_COLUMNS:,}")
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise MmstreamError(f"{path}: {what} a column twice: {listed(map(repr, doubled))}{hint}")

@@ -126,7 +126,7 @@ def _after_numbers(content: bytes, place: int, most: int) -> int:
     count, place = _varint(content, place)
     _, place = _varint(content, place)
     if count > most or not 0 < mini_blocks <= _MOST_MINI_BLOCKS or not block // mini_blocks:
-        raise ValueError(f"a page says how long {count:,} texts are, but holds only {most:,}")
+        raise ValueError(f"a page lists the lengths of {count:,} texts, but holds only {most:,}")
     left, each = count - 1, block // mini_blocks
     while left > 0:
         _, place = _varint(content, place)

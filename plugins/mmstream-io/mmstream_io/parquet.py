@@ -172,8 +172,8 @@ def _check_footer(path: str, file: BinaryIO) -> None:
     length = int.from_bytes(file.read(4), "little")
     if file.read(4) == b"PAR1" and MAX_FOOTER_BYTES < length < size:
         raise MmstreamError(
-            f"{path}: its footer takes up {length:,} bytes; at most "
-            f"{MAX_FOOTER_BYTES:,} are read, so write fewer and larger row groups"
+            f"{path}: its footer takes up {length:,} bytes; the limit is "
+            f"{MAX_FOOTER_BYTES:,}, so write fewer and larger row groups"
         )
 
 
@@ -199,11 +199,11 @@ def _rows_of_groups(path: str, table: pyarrow.parquet.ParquetFile, size: int) ->
     metadata, names = table.metadata, table.schema_arrow.names
     inputs.check_names(path, names, "it has")
     if metadata.num_columns > limits.MAX_COLUMNS:  # nested columns count one by one
-        raise MmstreamError(f"{path}: it has {metadata.num_columns:,} columns; at most {limits.MAX_COLUMNS:,} are read")
+        raise MmstreamError(f"{path}: it has {metadata.num_columns:,} columns; the limit is {limits.MAX_COLUMNS:,}")
     counts = []
     for group in range(metadata.num_row_groups):
         progress()
         counts.append(metadata.row_group(group).num_rows)
     if min(counts, default=0) < 0 or sum(counts) > _ROWS_PER_BYTE * size:
-        raise MmstreamError(f"{path} is damaged: it says that it has {sum(counts):,} rows in {size:,} bytes")
+        raise MmstreamError(f"{path} is damaged: it claims to have {sum(counts):,} rows in {size:,} bytes")
     return counts

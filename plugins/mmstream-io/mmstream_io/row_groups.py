@@ -144,13 +144,13 @@ class _Column:
             return
         largest = max(page.values for page in self.pages.data)
         if largest > MAX_PAGE_VALUES:
-            raise _UnreadableError(f"a page of lists holds {largest:,} values; at most {MAX_PAGE_VALUES:,} are read")
+            raise _UnreadableError(f"a page of lists holds {largest:,} values; the limit is {MAX_PAGE_VALUES:,}")
         spread = rows_of(self._contents(), self._repeats, _COUNTS, limits.MAX_VALUES)
         self.values = spread.most
         if spread.readable is not None:
-            many = f"row {spread.readable + 1:,} of the group holds at most {spread.most[1]:,} values"
+            many = f"row {spread.readable + 1:,} of the group holds up to {spread.most[1]:,} values"
             raise _UnreadableError(
-                f"a row holds more than {limits.MAX_VALUES:,} values, which are too many to read ({many})",
+                f"a row holds more than the limit of {limits.MAX_VALUES:,} values ({many})",
                 max(0, spread.readable - 1),  # Arrow reads the next row to see where one ends
             )
 
@@ -227,7 +227,7 @@ def _check_pages(columns: Sequence[_Column]) -> None:
         most = MAX_PAGES_BYTES
     if unpacked > most:
         raise _UnreadableError(
-            f"its pages take up {unpacked:,} bytes of memory once they are unpacked; at most {most:,} are read, so "
+            f"its pages take up {unpacked:,} bytes of memory once they are unpacked; the limit is {most:,}, so "
             "write smaller pages"
         )
 
@@ -256,8 +256,8 @@ def _rows_at_a_time(columns: Sequence[_Column]) -> int:
         expanded = _expanded_row(columns)
     if expanded > MAX_EXPANDED_BYTES:
         raise _UnreadableError(
-            f"a row may take up {expanded:,} bytes of memory, because it refers to large values repeatedly; at most "
-            f"{MAX_EXPANDED_BYTES:,} are read"
+            f"a row may take up {expanded:,} bytes of memory, because it refers to large values repeatedly; the "
+            f"limit is {MAX_EXPANDED_BYTES:,}"
         )
     fitting = (n for n in reversed(_COUNTS) if sum(column.most_bytes(n) for column in columns) <= BATCH_BYTES)
     return next(fitting, 1)

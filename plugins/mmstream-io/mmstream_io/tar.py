@@ -92,11 +92,11 @@ def members_of(file: BinaryIO) -> Iterator[Member]:
                 data = _after_holes(file, data)
             member = _member(header, place, data, before)
             if not member.start < member.end < LARGEST_ARCHIVE:
-                raise ValueError("a member cannot be so large")
+                raise ValueError("a member cannot be that large")
             yield member
             before, after = _Extended(), member.end
         if not place < after < LARGEST_ARCHIVE:
-            raise ValueError("a header cannot be so large")
+            raise ValueError("a header cannot be that large")
         place = after
 
 

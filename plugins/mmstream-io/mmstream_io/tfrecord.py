@@ -110,7 +110,7 @@ def _features(data: bytes) -> Any:
         raise DecodeError("it holds something other than features")
     features = example.features.feature
     if len(features) > limits.MAX_COLUMNS:
-        raise ValueError(f"the record has {len(features):,} features; at most {limits.MAX_COLUMNS:,} are read")
+        raise ValueError(f"the record has {len(features):,} features; the limit is {limits.MAX_COLUMNS:,}")
     return features
 
 
@@ -169,7 +169,7 @@ def _problem(header: bytes) -> str | None:
         return "the file ends within a record"
     _, checksum = _HEADER.unpack(header)
     if _masked(header[:8]) != checksum:
-        return "no record begins here: the checksum of its length does not match; nothing after it can be read"
+        return "no record begins here: the checksum of its length does not match; what follows cannot be read"
     return None
 
 
@@ -181,7 +181,7 @@ def _data(file: BinaryIO, size: int, skim: bool) -> tuple[bytes, ValueError | No
         while left and (block := file.read(min(left, 1 << 20))):  # the length may exceed what a file can seek
             progress()
             left -= len(block)
-        return data, ValueError(f"the record has {size:,} bytes, more than {limits.MAX_ROW_BYTES:,}")
+        return data, ValueError(f"the record has {size:,} bytes, more than the limit of {limits.MAX_ROW_BYTES:,}")
     if skim:
         file.seek(size, 1)
         return b"", None

@@ -207,15 +207,15 @@ def _problem_of(member: Member, suffix: str, record: _Record) -> str:
     if not member.is_plain:
         return "is not a plain file"
     if member.size > limits.MAX_ROW_BYTES:
-        return f"has {member.size:,} bytes: too many"
+        return f"has {member.size:,} bytes, which is too many"
     if not suffix:
-        return "has no suffix, which would name its column"
+        return "has no suffix to name its column"
     if suffix in record.sizes:
         return "occurs twice"
     if record.total > limits.MAX_ROW_BYTES:
-        return f"and those before it have more than {limits.MAX_ROW_BYTES:,} bytes: too many for one record"
+        return f"and those before it have more than {limits.MAX_ROW_BYTES:,} bytes, which is too many for one record"
     if len(record.sizes) >= limits.MAX_COLUMNS:
-        return f"is one of more than {limits.MAX_COLUMNS:,} members: too many for one record"
+        return f"is one of more than {limits.MAX_COLUMNS:,} members, which is too many for one record"
     return ""
 
 
@@ -304,5 +304,5 @@ def _columns(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
             raise ValueError(f"the column {column[:_NAME]!r} occurs twice: as a key of the .json and as a member")
         columns |= own
         if len(columns) > limits.MAX_COLUMNS:
-            raise ValueError(f"the record has {len(columns):,} columns; at most {limits.MAX_COLUMNS:,} are read")
+            raise ValueError(f"the record has {len(columns):,} columns; the limit is {limits.MAX_COLUMNS:,}")
     return columns

@@ -95,7 +95,7 @@ def test_a_file_of_another_kind_is_told_by_what_it_holds(tmp_path, begin, messag
 def test_a_first_line_of_another_encoding_says_which_to_set(tmp_path):
     data = "".join(f"{row}\n" for row in ["Größe;Tür", *["schön;grün"] * 9])
     with pytest.raises(
-        MmstreamError, match=r"names of the columns, is not utf-8: set `encoding` in `source`, likely to c"
+        MmstreamError, match=r"which names the columns, is not utf-8: set `encoding` in `source`, likely to c"
     ):
         read(tmp_path / "rows.csv", data.encode("cp1252"))
     with pytest.raises(MmstreamError, match=r"is not utf-8: repair that line, or set `encoding` in `source`"):

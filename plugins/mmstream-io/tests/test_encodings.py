@@ -94,7 +94,7 @@ def test_another_encoding_is_suggested_only_where_most_lines_are_not_utf_8(tmp_p
     assert suggested(path, "text,label\ngrün,x\n".encode("utf-16")) is None
     told = suggested(path, b"text,label\n" + b"plain,pos\n" * 99 + good + bad * 9)
     assert told.parameters == {"encoding": "cp1252"}
-    assert "it is read as cp1252, as in 'sch" in told.why
+    assert "read as cp1252, it contains 'sch" in told.why
     assert "if that is wrong, set `encoding` in `source` to another" in told.why
 
 

@@ -75,7 +75,7 @@ def test_a_line_of_too_many_values_is_refused_before_they_are_made(read, value, 
     monkeypatch.setattr(conversion._JSON, "decode", lambda text: made.append(len(text)) or decode(text))
     rows = read(f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 2}}\n'.encode())
     assert [row.columns for row in rows] == [{"a": 1}, None, {"a": 2}]
-    assert "values or more; at most 1,048,576 are read" in str(rows[1].error)
+    assert "values or more; the limit is 1,048,576" in str(rows[1].error)
     assert max(made) < 100
 
 
@@ -88,7 +88,7 @@ def test_signs_within_texts_are_no_values(read):
 def test_an_object_of_too_many_keys_is_refused_wherever_it_stands(read):
     keys = ",".join(f'"{number}":0' for number in range(20_000))
     for line in (f"{{{keys}}}", f'{{"a":[{{{keys}}}]}}'):
-        assert str(read(line.encode())[0].error) == "a JSON object has 20,000 keys; at most 16,384 are read"
+        assert str(read(line.encode())[0].error) == "a JSON object has 20,000 keys; the limit is 16,384"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_text_that_would_take_up_too_much_memory_is_refused(read, monkeypatch,
     good, row = read(f'{{"a": 1}}\n{{"a": "{text}"}}'.encode())
     assert good.columns == {"a": 1}
     assert (row.error is None) == fits
-    assert fits or "bytes of memory; at most 140 are read" in str(row.error)
+    assert fits or "bytes of memory; the limit is 140" in str(row.error)
 
 
 def test_blank_lines_are_passed_over_but_counted(read):

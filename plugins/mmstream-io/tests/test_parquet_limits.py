@@ -123,7 +123,7 @@ def test_pages_that_unpack_to_too_much_are_not_unpacked(read, made, monkeypatch,
             writer.write_table(pyarrow.table(table))
     rows = read(out.getvalue())
     assert [row.columns is not None for row in rows] == [True] * 3 + [False] * 3 + [True] * 3
-    assert "bytes of memory once they are unpacked; at most 1,000,000 are read" in str(rows[3].error)
+    assert "bytes of memory once they are unpacked; the limit is 1,000,000" in str(rows[3].error)
 
 
 def test_pages_that_do_not_pack_may_be_large_as_those_of_pictures_are(read, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_list_of_too_many_values_is_not_made_and_costs_no_row_before(read, len
     assert len(rows) == len(lengths)
     bad = [number for number, row in enumerate(rows) if row.error]
     assert bad == list(range(max(0, lengths.index(2_000_000) - 1), len(lengths)))
-    assert "a row holds more than 1,048,576 values" in str(rows[bad[0]].error)
+    assert "a row holds more than the limit of 1,048,576 values" in str(rows[bad[0]].error)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -168,7 +168,7 @@ def test_many_lists_of_few_values_are_read_however_many_there_are_in_all(read, v
 
 def test_a_nested_list_of_too_many_values_in_all_is_not_made(read):
     rows = read({"t": [[[1] * 1_500] * 1_000]})
-    assert errors_of(rows)[0].startswith("row group 0 is damaged: a row holds more than 1,048,576 values")
+    assert errors_of(rows)[0].startswith("row group 0 is damaged: a row holds more than the limit of 1,048,576 values")
 
 
 def test_a_row_that_takes_up_too_much_in_all_costs_no_other(read, monkeypatch):
@@ -196,14 +196,14 @@ def test_a_text_that_would_take_up_too_much_memory_costs_no_other(read, monkeypa
     monkeypatch.setattr(limits, "MAX_TEXT_BYTES", 1_000_000)
     rows = read({"t": ["a", "x" * 500_000 + "😀", "x" * 500_000, "b"]})
     assert [row.error is None for row in rows] == [True, False, True, True]
-    assert "takes up 2,000,004 bytes of memory; at most 1,000,000 are read" in str(rows[1].error)
+    assert "takes up 2,000,004 bytes of memory; the limit is 1,000,000" in str(rows[1].error)
 
 
 def test_too_many_columns_are_refused_with_their_number(read):
-    with pytest.raises(MmstreamError, match=r"a\.parquet: it has 17,000 columns; at most 16,384 are read"):
+    with pytest.raises(MmstreamError, match=r"a\.parquet: it has 17,000 columns; the limit is 16,384"):
         read({f"c{number}": [number] for number in range(17_000)})
     nested = pyarrow.array([{f"c{number}": number for number in range(17_000)}])
-    with pytest.raises(MmstreamError, match=r"a\.parquet: it has 17,000 columns; at most 16,384 are read"):
+    with pytest.raises(MmstreamError, match=r"a\.parquet: it has 17,000 columns; the limit is 16,384"):
         read({"a": nested})
 
 
@@ -225,7 +225,7 @@ def test_more_rows_than_a_file_can_hold_are_refused(read):
     data = file_of({"n": [7] * 54_321})
     lying = data.replace(thrift(54_321), thrift(54_321 << 21))
     data = lying[:-8] + (len(lying) - len(data) + int.from_bytes(data[-8:-4], "little")).to_bytes(4, "little") + b"PAR1"
-    with pytest.raises(MmstreamError, match="it says that it has 113,919,393,792 rows in"):
+    with pytest.raises(MmstreamError, match="it claims to have 113,919,393,792 rows in"):
         read(data)
 
 

@@ -195,7 +195,7 @@ def test_a_member_with_holes_is_refused_for_its_bytes_do_not_stand_there(read, s
         ([("2.txt", b"x"), ("2.json", b'{"text": "y"}')], "the column 'text' occurs twice"),
         ([("2.json", b'{"text": "y"}'), ("2.txt", b"x")], "the column 'text' occurs twice"),
         ([("2", b"x")], "the member '2' has no suffix"),
-        ([("2.bin", bytes(101))], "the member '2.bin' has 101 bytes: too many"),
+        ([("2.bin", bytes(101))], "the member '2.bin' has 101 bytes, which is too many"),
     ],
 )
 def test_a_bad_record_says_what_is_wrong_and_costs_no_other(read, monkeypatch, members, message):
@@ -404,7 +404,7 @@ def test_a_record_of_too_many_bytes_in_all_is_a_bad_row_alone(read, monkeypatch)
     rows = read(archive(*texts("1"), *members, *texts("3")))
     assert columns_of(rows) == [row_of("1"), None, row_of("3")]
     assert errors_of(rows) == {
-        "a.tar/2": "the member '2.4' and those before it have more than 3,000 bytes: too many for one record"
+        "a.tar/2": "the member '2.4' and those before it have more than 3,000 bytes, which is too many for one record"
     }
     assert len(rows[1].raw) < 30
 
@@ -418,8 +418,8 @@ def test_a_record_of_too_many_members_or_columns_is_a_bad_row_alone(read, monkey
     rows = read(archive(*texts("1"), *members, *three, *texts("4")))
     assert columns_of(rows) == [row_of("1"), None, None, row_of("4")]
     assert errors_of(rows) == {
-        "a.tar/2": "the member '2.50' is one of more than 50: too many for one record",
-        "a.tar/3": "the record has 52 columns; at most 50 are read",
+        "a.tar/2": "the member '2.50' is one of more than 50 members, which is too many for one record",
+        "a.tar/3": "the record has 52 columns; the limit is 50",
     }
 
 
@@ -469,7 +469,7 @@ def test_a_record_whose_members_lie_apart_is_never_read_in_part(read, name, monk
 def test_an_archive_of_nothing_but_such_records_is_refused(read):
     kinds = [("json", b"{}"), ("png", PNG)]
     data = archive(*((f"{stem}.{suffix}", content) for suffix, content in kinds for stem in range(3)))
-    with pytest.raises(MmstreamError, match=r"a\.tar: members of the record '0' lie apart .* `tar --sort=name`"):
+    with pytest.raises(MmstreamError, match=r"a\.tar: members of the record '0' are not adjacent .* `tar --sort=name`"):
         read(data)
 
 

@@ -81,7 +81,7 @@ class KafkaPublisher(Publisher):
                 break
         raise MmstreamError(
             f"the {kind.replace('_', ' ')} of {key!r} has {len(value):,} bytes, more than Kafka accepts: "
-            "raise message.max.bytes here, and max.message.bytes of the topic"
+            "raise the option message.max.bytes, and max.message.bytes of the topic"
         )
 
     @contextlib.contextmanager

@@ -153,7 +153,7 @@ class PartitionStream(Stream):
         low, high = self.ends()
         holds = f"holds offsets {low} to {high - 1}" if high > low else f"is empty and continues at offset {high}"
         return (
-            f"offset {offset} of topic {topic!r}, partition {partition} is not there: its log {holds}; "
+            f"offset {offset} does not exist in topic {topic!r}, partition {partition}: the log {holds}; "
             "messages were deleted before they were read, so give the topic a longer retention and start over"
         )
 

@@ -95,7 +95,7 @@ class Notation:
         others = [other for other in NOTATIONS if other.says(text)]
         least = [one for one in others if not one.thousands or Notation(one.decimal) not in others]
         told = " or ".join(_as_config(one.parameters) for one in least if one.parameters)
-        read = f"; the parameter {told} reads it" if told else ""
+        read = f"; the parameter {told} allows this" if told else ""
         if self.decimal == "." and not self.thousands and re.fullmatch(r"[+-]?[0-9.']+,[0-9,.]+", text):
             return f"numbers have a decimal point and no commas{read}"
         hints = [hint for pattern, hint in _HINTS if re.fullmatch(pattern, text)]

@@ -93,7 +93,7 @@ class Number(Field):
         if kinds.total() > len(values) / 2:
             kind = kinds.most_common(1)[0][0]
             example = next(text for text in texts if signs_in(text) == kind)
-            return f"numbers with {kind}, such as {brief(example)}: write the numbers alone, and `number` reads them"
+            return f"numbers with {kind}, such as {brief(example)}: write only the numbers, so `number` can read them"
         notation = notation_of(texts)
         if notation is None:
             example = next(text for text in texts if "," in text)

@@ -95,7 +95,7 @@ class Tags(Field):
                 return None
             value = self._split(value)
         if not isinstance(value, list | tuple):
-            hint = "; a text needs the parameter `separator`" if isinstance(value, str) else ""
+            hint = "; text needs the parameter `separator`" if isinstance(value, str) else ""
             raise TypeError(f"expected a list of tags; found {type(value).__name__}{hint}")
         _check_count(len(value))
         texts = dict.fromkeys(text_of(item, self.spelling) for item in value)
@@ -140,4 +140,4 @@ class Tags(Field):
 
 def _check_count(tags: int) -> None:
     if tags > MAX_TAGS:
-        raise ValueError(f"it holds {tags:,} tags; at most {MAX_TAGS:,} are read")
+        raise ValueError(f"it holds {tags:,} tags; the limit is {MAX_TAGS:,}")

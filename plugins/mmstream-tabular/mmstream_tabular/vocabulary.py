@@ -83,6 +83,6 @@ def _normal(text: str) -> str:
         raise ValueError(f"not valid Unicode: {error.reason} in {brief(text)}") from error
     if len(text) > MAX_CHARACTERS:
         raise ValueError(
-            f"a text of {len(text):,} characters is too long for a category or tag; at most {MAX_CHARACTERS:,} are read"
+            f"text of {len(text):,} characters is too long for a category or tag; the limit is {MAX_CHARACTERS:,}"
         )
     return " ".join(BLANKS.sub(" ", nfc(text)).split())

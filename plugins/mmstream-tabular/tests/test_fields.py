@@ -107,7 +107,7 @@ def test_a_text_that_is_a_list_is_read_as_one(text, tags):
 
 @pytest.mark.parametrize("text", ["cat", "cat, dog", "['a'", "[['a']]", "{'a': 1}", "['a'] b", "", "["])
 def test_a_text_that_is_no_list_of_tags_is_refused(text):
-    with pytest.raises(TypeError, match="expected a list of tags; found str; a text needs the parameter `separator`"):
+    with pytest.raises(TypeError, match="expected a list of tags; found str; text needs the parameter `separator`"):
         Tags().decode(text)
 
 
@@ -206,7 +206,7 @@ def test_a_text_is_split_only_where_a_separator_is_given():
     assert Tags(separator="|").decode("a| b |a||猫") == {"values": ["a", "b", "猫"]}
     assert Tags(separator="|").decode(["a|b"]) == {"values": ["a|b"]}
     assert Tags(separator=",").decode("") == {"values": []}
-    with pytest.raises(TypeError, match="expected a list of tags; found str; a text needs the parameter `separator`"):
+    with pytest.raises(TypeError, match="expected a list of tags; found str; text needs the parameter `separator`"):
         Tags().decode("a|b")
     with pytest.raises(ValueError, match="separator may not be empty"):
         Tags(separator="")
@@ -249,12 +249,12 @@ def test_any_text_at_all_is_a_value_or_none_that_fits_on_one_line(field, shared_
 
 def test_a_text_that_is_too_long_for_a_value_and_too_many_tags_are_refused():
     with pytest.raises(
-        ValueError, match=r"a text of 65,537 characters is too long for a category or tag; at most 65,536 are read"
+        ValueError, match=r"text of 65,537 characters is too long for a category or tag; the limit is 65,536"
     ):
         Category().decode("x" * 65_537)
     assert Category().decode("x" * 65_536)
     for tags, field in ((["a"] * 65_537, Tags()), ("," * 65_536, Tags(separator=","))):
-        with pytest.raises(ValueError, match=r"it holds 65,537 tags; at most 65,536 are read"):
+        with pytest.raises(ValueError, match=r"it holds 65,537 tags; the limit is 65,536"):
             field.decode(tags)
 
 

@@ -92,9 +92,9 @@ def test_any_blank_that_breaks_no_line_may_stand_between_thousands(blank):
 @pytest.mark.parametrize(
     ("parameters", "text", "message"),
     [
-        ({}, "1,5", 'no commas; the parameter `decimal: ","` reads it'),
-        ({}, "1,234", 'the parameter `decimal: ","` or `thousands: ","` reads it'),
-        ({}, "1.234,5", 'the parameter `decimal: ",", thousands: "."` reads it'),
+        ({}, "1,5", 'no commas; the parameter `decimal: ","` allows this'),
+        ({}, "1,234", 'the parameter `decimal: ","` or `thousands: ","` allows this'),
+        ({}, "1.234,5", 'the parameter `decimal: ",", thousands: "."` allows this'),
         ({}, "1 234", 'nothing may come between digits; the parameter `thousands: " "`'),
         ({}, "5%", "percent signs are not read; write the number alone"),
         ({}, "€ 1.200,50", "currency signs are not read"),
@@ -145,7 +145,7 @@ def test_init_sees_how_numbers_are_written(texts, parameters):
     ("texts", "why"),
     [
         ([f"{n},957" for n in range(1, 50)], "commas, such as '1,957', which may separate thousands or begin a fr"),
-        ([f"{n}%" for n in range(50)], "numbers with percent signs, such as '0%': write the numbers alone"),
+        ([f"{n}%" for n in range(50)], "numbers with percent signs, such as '0%': write only the numbers"),
         ([f"${n}" for n in range(50)], "numbers with currency signs, such as '$0'"),
         ([f"{n},50 €" for n in range(50)], "numbers with currency signs, such as '0,50 €'"),
         ([f"{n:05}" for n in range(50)], "begin with a zero, such as '00000', are taken for codes"),

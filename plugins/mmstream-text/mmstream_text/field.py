@@ -68,7 +68,7 @@ class Text(Field):
         if not most:
             return None
         length = min(max(-(-(most + 1) // 4) * 4, 4), 256)
-        return Suggestion(0.5, {"length": length}, f"texts of about {usual} words or symbols; most have at most {most}")
+        return Suggestion(0.5, {"length": length}, f"texts of about {usual} words or symbols, mostly up to {most}")
 
     def decode(self, value: Any) -> dict[str, Any] | None:
         """{"tokens": all tokens}; None for a text without any.

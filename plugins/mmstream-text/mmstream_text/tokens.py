@@ -50,7 +50,7 @@ def normalise(text: str) -> str:
         ValueError: it holds a lone surrogate, which no text does, or is too long.
     """
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+        raise ValueError(f"the text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
     if text.isascii() and text.isprintable():  # like most English texts; the result is the same
         return " ".join(text.split())
     try:
@@ -78,7 +78,7 @@ def tokenise(text: str) -> list[str]:
         found = (token[0] for piece in _pieces(text) for token in pattern.finditer(piece))
         tokens = list(islice(found, MAX_TOKENS + 1))
         if len(tokens) > MAX_TOKENS:
-            raise ValueError(f"the text has more than {MAX_TOKENS:,} words and symbols, which is too many to read")
+            raise ValueError(f"the text has more than the limit of {MAX_TOKENS:,} words and symbols")
     if tokens and _WORD.match(tokens[0]):
         tokens[0] = " " + tokens[0]
     return tokens
