@@ -38,8 +38,10 @@ def measure(config: Config, examples_path: str, split: str, effort: Effort) -> d
         {"split", "records", "heads": {head: {"records", "metric", "baselines": {name: {metric: value, "intervals"}}}}}.
 
     Raises:
-        MmstreamError: the split is empty.
+        MmstreamError: the config has no head, or the split is empty.
     """
+    if not config.model.heads:
+        raise MmstreamError("the config has no head, and baselines predict what heads predict")
     preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
     plan = Plan(config, preprocessor.specs, preprocessor.fitted)
     inputs = {field for head in config.model.heads.values() for field in config.reads(head)}
@@ -49,8 +51,8 @@ def measure(config: Config, examples_path: str, split: str, effort: Effort) -> d
         for name in SPLITS
         if files.exists(files.join(examples_path, "examples", name))
     }
-    count = len(splits[split].given[min(targets)]) if split in splits else 0
-    if not count:
+    splits = {name: records for name, records in splits.items() if len(records)}
+    if split not in splits or "train" not in splits:
         raise MmstreamError(f"the split {split!r} of {examples_path} is empty")
     heads = {}
     for name, part in sorted(config.model.heads.items()):
@@ -59,7 +61,7 @@ def measure(config: Config, examples_path: str, split: str, effort: Effort) -> d
         vocabulary = plan.fitted[part.target].vocabulary
         target = Target(part.target, config.reads(part), layer.label_type, hasattr(layer, "compare"), vocabulary)
         heads[name] = _measured(layer, target, splits, split, effort)
-    return {"split": split, "records": count, "heads": heads}
+    return {"split": split, "records": len(splits[split]), "heads": heads}
 
 
 def table(measured: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

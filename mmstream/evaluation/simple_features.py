@@ -29,7 +29,7 @@ _MOST_NUMBERS = 1_024
 _MOST_TERMS = 50_000
 """The most words, and the most sequences of characters, that TF-IDF counts; the most frequent ones."""
 _TERMS: Sequence[dict[str, Any]] = (
-    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\w+|[^\w\s]"},
     {"analyzer": "char_wb", "ngram_range": (1, 3)},
 )
 """Words and pairs of words; and sequences of characters, which serve scripts without spaces, too."""
@@ -73,6 +73,18 @@ class Records:
 
     columns: Mapping[str, Column]
     given: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.given.values()), ()))
+
+    def none(self) -> Records:
+        """No record, with the same fields: stands for a split that is empty."""
+        parts = ("values", "codes", "present")
+        columns = {
+            name: dataclasses.replace(column, **{part: getattr(column, part)[:0] for part in parts})
+            for name, column in self.columns.items()
+        }
+        return Records(columns, {name: values[:0] for name, values in self.given.items()})
 
 
 def read_records(
@@ -172,7 +184,9 @@ class Features:
             self._fitted = [each.fit(values[column.present]) for each, values in parts]
 
     def __call__(self, column: Column) -> sparse.csr_array:
-        """The features of a column of any split."""
+        """The features of a column of any split; of one without records, there is nothing to look at: [0, 1]."""
+        if not len(column.present):
+            return sparse.csr_array((0, 1))
         if self._kind == "picture":
             return sparse.csr_array(column.values)
         if self._kind == "text":

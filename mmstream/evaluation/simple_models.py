@@ -29,6 +29,8 @@ Effort = Literal["none", "fast", "all"]
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """The weights of the penalty of a linear model; the best one on the validation split is taken."""
 _ITERATIONS = 100
+_MOST_VALUES = 2_000
+"""The most values of a vocabulary that baselines predict; the most frequent ones, which come first."""
 _STEEPNESS = 8.0
 """Turns the outputs of a linear model, about 0 or 1, into scores between 0 and 1."""
 _SLOW = {
@@ -91,7 +93,7 @@ def guesses(target: Target, splits: Mapping[str, Records], split: str, effort: E
     if target.is_text:
         return dict(_written(target, known, train, test))
     kind = _Numbers if target.label_type in ("number", "numbers") else _Classes
-    return dict(kind(target, [train, splits.get("validation", train), test], effort).guesses())
+    return dict(kind(target, [train, splits.get("validation") or train.none(), test], effort).guesses())
 
 
 def _columns(target: Target, records: Sequence[Records]) -> Iterator[tuple[str, list[sparse.csr_array]]]:
@@ -118,7 +120,7 @@ class _Classes:
     def __init__(self, target: Target, splits: Sequence[Records], effort: Effort) -> None:
         self._target, self._splits, self._effort = target, splits, effort
         self._exclusive = target.label_type == "string"
-        index = {name: number for number, name in enumerate(target.vocabulary)}
+        index = {name: number for number, name in enumerate(target.vocabulary[:_MOST_VALUES])}
         self._known, self._hot = [], []
         for records in splits[:2]:
             given = records.given[target.field]
@@ -139,6 +141,8 @@ class _Classes:
     def guesses(self) -> Iterator[tuple[str, Guess]]:
         """Each baseline's name and guess."""
         count = len(self._splits[2].given[self._target.field])
+        if not self._hot[0].size:
+            return
         shares = self._hot[0].mean(0)
         most = np.zeros_like(shares)
         most[shares.argmax()] = 1
@@ -162,6 +166,7 @@ class _Classes:
 
     def _guess(self, outputs: np.ndarray, threshold: float, scores: np.ndarray) -> Guess:
         names = self._target.vocabulary
+        scores = np.pad(scores, ((0, 0), (0, len(names) - scores.shape[1])))
         if self._exclusive:
             scores = scores / np.maximum(scores.sum(1, keepdims=True), 1e-12)
             return Guess([names[int(n)] for n in outputs.argmax(1)], scores)
@@ -260,8 +265,11 @@ def _best_ridge(
 
 
 def _outputs(model: Ridge, features: sparse.csr_array) -> np.ndarray:
-    outputs = model.predict(features)
-    return outputs.reshape(features.shape[0], -1)
+    """float[N, K]."""
+    if not features.shape[0]:
+        return np.zeros((0, np.atleast_2d(model.coef_).shape[0]))
+    outputs: np.ndarray = model.predict(features).reshape(features.shape[0], -1)
+    return outputs
 
 
 def _weighted(outputs: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -284,6 +292,8 @@ def _best_threshold(hot: np.ndarray, outputs: np.ndarray) -> float:
 
 def _confidence(model: OneVsRestClassifier, features: sparse.csr_array) -> np.ndarray:
     """float[N, V]: about 1 where a class is likely, about 0 where it is not."""
+    if not features.shape[0]:
+        return np.zeros((0, len(model.classes_)))
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(features))
     return np.asarray(expit(model.decision_function(features)))

@@ -151,6 +151,25 @@ def test_examples_of_other_fields_are_refused(folder, tmp_path, capsys):
     assert "were made with different settings for the fields caption, text" in capsys.readouterr().err
 
 
+def test_without_a_validation_split_a_penalty_is_taken_that_does_not_overfit(folder, tmp_path, capsys):
+    rows = [row for row in rows_in(folder) if row["split"] != "validation"]
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(manifest=write_manifest(folder / "without.jsonl", rows)))
+    assert run("preprocess", config, "--output", tmp_path / "examples") == 0
+    heads = measured(tmp_path, capsys)["heads"]
+    assert figures(heads, "topic", "accuracy")["late fusion"] > 0.95
+    assert figures(heads, "weight", "r2")["linear model of price, style"] > 0.95
+
+
+def test_without_a_head_there_is_nothing_to_predict(folder, tmp_path, capsys):
+    begin, _ = (folder / "config.yaml").read_text().split("  heads:")
+    (tmp_path / "config.yaml").write_text(
+        f"{begin}  objectives: {{near: {{use: contrastive, fields: [text, image]}}}}\n"
+    )
+    assert run("baseline", tmp_path / "config.yaml", "--examples", folder / "examples") == 1
+    assert "the config has no head" in capsys.readouterr().err
+
+
 def test_an_empty_split_is_told(folder, tmp_path, capsys):
     rows = [row for row in rows_in(folder) if row["split"] == "train"]
     config = tmp_path / "config.yaml"
