@@ -178,8 +178,8 @@ def _sample(records: Sequence[Record]) -> list[Record]:
 def _check_fingerprints(counts: Mapping[str, int], expected: str, earlier: Sequence[str]) -> Iterator[str]:
     for fingerprint, count in sorted(counts.items()):
         if fingerprint not in (expected, *earlier):
-            made_by = "they were made by another model or preprocessing"
-            yield f"{count} results have the fingerprint {fingerprint} instead of {expected}: {made_by}"
+            made_by = "made by another model or preprocessing"
+            yield f"results with the fingerprint {fingerprint} instead of {expected}, {made_by}: {count}"
 
 
 def _strays(output: str, named: set[str]) -> Iterator[str]:

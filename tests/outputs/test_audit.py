@@ -72,7 +72,7 @@ def test_a_row_that_also_stands_in_another_part_is_found(road, pictures, tmp_pat
         (drop, "neither a result nor a dead letter: 'r00000'"),
         (double, "'r00000' occurs twice: in labels and in labels"),
         (swap, "not made from the record that the input now has under this id: 'r00000', 'r00001'"),
-        (forge, "1 have the fingerprint ffff"),
+        (forge, "made by another model or preprocessing: 1"),
     ],
 )
 def test_rows_that_were_tampered_with_are_found(labelled, capsys, change, finding):
