@@ -288,4 +288,4 @@ def test_examples_of_other_preprocessing_are_refused(copy, road, capsys):
     (copy / "transform" / "fingerprint").write_text("another")
     seal(copy)
     assert run("evaluate", copy, "--examples", road.examples) == 1
-    assert "made by other preprocessing" in capsys.readouterr().err
+    assert "not made by the model's preprocessing" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_training_stops_early_and_keeps_the_best_weights(road, tmp_path):
 
 def test_an_unknown_monitor_is_named(road, tmp_path):
     config = load_config(str(road.config), [*PLAIN, "training.early_stopping={monitor: val_tags_loss}"])
-    with pytest.raises(MmstreamError, match=r"there is no 'val_tags_loss'; there is .*val_loss"):
+    with pytest.raises(MmstreamError, match=r"there is no 'val_tags_loss'; available: .*val_loss"):
         train.train(config, str(road.examples), str(tmp_path / "model"))
 
 
