@@ -79,7 +79,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
     for section, keys in (("model.heads", model.heads), ("model.objectives", model.objectives)):
         for key in keys:
             if key.startswith("val_"):
-                wrong(f"{section}.{key}", f"{key!r} cannot be a name here: validation figures begin with 'val_'")
+                wrong(f"{section}.{key}", f"{key!r} cannot be a name here: validation metric names begin with 'val_'")
     for key in {"embedding", *(f"embedding_{name}" for name in encoders)} & set(model.heads):
         wrong(f"model.heads.{key}", f"{key!r} names a column of embeddings in the labels; choose another name")
     for name in model.encoders:

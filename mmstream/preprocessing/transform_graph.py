@@ -108,7 +108,7 @@ def _check(saved: Any, path: str) -> None:
     refused = sorted((operations - _ALLOWED) | (classes - _CLASSES))
     if refused:
         raise MmstreamError(
-            f"{path} is not loaded: a fitted transform may only compute, but this one has the operations "
+            f"{path} is not loaded: a fitted transform may only do computations, but this one has the operations "
             f"{', '.join(refused)}"
         )
     _check_tables(graph, [functions[name] for name in reached], path)

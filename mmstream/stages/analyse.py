@@ -89,7 +89,7 @@ def check_filled(config: Config, directory: str) -> None:
         name = raw.split("/")[0]
         reads = config.fields[name].reads
         if not filled.get(raw):
-            what = f"the column {reads[0]!r}" if len(reads) == 1 else f"{raw!r}, one of {', '.join(map(repr, reads))}"
+            what = f"the column {reads[0]!r}" if len(reads) == 1 else f"{raw!r} (from {', '.join(map(repr, reads))})"
             raise MmstreamError(
                 f"fields.{name}: no record of the training split has a value in {what}, so there is nothing to learn"
             )

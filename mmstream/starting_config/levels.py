@@ -73,7 +73,7 @@ def _goes_with(level: Sequence[Any], images: Sequence[Any]) -> str:
     for one in drawn:
         for other in stems.keys() - set(drawn):
             if 2 * len(stems[one] & stems[other]) > len(stems[one]):
-                return f"'{one}' matches '{other}' file by file, so it is not a class"
+                return f"most files in '{one}' are named after files in '{other}', so '{one}' is not a class"
     return ""
 
 

@@ -109,7 +109,7 @@ def why_no_input(name: str, values: Sequence[Any], count: int) -> str:
     if _COUNTS.fullmatch(name) and not is_of_a_target(name) and _whole(values):
         return "its name says that it counts something"
     if _CODES.fullmatch(name.lower()) and not is_of_a_target(name) and different > _FEW and _whole(values):
-        return "its name says that it is a code, whose numbers measure nothing"
+        return "its name says that it is a code, so its numbers are not quantities"
     if is_like_an_id(name) and not is_of_classes(name) and different > _FEW:
         return "its name says that it is an id"
     return ""

@@ -38,7 +38,7 @@ class Unread:
         names = [text for text in texts if self._is_picture(text)]
         if len(names) <= _MOST * len(texts):
             paths = sum(bool(_PATH.fullmatch(text)) for text in texts)
-            return "its values are paths of files, which no field reads" if texts and paths == len(texts) else ""
+            return "its values are paths to files that no field reads" if texts and paths == len(texts) else ""
         stores = Counter(match[1] for match in map(_STORES.match, names) if match)
         if stores.total() > _MOST * len(names):
             (scheme, _), *_ = stores.most_common(1)

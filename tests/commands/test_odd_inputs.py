@@ -257,7 +257,7 @@ NO_CLASSES = {
     "month_names": ([f"{('05 May', '06 June', '07 July')[n % 3]}/{n}.jpg" for n in range(48)], "named after months"),
     "masks": (
         [f"{folder}/{n}{end}.png" for n in range(24) for folder, end in (("imgs", ""), ("masks", "_mask"))],
-        "'masks' matches 'imgs' file by file",
+        "most files in 'masks' are named after files in 'imgs'",
     ),
 }
 

@@ -221,7 +221,7 @@ def test_what_is_left_out_is_said_with_the_reason(tmp_path, capsys):
     assert run("init", tmp_path / "shop.jsonl", "--output", tmp_path / "a.yaml") == 0
     told = capsys.readouterr().err
     assert "note: row is not read: it numbers the rows" in told
-    assert "note: zip_code is not read: its name says that it is a code, whose numbers measure nothing" in told
+    assert "note: zip_code is not read: its name says that it is a code, so its numbers are not quantities" in told
     assert "note: same is not read: it has the same value in all rows" in told
     assert "note: is_valid is not read: it divides the rows, but not into train, validation and test" in told
     assert re.search(

@@ -130,7 +130,7 @@ class Connection:
             MmstreamError: the broker refuses this client, or librdkafka gives up.
         """
         if self._hopeless is not None:
-            raise MmstreamError(f"Kafka at {self.address.servers} fails: {self.explain(self._hopeless)}")
+            raise MmstreamError(f"Kafka at {self.address.servers} failed: {self.explain(self._hopeless)}")
 
     def forget(self) -> None:
         """Forget past errors, because Kafka answers again."""

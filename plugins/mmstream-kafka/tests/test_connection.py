@@ -99,5 +99,5 @@ def test_errors_of_authentication_and_fatal_ones_are_raised_and_others_are_not()
     for error in (KafkaError(KafkaError._AUTHENTICATION, "refused"), KafkaError(KafkaError._FATAL, "over", fatal=True)):
         connection = Connection(URI)
         connection.note(error)
-        with pytest.raises(MmstreamError, match=r"127\.0\.0\.1:1 fails: (refused|over)"):
+        with pytest.raises(MmstreamError, match=r"127\.0\.0\.1:1 failed: (refused|over)"):
             connection.check()

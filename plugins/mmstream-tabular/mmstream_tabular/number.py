@@ -98,7 +98,7 @@ class Number(Field):
         if notation is None:
             example = next(text for text in texts if "," in text)
             return (
-                f"numbers with commas, such as {brief(example)}, which may separate thousands or begin a fraction: say "
+                f"numbers with commas, such as {brief(example)}, which may separate thousands or decimals: say "
                 'which with `{use: number, thousands: ","}` or `{use: number, decimal: ","}`'
             )
         numbers, others = _read(values, notation)

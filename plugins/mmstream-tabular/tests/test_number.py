@@ -144,7 +144,7 @@ def test_init_sees_how_numbers_are_written(texts, parameters):
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        ([f"{n},957" for n in range(1, 50)], "commas, such as '1,957', which may separate thousands or begin a fr"),
+        ([f"{n},957" for n in range(1, 50)], "commas, such as '1,957', which may separate thousands or decimals"),
         ([f"{n}%" for n in range(50)], "numbers with percent signs, such as '0%': write only the numbers"),
         ([f"${n}" for n in range(50)], "numbers with currency signs, such as '$0'"),
         ([f"{n},50 €" for n in range(50)], "numbers with currency signs, such as '0,50 €'"),
