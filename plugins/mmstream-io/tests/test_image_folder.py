@@ -222,7 +222,7 @@ def test_an_empty_folder_on_another_filesystem_is_an_error_that_names_it(memory_
         ("memory://bucket/pictures/../secret.png", "outside the allowed folders"),
         ("/etc/passwd", "outside the allowed folders"),
         ("nowhere://bucket/1.png", "no filesystem is installed for nowhere://"),
-        ("large.png", "more than max_bytes = 100"),
+        ("large.png", "more bytes than max_bytes = 100"),
     ],
 )
 def test_media_on_another_filesystem_are_read_only_from_the_allowed_folders(memory_files, reference, message):

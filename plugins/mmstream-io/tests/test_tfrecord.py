@@ -149,7 +149,7 @@ def test_a_record_that_is_too_large_costs_no_other(read, monkeypatch):
     monkeypatch.setattr(limits, "MAX_ROW_BYTES", len(small))
     rows = read(frame(small) + frame(b"x" * 3_000_000) + frame(small))
     assert [row.columns for row in rows] == [{"n": 1}, None, {"n": 1}]
-    assert f"3,000,000 bytes, more than {len(small)}" in str(rows[1].error)
+    assert f"3,000,000 bytes, more than the limit of {len(small)}" in str(rows[1].error)
     assert rows[1].raw == b"x" * 1024
 
 

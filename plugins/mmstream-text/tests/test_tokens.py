@@ -217,7 +217,7 @@ def test_a_text_of_too_many_characters_or_tokens_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"the text has 4,194,305 characters; the limit is 4,194,304"):
         normalise("a" * 4_194_305)
     for text in ("1" * 1_048_577, "猫" * 1_048_577, "🇩🇪" * 1_048_577):
-        with pytest.raises(ValueError, match="the text has more than 1,048,576 words and symbols"):
+        with pytest.raises(ValueError, match="the text has more than the limit of 1,048,576 words and symbols"):
             tokenise(text)
     assert len(tokenise("猫" * 1_048_576)) == len(tokenise("word 猫" * 524_288)) == 1_048_576
 
