@@ -102,7 +102,8 @@ def given_of(head: str, row: dict):
     return row[head] if row[head] != "" else None
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_figures_are_those_of_the_label_rows(tmp_path, seed):
     rows = rows_of(seed)
     config, examples, model = tmp_path / "config.yaml", tmp_path / "examples", tmp_path / "model"

@@ -29,6 +29,7 @@ def test_diversity_counts_different_tokens_texts_and_what_was_learnt():
     assert diversity(texts(), {"a"}) == {}
 
 
+@pytest.mark.slow
 def test_evaluation_tells_it_of_heads_that_write(road):
     assert run("evaluate", road.model, "--examples", road.examples) == 0
     heads = json.loads((road.model / "evaluation" / "test" / "metrics.json").read_text())["heads"]

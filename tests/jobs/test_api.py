@@ -25,6 +25,7 @@ def test_label_files_does_what_the_command_does_and_returns_the_books(road, tmp_
     assert books["read"] == books["labelled"] + books["dead_lettered"] + books["skipped"] > 0
 
 
+@pytest.mark.slow
 def test_preprocess_train_and_evaluate_return_what_the_commands_write(road, tmp_path):
     config = mmstream.load_config(str(road.config), tiny=True)
     books = mmstream.preprocess(config, output=str(tmp_path / "examples"))
@@ -63,6 +64,7 @@ def test_a_program_of_ones_own_prints_nothing(road, tmp_path):
     assert "dead lettered" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_job_leaves_the_process_as_it_was(road, tmp_path):
     before, policy = dict(os.environ), keras.config.dtype_policy().name
     mmstream.label_files(road.model, input=road.folder / "data" / "sample.jsonl", output=tmp_path / "labels")

@@ -200,6 +200,7 @@ def test_naughty_strings_are_all_accounted_for(data, shared_data, tmp_path):
     assert {letter["id"] for letter in letters} | set(split_by_id(tmp_path / "out")) == {row["id"] for row in rows}
 
 
+@pytest.mark.slow
 def test_tiny_proves_a_config_end_to_end(road, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.format(manifest=road.folder / "data" / "sample.jsonl"))

@@ -161,6 +161,7 @@ def test_examples_of_a_pipeline_of_ones_own_leave_the_source_to_the_config(road,
     assert "taken from the examples" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_examples_serve_any_augmentation(road, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "_train", lambda config, *_: config)
     more = ["fields.image.augment=[{rotate: 9}]"]
