@@ -68,6 +68,8 @@ def table(measured: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     """The result of `measure` as rows of `COLUMNS`, a head's main metric first; repeated titles are left out."""
     for name, head in measured["heads"].items():
         title: tuple[Any, ...] = (name, head["records"])
+        if not head["baselines"]:
+            yield *title, "nothing to measure", "", None, ""
         for baseline, figures in head["baselines"].items():
             values = {key: value for key, value in figures.items() if key != "intervals"}
             by = baseline

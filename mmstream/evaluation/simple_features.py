@@ -190,7 +190,10 @@ class Features:
         if self._kind == "picture":
             return sparse.csr_array(column.values)
         if self._kind == "text":
-            return sparse.csr_array(sparse.hstack([each.transform(column.values) for each in self._fitted]))
+            texts = (
+                column.values if column.kind == "text" else np.full(len(column.present), "", object)
+            )  # none has text
+            return sparse.csr_array(sparse.hstack([each.transform(texts) for each in self._fitted]))
         values = zip(self._fitted, _table(column), strict=True)
         blocks = [sparse.csr_array(each.transform(part)) for each, part in values]
         return sparse.csr_array(sparse.hstack(blocks).multiply(column.present[:, None]))

@@ -24,11 +24,13 @@ from sklearn.svm import LinearSVC
 
 from mmstream.evaluation.simple_features import Features, Records
 
-Effort = Literal["none", "fast", "all"]
+Effort = Literal["fast", "all"]
 """Which baselines are computed: `all` adds models that take longer to fit."""
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """The weights of the penalty of a linear model; the best one on the validation split is taken."""
 _ITERATIONS = 100
+_COMPARED_AT_ONCE = 256
+"""How many records are compared with all training records at a time, which bounds the memory."""
 _MOST_VALUES = 2_000
 """The most values of a vocabulary that baselines predict; the most frequent ones, which come first."""
 _STEEPNESS = 8.0
@@ -38,7 +40,7 @@ _SLOW = {
     "linear SVM": LinearSVC,
     "naive Bayes": ComplementNB,
 }
-"""What `all` adds for texts."""
+"""What `all` adds for classes and tags that are predicted from text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,9 @@ def guesses(target: Target, splits: Mapping[str, Records], split: str, effort: E
         return {}
     if target.is_text:
         return dict(_written(target, known, train, test))
-    kind = _Numbers if target.label_type in ("number", "numbers") else _Classes
-    return dict(kind(target, [train, splits.get("validation") or train.none(), test], effort).guesses())
+    fitted_to = [train, splits.get("validation") or train.none(), test]
+    is_number = target.label_type in ("number", "numbers")
+    return dict((_Numbers(target, fitted_to) if is_number else _Classes(target, fitted_to, effort)).guesses())
 
 
 def _columns(target: Target, records: Sequence[Records]) -> Iterator[tuple[str, list[sparse.csr_array]]]:
@@ -176,7 +179,7 @@ class _Classes:
 class _Numbers:
     """Baselines for labels that are numbers, in the unit of the records."""
 
-    def __init__(self, target: Target, splits: Sequence[Records], effort: Effort) -> None:
+    def __init__(self, target: Target, splits: Sequence[Records]) -> None:
         self._target, self._splits = target, splits
         self._single = target.label_type == "number"
         rows = [[self._values(value) for value in records.given[target.field]] for records in splits[:2]]
@@ -210,9 +213,8 @@ class _Numbers:
         for number in range(len(self._mean)):
             known = [np.flatnonzero(~np.isnan(each[:, number])) for each in self._numbers]
             targets = [each[rows, number : number + 1] for each, rows in zip(self._numbers, known, strict=True)]
-            every = [known[0], np.arange(features[1].shape[0])]
             model = _best_ridge(features, known, targets)
-            columns.append([_outputs(model, features[1][every[1]]), _outputs(model, features[2])])
+            columns.append([_outputs(model, each) for each in features[1:]])
         validation, test = (np.concatenate(parts, 1) for parts in zip(*columns, strict=True))
         return validation, test
 
@@ -229,9 +231,10 @@ def _written(target: Target, known: np.ndarray, train: Records, test: Records) -
     most = Counter(given[known].tolist()).most_common(1)[0][0]
     yield "most frequent", Guess([most] * count, none)
     for name, (seen, new) in _columns(target, [train, test]):
-        seen = seen[known]
-        similarity = (normalize(new) @ normalize(seen).T).toarray()
-        yield f"nearest by {name}", Guess(given[known][similarity.argmax(1)].tolist(), none)
+        new, seen = normalize(new), normalize(seen[known]).T
+        blocks = (new[start : start + _COMPARED_AT_ONCE] for start in range(0, count, _COMPARED_AT_ONCE))
+        nearest = np.concatenate([(block @ seen).toarray().argmax(1) for block in blocks])
+        yield f"nearest by {name}", Guess(given[known][nearest].tolist(), none)
 
 
 def _linear(

@@ -124,7 +124,7 @@ def add_baseline_flags(parser: argparse.ArgumentParser) -> None:
         "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
     )
     _add_split(parser)
-    efforts = "`all` also fits slower models of texts (default: fast)"
+    efforts = "`all` also fits slower models of text, for classes and tags (default: fast)"
     parser.add_argument("--baselines", default="fast", choices=("fast", "all"), help=efforts)
     add_json_flag(parser)
 

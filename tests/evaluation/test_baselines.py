@@ -13,6 +13,7 @@ from PIL import Image
 from small_road import run, write_manifest
 
 from mmstream.evaluation import baselines
+from mmstream.evaluation.simple_features import Column, Features
 
 CONFIG = """
 source: {{use: jsonl, path: {manifest}, id: id}}
@@ -144,6 +145,19 @@ def test_all_adds_models_for_texts(folder, capsys):
     slow = {f"TF-IDF of text, {name}" for name in ("logistic regression", "linear SVM", "naive Bayes")}
     assert slow < set(topic)
     assert min(topic[name] for name in slow) > 0.9
+
+
+def test_a_split_in_which_no_record_has_the_text_has_no_features():
+    present, codes = np.array([True, True]), np.zeros((2, 0), np.int64)
+    features = Features(Column("text", np.array(["a cat", "a dog"], object), codes, present))
+    absent = Column("table", np.zeros((2, 3), np.float32), codes, ~present)  # as read: no text says what it is
+    assert features(absent).shape[0] == 2
+    assert features(absent).nnz == 0
+
+
+def test_a_head_with_nothing_to_measure_is_in_the_table():
+    nothing = {"records": 0, "metric": "accuracy", "baselines": {}}
+    assert [row[:3] for row in baselines.table({"heads": {"topic": nothing}})] == [("topic", 0, "nothing to measure")]
 
 
 @pytest.mark.slow
