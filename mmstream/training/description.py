@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mmstream.config.schema import FUSED, Config
-from mmstream.interfaces import Fitted, Spec, TensorSpec
+from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 from mmstream.models.compose import Composition, compose
 from mmstream.preprocessing.preprocessor import PRESENT, Preprocessor
 from mmstream.storage import files
@@ -77,7 +77,13 @@ def _specs(config: Config, examples: str) -> tuple[dict[str, Spec], dict[str, Fi
         return preprocessor.specs, preprocessor.fitted
     fields = Preprocessor(config.fields).all_fields
     values = tuple(map(str, range(STAND_IN_VALUES)))
-    fitted = {name: Fitted() if field.media or field.statistics else Fitted(values) for name, field in fields.items()}
+    fitted = {
+        name: Fitted(
+            () if type(field).looked_up is Field.looked_up else values,
+            dict.fromkeys(field.statistics, (float(STAND_IN_VALUES),)),
+        )
+        for name, field in fields.items()
+    }
     present = TensorSpec((), "float32")
     return {name: {**field.spec(fitted[name]), PRESENT: present} for name, field in fields.items()}, fitted
 

@@ -20,6 +20,8 @@ def register_encoders() -> dict[str, str]:
         "gru": "mmstream_text.gru:Gru",
         "transformer": "mmstream_text.transformer:Transformer",
         "bag_of_words": "mmstream_text.bag_of_words:BagOfWords",
+        "ngrams": "mmstream_text.ngrams:Ngrams",
+        "text_cnn": "mmstream_text.text_cnn:TextCnn",
     }
 
 

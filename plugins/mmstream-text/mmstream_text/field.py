@@ -19,6 +19,9 @@ _BLANKS = " \t\n\v\f\r"
 class Text(Field):
     """Turns a text into `ids: int64[L]`: those of its tokens, then 3 (end) if there is room, then 0.
 
+    With `ngrams`, also into `ngrams: int64[5 L + 64]` and `ngram_weights`, float32 of the same shape: the TF-IDF of its
+    n-grams of tokens and, within words, of characters (see `mmstream_text.ngram_features`).
+
     Unknown tokens are 1. Tokens are words, or single graphemes in scripts without spaces (see `mmstream_text.tokens`);
     the vocabulary is that of the training split. A text without any token is absent.
 
@@ -32,6 +35,8 @@ class Text(Field):
         max_vocabulary: the most tokens that are kept, the most frequent first.
         lowercase: fold capitals, for languages where they mean little.
         missing: texts that stand for a missing value, such as "NA".
+        ngrams: the most n-grams of tokens, and as many of characters, that are kept, the most frequent first; None for
+            no n-grams, which only the encoder `ngrams` reads.
     """
 
     encoded_by = "gru"
@@ -47,6 +52,7 @@ class Text(Field):
         max_vocabulary: Count = 20_000,
         lowercase: bool = False,
         missing: tuple[str, ...] = (),
+        ngrams: Count | None = None,
     ) -> None:
         self.several = columns is not None
         self.length = length
@@ -54,6 +60,8 @@ class Text(Field):
         self.max_vocabulary = max_vocabulary
         self.lowercase = lowercase
         self.missing = frozenset(missing)
+        self.ngrams = ngrams
+        self.statistics = ("ngram_count",) if ngrams else ()
 
     @classmethod
     def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
@@ -98,11 +106,15 @@ class Text(Field):
         return {"tokens": "string"}
 
     def spec(self, fitted: Fitted) -> Spec:
-        """{"ids": int64[L]}."""
-        return {"ids": TensorSpec((self.length,), "int64")}
+        """{"ids": int64[L]}, and the n-grams if they are kept."""
+        spec = {"ids": TensorSpec((self.length,), "int64")}
+        if self.ngrams:
+            shape = (_most_ngrams(self.length),)
+            spec |= {"ngrams": TensorSpec(shape, "int64"), "ngram_weights": TensorSpec(shape, "float32")}
+        return spec
 
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Ids in the vocabulary of the training split."""
+        """Ids in the vocabulary of the training split; with `ngrams`, TF-IDF by the training split."""
         import tensorflow as tf
         import tensorflow_transform as tft
 
@@ -119,7 +131,13 @@ class Text(Field):
         ids = tf.RaggedTensor.from_sparse(found) + RESERVED_IDS
         there = tf.cast(ids.row_lengths() > 0, tf.int64)
         ends = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(there)], tf.constant(END, tf.int64)), there)
-        return {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}
+        tensors = {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}
+        if self.ngrams:
+            from mmstream_text.ngram_features import ngrams
+
+            tokens = tf.RaggedTensor.from_sparse(raw["tokens"])[:, : self.length]
+            tensors |= ngrams(tokens, _most_ngrams(self.length), self.ngrams, name)
+        return tensors
 
     def serve(self, values: Any) -> dict[str, Any]:
         """The tokens of valid texts in the normal form C; others are an error in the graph."""
@@ -131,3 +149,8 @@ class Text(Field):
             values = tf.where(tf.strings.strip(values) == text, "", values)
         texts = tf.strings.reduce_join(values, axis=1, separator=" ") if self.several else values
         return {"tokens": tokens(texts, lowercase=self.lowercase)}
+
+
+def _most_ngrams(length: int) -> int:
+    """How many different n-grams of a text are kept: those of short words exceed the tokens many times."""
+    return 5 * length + 64
