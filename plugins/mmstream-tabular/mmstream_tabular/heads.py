@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import annotated_types
 import keras
@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Outcome, Reading, Spec
 from mmstream.models.configured import ConfiguredLayer
+from mmstream_tabular.balance import focal_factor, inverse_frequencies, log_priors, recalls
 
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 FEWEST_POSITIVES = 5
@@ -23,12 +24,16 @@ class _LogitsHead(ConfiguredLayer):
     """One affine map from the vector of a reading to logits, float32[B, outputs]."""
 
     autoregressive: ClassVar[bool] = False
+    counted: ClassVar[frozenset[str]]
+    """The values of `balance` for which the loss depends on the frequencies of the classes."""
 
-    def __init__(self, outputs: int, bias: float, dropout: float, **kwargs: Any) -> None:
+    def __init__(self, outputs: int, bias: float, dropout: float, balance: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not outputs:
             raise ValueError("the target field has no value in the training split")
         self.dropout = dropout
+        self.balance = balance
+        self._class_counts: np.ndarray | None = None
         self.drop = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy)
         initial = keras.initializers.Constant(bias)
         self.logits = keras.layers.Dense(outputs, bias_initializer=initial, name="logits", dtype="float32")
@@ -41,6 +46,26 @@ class _LogitsHead(ConfiguredLayer):
         """A reading → {"logits": float32[B, outputs]}."""
         return {"logits": self.logits(self.drop(reading["vector"], training=training))}
 
+    @classmethod
+    def needs_class_counts(cls, parameters: Mapping[str, Any]) -> bool:
+        """Whether `balance` weighs classes by their frequencies."""
+        return parameters.get("balance") in cls.counted
+
+    def set_class_counts(self, counts: np.ndarray) -> None:
+        """Take the counts that `balance` needs, float[outputs]."""
+        self._class_counts = np.asarray(counts, np.float64)
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """float64[outputs].
+
+        Raises:
+            ValueError: `set_class_counts` was not called.
+        """
+        if self._class_counts is None:
+            raise ValueError(f"balance: {self.balance} needs the frequencies of the classes, from set_class_counts")
+        return self._class_counts
+
 
 @keras.saving.register_keras_serializable(package="mmstream_tabular")
 class Classification(_LogitsHead):
@@ -50,15 +75,29 @@ class Classification(_LogitsHead):
         classes: V.
         dropout: share of the vector that is dropped in training.
         label_smoothing: share of the target's probability that is spread evenly over all classes.
+        balance: makes up for classes that are rare in the training split. "class_weights" weighs the loss of each
+            record in inverse proportion to the frequency of its class (Cui et al., 2019); "focal" weighs records less
+            the better they are classified already (Lin et al., 2017, with γ = 2), whatever the frequencies;
+            "logit_adjustment" adds the logarithms of the frequencies to the logits in training only (Menon et al.,
+            2021).
     """
 
     label_type: ClassVar[LabelType] = "string"
     score_type: ClassVar[LabelType] = "number"
     metric: ClassVar[str] = "accuracy"
     progress_metric: ClassVar[str] = "accuracy"
+    counted: ClassVar[frozenset[str]] = frozenset({"class_weights", "logit_adjustment"})
 
-    def __init__(self, classes: int, *, dropout: Share = 0.3, label_smoothing: Share = 0.0, **kwargs: Any) -> None:
-        super().__init__(classes, 0.0, dropout, **kwargs)
+    def __init__(
+        self,
+        classes: int,
+        *,
+        dropout: Share = 0.3,
+        label_smoothing: Share = 0.0,
+        balance: Literal["class_weights", "focal", "logit_adjustment"] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classes, 0.0, dropout, balance, **kwargs)
         self.classes = classes
         self.label_smoothing = label_smoothing
 
@@ -74,11 +113,16 @@ class Classification(_LogitsHead):
         return ops.cast(target["id"] >= RESERVED_IDS, "float32")
 
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
-        """float32[B]: cross-entropy."""
-        classes = ops.maximum(target["id"] - RESERVED_IDS, 0)
+        """float32[B]: cross-entropy, balanced as `balance` says."""
+        classes, logits = ops.maximum(target["id"] - RESERVED_IDS, 0), predictions["logits"]
         hot = ops.one_hot(classes, self.classes, dtype="float32")
         hot = hot * (1 - self.label_smoothing) + self.label_smoothing / self.classes
-        return ops.categorical_crossentropy(hot, predictions["logits"], from_logits=True)
+        if self.balance == "logit_adjustment":
+            logits = logits + log_priors(self.class_counts)
+        each = ops.categorical_crossentropy(hot, logits, from_logits=True)
+        if self.balance == "class_weights":
+            each = each * ops.take(inverse_frequencies(self.class_counts), classes)
+        return each * focal_factor(logits, classes) if self.balance == "focal" else each
 
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: 1 where the likeliest class is the right one."""
@@ -110,13 +154,17 @@ class Classification(_LogitsHead):
         return _softmax(predictions["logits"])
 
     def evaluate(self, outcome: Outcome) -> dict[str, float]:
-        """Accuracy, and F1 averaged over the classes that occur as target or label; {} without rows."""
+        """Accuracy; F1 averaged over the classes that occur as target or label; balanced accuracy, the mean recall of
+        the classes that occur as target; and `rare_recall`, the mean recall of those among them that are in the rarest
+        third of the vocabulary (none may be); {} without rows.
+        """
         if not isinstance(outcome, Classes) or not len(outcome.rows):
             return {}
         targets, predictions = outcome.targets.argmax(1), outcome.predictions.argmax(1)
         return {
             "accuracy": metrics.accuracy_score(targets, predictions),
             "macro_f1": metrics.f1_score(targets, predictions, average="macro", zero_division=0),
+            **recalls(outcome.targets, outcome.predictions, outcome.fitted),
         }
 
 
@@ -134,16 +182,27 @@ class Tagging(_LogitsHead):
     Args:
         tags: V.
         dropout: share of the vector that is dropped in training.
+        balance: "positive_weights" weighs the loss of each tag that a record has in inverse proportion to the tag's
+            frequency in the training split, so that all tags together weigh as much as before, and each as much as
+            any other.
     """
 
     label_type: ClassVar[LabelType] = "strings"
     score_type: ClassVar[LabelType] = "numbers"
     metric: ClassVar[str] = "map"
     progress_metric: ClassVar[str] = "precision_at_1"
+    counted: ClassVar[frozenset[str]] = frozenset({"positive_weights"})
 
-    def __init__(self, tags: int, *, dropout: Share = 0.3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        tags: int,
+        *,
+        dropout: Share = 0.3,
+        balance: Literal["positive_weights"] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # A record has about one tag in V: begin there rather than at one half.
-        super().__init__(tags, -float(np.log(max(tags, 2))), dropout, **kwargs)
+        super().__init__(tags, -float(np.log(max(tags, 2))), dropout, balance, **kwargs)
         self.tags = tags
 
     @classmethod
@@ -158,7 +217,11 @@ class Tagging(_LogitsHead):
     def loss(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """float32[B]: binary cross-entropy, summed over all tags and divided by the number of true tags, or 1."""
         logits, hot = predictions["logits"], ops.cast(target["hot"], "float32")
-        each = ops.sum(ops.softplus(logits) - hot * logits, axis=-1)
+        if self.balance is None:
+            each = ops.sum(ops.softplus(logits) - hot * logits, axis=-1)
+        else:
+            weighed = hot * inverse_frequencies(self.class_counts)
+            each = ops.sum((1.0 - hot) * ops.softplus(logits) + weighed * ops.softplus(-logits), axis=-1)
         return each / ops.maximum(ops.sum(hot, axis=-1), 1.0)
 
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
@@ -205,8 +268,9 @@ class Tagging(_LogitsHead):
         return _sigmoid(predictions["logits"])
 
     def evaluate(self, outcome: Outcome) -> dict[str, float]:
-        """Mean average precision over the tags of the vocabulary that are targets, mean F1 over all that are targets or
-        labels, and F1 over all pairs of a record and a tag; without those that are undefined.
+        """Mean average precision over the tags of the vocabulary that are targets; mean F1 over all that are targets or
+        labels; F1 over all pairs of a record and a tag; and `rare_recall`, the mean recall of those targets that are in
+        the rarest third of the vocabulary; without those that are undefined.
         """
         if not isinstance(outcome, Classes):
             return {}
@@ -223,7 +287,8 @@ class Tagging(_LogitsHead):
         if either.any():
             values["micro_f1"] = float(2 * right.sum() / either.sum())
             values["macro_f1"] = float((2 * right[either > 0] / either[either > 0]).mean())
-        return values
+        found = recalls(outcome.targets, outcome.predictions, outcome.fitted)
+        return values | {name: value for name, value in found.items() if name == "rare_recall"}
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -64,6 +64,18 @@ class TestClassification(HeadContract):
     given = ["animals", "food", "objects", "never seen", None]
 
 
+class TestClassificationByClassWeights(TestClassification):
+    parameters = {"balance": "class_weights"}
+
+
+class TestClassificationByFocalLoss(TestClassification):
+    parameters = {"balance": "focal", "label_smoothing": 0.1}
+
+
+class TestClassificationByLogitAdjustment(TestClassification):
+    parameters = {"balance": "logit_adjustment"}
+
+
 class TestTagging(HeadContract):
     name = "tagging"
     parameters = {"dropout": 0.2}
@@ -72,6 +84,10 @@ class TestTagging(HeadContract):
     target = {"hot": [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]], "present": [1, 1, 1, 1, 0]}
     target_mask = [1, 1, 1, 1, 0]
     given = [["cat", "face"], [], ["face", "never seen", "dog"], ["cat"], None]
+
+
+class TestTaggingByPositiveWeights(TestTagging):
+    parameters = {"balance": "positive_weights"}
 
 
 class TestCategories(FieldContract):

@@ -16,6 +16,8 @@ from mmstream.evaluation.outcomes import TrainedHead, outcome_of
 from mmstream.interfaces import Fitted
 
 NAMES = ("cat", "dog", "猫")
+RAREST = NAMES[-1]
+"""The rarest third of three classes."""
 NAME = st.sampled_from([*NAMES, "never", "seen"])
 WAYS = ("micro", "macro")
 NUMBER = st.one_of(st.none(), st.floats(-1e6, 1e6))
@@ -44,7 +46,12 @@ def test_of_classes(values, seed):
         return
     wanted, labels = zip(*pairs, strict=True)
     f1 = metrics.f1_score(wanted, labels, average="macro", zero_division=0)
-    assert found == pytest.approx({"accuracy": metrics.accuracy_score(wanted, labels), "macro_f1": f1})
+    recalls = metrics.recall_score(wanted, labels, labels=sorted(set(wanted)), average="macro", zero_division=0)
+    expected = {"accuracy": metrics.accuracy_score(wanted, labels), "macro_f1": f1, "balanced_accuracy": recalls}
+    if RAREST in wanted:
+        rare = metrics.recall_score(wanted, labels, labels=[RAREST], average="macro", zero_division=0)
+        expected["rare_recall"] = rare
+    assert found == pytest.approx(expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -68,6 +75,9 @@ def test_of_tags(values, seed):
     if hot.any():
         each = [metrics.average_precision_score(hot[:, n], scores[:, n]) for n in range(len(NAMES)) if hot[:, n].any()]
         expected["map"] = float(np.mean(each))
+    if hot[:, -1].any():
+        right = [RAREST in label for value, label in pairs if RAREST in value]
+        expected["rare_recall"] = float(np.mean(right))
     assert found == pytest.approx(expected)
 
 
