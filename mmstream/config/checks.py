@@ -114,6 +114,8 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
             wrong(f"{path}.candidates", "has no effect without `match`")
         if needs_fusion(head) and not _has_fusion(config, lines):
             wrong(f"{path}.reads", "it reads a fusion, but there is no model.fusion")
+    for path, message in _check_sampling(config, lines):
+        wrong(path, message)
     return problems
 
 
@@ -170,6 +172,26 @@ def aligned(config: Config) -> set[tuple[str, str]]:
         fields = sorted({name.split(".")[1] for name in _needs(part) if name.startswith("embeddings.")})
         pairs |= set(itertools.combinations(fields, 2))
     return pairs
+
+
+def _check_sampling(config: Config, lines: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Problems of `training.sampling`: pairs of (path, message)."""
+    if config.training.sampling is None:
+        return
+    path, name = "training.sampling.balanced", config.training.sampling.balanced
+    heads = _names(config.model.heads, "model.heads", lines)
+    if name not in heads:
+        yield path, f"there is no head {name!r}. {choices(name, heads)}"
+    part = config.model.heads.get(name)
+    if part is None or part.use not in registry.names("head"):
+        return
+    head: Any = registry.find("head", part.use)
+    if head.label_type != "string" or hasattr(head, "compare"):
+        yield path, f"{part.use!r} does not choose one class for each record; name a head that does"
+    elif hasattr(head, "needs_class_counts") and head.needs_class_counts(part.parameters):
+        keys = [key for key in part.parameters if not head.needs_class_counts({**part.parameters, key: None})]
+        place = ".".join(["model.heads", name, *keys[:1]])
+        yield place, f"has no effect: training.sampling makes the classes of {name!r} equally frequent"
 
 
 def _uses(config: Config) -> Iterable[tuple[str, str, Use]]:

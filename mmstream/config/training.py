@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
 from mmstream.config.sections import Positive, Section, Share, Text, Use
 
@@ -32,6 +33,16 @@ class EarlyStoppingConfig(Section):
         return monitor
 
 
+class SamplingConfig(Section):
+    """How often an epoch draws each training example.
+
+    Attributes:
+        balanced: the head whose classes are drawn equally often.
+    """
+
+    balanced: Text
+
+
 class TrainingConfig(Section):
     """How the network is trained.
 
@@ -40,6 +51,7 @@ class TrainingConfig(Section):
         schedule: "cosine" lets the learning rate fall to zero over all epochs, "constant" keeps it as it is.
         precision: the Keras dtype policy.
         modality_dropout: probability with which a field is hidden from fusions during training.
+        sampling: how often an epoch draws each training example; None for once.
         steps_per_epoch: end each epoch after this many batches; None for all.
         strategy: "mirrored" divides each batch among all GPUs of this machine (or, without a GPU, its virtual CPU
             devices), each of which holds the whole network; "single" trains on one device.
@@ -55,6 +67,14 @@ class TrainingConfig(Section):
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 1
     modality_dropout: Share = 0.0
     early_stopping: EarlyStoppingConfig | None = None
+    sampling: SamplingConfig | None = None
     steps_per_epoch: Positive | None = None
     strategy: Literal["single", "mirrored"] = "single"
     jit_compile: bool = False
+
+    @pydantic.field_validator("sampling", mode="before")
+    @classmethod
+    def _names_a_head(cls, sampling: Any) -> Any:
+        if isinstance(sampling, str):
+            raise PydanticCustomError("sampling", "expected {balanced: HEAD}, the head whose classes are balanced")
+        return sampling

@@ -117,6 +117,24 @@ class Head(Layer, Protocol):
     def progress(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
         """Return float32[B]: a cheap metric of each example, for the progress line; finite even without a target."""
 
+    @classmethod
+    def needs_class_counts(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether `loss` needs the counts that `set_class_counts` takes (optional).
+
+        Args:
+            parameters: the head's parameters in the config.
+        """
+
+    def set_class_counts(self, counts: np.ndarray) -> None:
+        """Take how often each fitted value of the target occurs in training; only if `needs_class_counts`.
+
+        It is called before the training, and not when a trained model is loaded: only `loss` may use the counts.
+
+        Args:
+            counts: float[V], the number of examples that an epoch has of each value; with `training.sampling`, the
+                expected number.
+        """
+
     def calibrate(self, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         """Fit, on the validation split, the values that `decode` needs besides the predictions: numpy in, JSON out."""
 

@@ -16,7 +16,8 @@ from mmstream.models.loss_weights import LossWeights
 class MultimodalModel(keras.Model):
     """The model that `fit` trains. Its input is {"fields": {field: {tensor}}, "targets": {field: {tensor}}}, without y.
 
-    Each head's loss is the mean over the examples that have a target and anything that the head reads.
+    Each head's loss is the mean over the examples that have a target and anything that the head reads. If the input
+    also holds "weights", float32[B], it is the mean with these weights.
 
     Source: the weighted sum of task losses in Caruana, "Multitask learning" (1997).
 
@@ -70,6 +71,7 @@ class MultimodalModel(keras.Model):
         for name, head in self.head_layers.items():
             target, predictions = x["targets"][self.targets[name]], y_pred["heads"][name]
             mask = head.target_mask(target) * ops.cast(y_pred["present"][name], "float32")
+            mask = mask * x["weights"] if "weights" in x else mask
             counts[name] = ops.sum(mask)
             losses[name] = ops.sum(head.loss(predictions, target) * mask) / ops.maximum(counts[name], 1.0)
             self.trackers[name].update_state(losses[name], sample_weight=counts[name])

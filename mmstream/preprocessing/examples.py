@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,9 @@ from mmstream.storage import files
 _COMPRESSION_LEVEL = 1  # zlib's fastest: higher levels save a tenth of the space for three times the time
 _KEPT_BYTES = 512 * 1024 * 1024
 _PARSED_AT_ONCE = 64
+
+Draws = Callable[[Any], Any]
+"""A batch of serialised examples → float64[B], how often each is to be drawn in an epoch; TensorFlow code."""
 
 
 class ExampleWriter:
@@ -163,6 +166,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     count: int,
+    draws: Draws | None = None,
 ) -> Any:
     """Shuffled, augmented batches of {field: {tensor: [B, …]}}, in a new order and augmented anew each epoch.
 
@@ -176,6 +180,7 @@ def training_batches(
         batch_size: B; a last batch that is not full is left out of its epoch.
         seed: equal seeds give equal batches.
         count: examples in the shards.
+        draws: how often an epoch draws each example, instead of once.
     """
     import tensorflow as tf
 
@@ -190,8 +195,9 @@ def training_batches(
             batch[name][PRESENT] = tensors[name][PRESENT]
         return batch
 
-    data = batches(shards, specs, _PARSED_AT_ONCE).unbatch()
+    data = batches(shards, specs, _PARSED_AT_ONCE, draws).unbatch()
     data = data.cache() if buffer == count else data
+    data = data if draws is None else _drawn(data, seed)
     data = data.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
     data = tf.data.Dataset.zip(data, seeds).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
@@ -205,13 +211,34 @@ def fitting(specs: Mapping[str, Spec]) -> int:
     return _KEPT_BYTES // max(sum(sizes), 1)
 
 
-def batches(shards: Sequence[str], specs: Mapping[str, Spec], batch_size: int) -> Any:
-    """Batches of {field: {tensor: [B, …]}} in order, the last one possibly smaller."""
+def batches(shards: Sequence[str], specs: Mapping[str, Spec], batch_size: int, draws: Draws | None = None) -> Any:
+    """Batches of {field: {tensor: [B, …]}} in order, the last one possibly smaller; with `draws`, pairs of these and
+    float64[B], how often each example is to be drawn.
+    """
     import tensorflow as tf
 
+    def read(rows: Any) -> Any:
+        return parse(rows, specs) if draws is None else (parse(rows, specs), draws(rows))
+
     data = read_examples(shards).batch(batch_size)
-    data = data.map(lambda rows: parse(rows, specs), num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    data = data.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return without_autotuning(data)
+
+
+def _drawn(data: Any, seed: int) -> Any:
+    """Repeat each element as often as it is drawn: pairs of (element, expected number of draws) → elements.
+
+    The number is rounded up or down at random, in each epoch anew, so that its mean is the expected number.
+    """
+    import tensorflow as tf
+
+    def draw(pair: Any, random: Any) -> Any:
+        element, expected = pair
+        share = tf.cast(random, tf.float64) / 2**32  # the numbers of Dataset.random are below 2**32
+        return tf.data.Dataset.from_tensors(element).repeat(tf.cast(tf.floor(expected + share), tf.int64))
+
+    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(data, numbers).flat_map(draw)
 
 
 def without_autotuning(data: Any) -> Any:

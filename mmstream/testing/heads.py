@@ -82,6 +82,15 @@ class HeadContract(FieldPartContract):
         return cls.targets() if cls.component().autoregressive else None
 
     @classmethod
+    def make(cls, policy: str = "float32") -> Any:
+        """As for all layers; a head whose loss needs counts gets them, the first value being the most frequent."""
+        head, network = super().make(policy)
+        component: Any = cls.component()
+        if hasattr(component, "needs_class_counts") and component.needs_class_counts(cls.parameters):
+            head.set_class_counts(2.0 ** np.arange(len(cls.vocabulary), 0, -1))
+        return head, network
+
+    @classmethod
     def outputs(cls, layer: Any, inputs: Any) -> dict[str, Any]:
         """The outputs of the inference network: predictions, or what an autoregressive head generates."""
         if not cls.component().autoregressive:

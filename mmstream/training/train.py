@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from mmstream.storage import files
 from mmstream.trained_model.artefact import TrainedModel
 from mmstream.training.batches import training_batches, validation_batches
 from mmstream.training.checkpoint import Checkpoint
+from mmstream.training.class_counts import count_classes, draws_of
 from mmstream.training.made_with import fitted_to, read_about_examples
 from mmstream.training.saving import save_model
 
@@ -54,7 +56,7 @@ def train(
     if not about_examples["splits"]["train"]:
         raise MmstreamError(f"{examples_path} has no training examples")
     work = Path(output) / "training"
-    key = digest_of([config.model_dump(mode="json", exclude={"source", "resume"}), about_examples["fingerprint"]])
+    key = key_of(config, about_examples["fingerprint"])
     ownership.check_places(output)
     with lock.held(output, run_notes.new_run(), take_over=take_over):
         if open_model_directory(output, work, key):
@@ -62,6 +64,20 @@ def train(
         with terminal.library_log(Path(output) / "logs" / "train.log"):
             steps = steps_of(config, about_examples["splits"]["train"])
             return _train(config, examples_path, output, about_examples["splits"], steps, verbose)
+
+
+def key_of(config: Config, fingerprint: str) -> str:
+    """The digest by which a training is recognised.
+
+    Args:
+        config: the config of the training. Keys that came later are left out at their defaults, so that a training that
+            was begun before they came is continued.
+        fingerprint: that of the examples.
+    """
+    left_out: dict[str, Any] = {"source": True, "resume": True}
+    if config.training.sampling is None:
+        left_out["training"] = {"sampling"}
+    return digest_of([config.model_dump(mode="json", exclude=left_out), fingerprint])
 
 
 def steps_of(config: Config, examples: int) -> int:
@@ -93,11 +109,15 @@ def _train(
         optimizer.exclude_from_weight_decay(var_list=model.loss_weights.trainable_variables)
         model.compile(optimizer=optimizer, jit_compile=config.training.jit_compile)
 
+    draws = draws_of(config, examples_path, preprocessor.fitted)
+    count_classes(config, composition.heads, examples_path, preprocessor.fitted, draws)
     checkpoint = Checkpoint(Path(output) / "training", config)
-    training_data = training_batches(config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps)
+    training_data = training_batches(
+        config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps, draws
+    )
     validation_data = None
     if counts["validation"]:
-        validation_data = validation_batches(config, preprocessor, examples_path, counts["validation"])
+        validation_data = validation_batches(config, preprocessor, examples_path, counts["validation"], draws)
     if checkpoint.epoch < config.training.epochs and not checkpoint.stopped:
         model.fit(
             training_data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,9 @@ from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.media import Media
 from mmstream.records.record import Record
 from mmstream.training import train
+from mmstream.training.batches import training_batches
 from mmstream.training.checkpoint import Checkpoint
+from mmstream.training.class_counts import draws_of
 from mmstream.training.description import compose_unfitted
 
 BASE = (
@@ -131,6 +134,18 @@ def fitting(config: Config, folder: Path) -> Any:
     return found
 
 
+def drawn(config: Config, folder: Path) -> Any:
+    """How often an epoch draws each group."""
+    made = str(Path(config.source.path).parents[1] / "examples")
+    preprocessor = Preprocessor(
+        {name: config.fields[name] for name in config.fields if name != "other"}, f"{made}/transform"
+    )
+    count = json.loads(Path(made, "preprocess.json").read_text())["splits"]["train"]
+    draws = draws_of(config, made, preprocessor.fitted)
+    batches = training_batches(config, preprocessor, made, count, 0, 2, draws).take(2)
+    return Counter(int(each) for batch in batches for each in batch["targets"]["group"]["id"])
+
+
 def golden(config: Config, folder: Path) -> Any:
     path = folder / "config.yaml"
     manifest = write_manifest(folder / "rows.jsonl", [{"id": str(n), "text": "a", "kind": "b"} for n in range(9)])
@@ -187,6 +202,7 @@ KEYS: dict[str, tuple[Observe, str]] = {
     "training.modality_dropout": (network, "training.modality_dropout=0.5"),
     "training.early_stopping.monitor": (ending, "training.early_stopping.monitor=val_group_loss"),
     "training.early_stopping.patience": (ending, "training.early_stopping.patience=9"),
+    "training.sampling.balanced": (drawn, "training.sampling={balanced: group}"),
     "training.steps_per_epoch": (fitting, "training.steps_per_epoch=2"),
     "training.strategy": (fitting, "training.strategy=mirrored"),
     "training.jit_compile": (fitting, "training.jit_compile=true"),

@@ -83,7 +83,7 @@ def test_a_field_that_hardly_counts_is_named(metrics):
 
 def test_intervals_hold_the_figure(metrics):
     head = metrics["heads"]["answer"]
-    assert set(head["intervals"]) == {"accuracy", "macro_f1"}
+    assert set(head["intervals"]) == {"accuracy", "macro_f1", "balanced_accuracy", "rare_recall"}
     low, high = head["intervals"]["accuracy"]
     assert low < head["accuracy"] < high
     share, count = head["accuracy"], metrics["records"]

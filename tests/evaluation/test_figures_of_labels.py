@@ -75,7 +75,9 @@ def by_sklearn(head: str, pairs: list[tuple]) -> dict[str, float]:
     wanted, found = zip(*pairs, strict=True)
     if head == "kind":
         f1 = metrics.f1_score(wanted, found, average="macro", zero_division=0)
-        return {"accuracy": metrics.accuracy_score(wanted, found), "macro_f1": f1}
+        classes = sorted(set(wanted))
+        recall = metrics.recall_score(wanted, found, labels=classes, average="macro", zero_division=0)
+        return {"accuracy": metrics.accuracy_score(wanted, found), "macro_f1": f1, "balanced_accuracy": recall}
     if head == "tags":
         names = sorted({tag for tags in (*wanted, *found) for tag in tags})
         hot = [np.array([[name in tags for name in names] for tags in column]) for column in (wanted, found)]

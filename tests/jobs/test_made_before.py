@@ -86,6 +86,13 @@ def near(value: Any, tolerance: float) -> Any:
     return pytest.approx(value, abs=tolerance, rel=tolerance) if isinstance(value, float) else value
 
 
+def within(before: Any, now: Any) -> Any:
+    """What a dict holds of the keys that it had before, at any depth: newer metrics are left out."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return now
+    return {name: within(each, now[name]) for name, each in before.items()}
+
+
 def books(output: str) -> tuple[int, ...]:
     about = json.loads(Path(output, "label.json").read_text())
     return tuple(about[name] for name in ("read", "labelled", "dead_lettered", "skipped"))
@@ -116,7 +123,7 @@ def test_a_model_is_evaluated_as_it_was(model):
     for head in before["heads"]:
         said = [metrics["heads"][head].pop("warnings", []) for metrics in (now, before)]
         assert len(said[0]) == len(said[1]), "the words may have become plainer since"
-    assert now == near(before, SCORES)
+    assert within(before, now) == near(before, SCORES)
 
 
 @pytest.mark.parametrize("model", CHANGES)
