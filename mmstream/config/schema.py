@@ -201,6 +201,8 @@ class ModelConfig(Section):
     Attributes:
         width: D, the width that all parts share.
         impute: the objective whose generator imputes the embeddings that fusions read for absent fields.
+        auxiliary: the weight of what each head of a fusion loses, in training, by reading each of its fields alone; it
+            is a share of the head's own weight.
     """
 
     width: Positive = 128
@@ -209,6 +211,7 @@ class ModelConfig(Section):
     heads: dict[str, HeadConfig] = {}
     objectives: dict[str, ObjectiveConfig] = {}
     impute: Text | None = None
+    auxiliary: Weight = 0.0
 
     @property
     def imputation(self) -> ObjectiveConfig | None:

@@ -26,7 +26,7 @@ class Field(abc.ABC):
     """The name of the encoder that usually reads such a field, "" for none; `mmstream init` writes it."""
     predicted_by: ClassVar[str] = ""
     """The name of the head that usually predicts such a field, "" for none; `mmstream init` writes it."""
-    statistics: ClassVar[tuple[str, ...]] = ()
+    statistics: tuple[str, ...] = ()
     """Outputs of `graph` that are not tensors of a record but numbers from the full pass, float32[B, any], equal in
     each row; `Fitted.statistics` holds them."""
     served: Literal["", "string", "float32"] = ""

@@ -22,6 +22,10 @@ SAMPLED = "drawn"
 """The training network's output of sampled texts. It sorts first: layers in checkpoints follow the order of outputs."""
 
 
+ALONE = "alone"
+"""The training network's output of what heads of a fusion predict from each of its fields alone: {head: {field}}."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Composition:
     """A composed network in two forms, for training and for inference, on the same layers.
@@ -51,7 +55,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         networks whose outputs are {"embeddings": {field: [B, D]}, "fused": [B, D] (if something reads it),
         "heads": {head: predictions}, "present": {head: [B]}}; the inference network also gives "readings", what each
         autoregressive head reads, so that its logits can be checked, and the training network "drawn", the texts that
-        are sampled from such heads for the objectives that need them.
+        are sampled from such heads for the objectives that need them, and "alone", see `ALONE`.
 
     Raises:
         MmstreamError: a part does not fit the field that it reads or predicts, or an objective needs a tensor that is
@@ -71,6 +75,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         outputs = _outputs(encoded, heads, fused)
         inference = _inference(encoded, heads, outputs)
         outputs[SAMPLED] = _sampled(config, heads, needed)
+        outputs[ALONE] = _alone(config, heads, encoded)
         training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
         _build_objectives(objectives, _shapes(plan, outputs))
         return Composition(training, inference, {name: head.layer for name, head in heads.items()}, objectives)
@@ -280,6 +285,22 @@ def _sampled(config: Config, heads: Mapping[str, _ConnectedHead], needed: Collec
         name: Sampling(head.layer, config.training.seed, name=f"drawing_{name}")(head.reading)
         for name, head in heads.items()
         if f"sampled.{name}" in needed and head.layer.autoregressive and hasattr(head.layer, "sample")
+    }
+
+
+def _alone(
+    config: Config, heads: Mapping[str, _ConnectedHead], encoded: _EncodedFields
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each head of a fusion predicts from each of its fields alone; {} without `model.auxiliary`."""
+    read = {
+        name: config.reads(config.model.heads[name])
+        for name, head in heads.items()
+        if config.model.auxiliary and not head.layer.autoregressive
+    }
+    return {
+        name: {field: heads[name].layer(encoded.readings[field]) for field in fields}
+        for name, fields in read.items()
+        if len(fields) > 1
     }
 
 

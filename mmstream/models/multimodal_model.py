@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from mmstream.config.schema import Config
-from mmstream.models.compose import SAMPLED, Composition
+from mmstream.models.compose import ALONE, SAMPLED, Composition
 from mmstream.models.loss_weights import LossWeights
 
 
@@ -33,6 +33,7 @@ class MultimodalModel(keras.Model):
         self.training_network = composition.training
         self.head_layers = composition.heads
         self.objective_layers = composition.objectives
+        self.auxiliary = config.model.auxiliary
         self.targets = {name: part.target for name, part in config.model.heads.items()}
         self.loss_weights = LossWeights(config)
         self.trackers = {
@@ -73,8 +74,10 @@ class MultimodalModel(keras.Model):
             mask = head.target_mask(target) * ops.cast(y_pred["present"][name], "float32")
             mask = mask * x["weights"] if "weights" in x else mask
             counts[name] = ops.sum(mask)
-            losses[name] = ops.sum(head.loss(predictions, target) * mask) / ops.maximum(counts[name], 1.0)
+            losses[name] = _mean(head.loss(predictions, target), mask)
             self.trackers[name].update_state(losses[name], sample_weight=counts[name])
+            if training and name in y_pred[ALONE]:
+                losses[name] += self.auxiliary * self._loss_alone(name, x, y_pred[ALONE][name])
             self.progress_trackers[name].update_state(head.progress(predictions, target), sample_weight=mask)
         for name, objective in self.objective_layers.items():
             tensors = {key: named_tensor(key, x, y_pred) for key in objective.needs()}
@@ -87,6 +90,20 @@ class MultimodalModel(keras.Model):
         for extra in self.losses:
             total += ops.cast(extra, "float32")
         return total / self.replicas
+
+    def _loss_alone(self, name: str, x: Mapping[str, Any], predictions: Mapping[str, Any]) -> Any:
+        """What a head loses by reading each of its fields alone: the mean over the fields, float32 scalar."""
+        head, target = self.head_layers[name], x["targets"][self.targets[name]]
+        known = head.target_mask(target) * x.get("weights", 1.0)
+        return sum(
+            _mean(head.loss(each, target), known * ops.cast(x["fields"][field]["present"], "float32"))
+            for field, each in predictions.items()
+        ) / len(predictions)
+
+
+def _mean(values: Any, weights: Any) -> Any:
+    """The weighted mean of float32[B]; 0 if all weights are 0."""
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def named_tensor(name: str, x: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:

@@ -13,6 +13,8 @@ from mmstream.interfaces import Reading
 from mmstream.models.layers import FillIn, JoinReadings, ModalityDropout, PoolTokens
 from mmstream.plugins import components
 
+FUSION = "fusion"
+
 
 class SharedSpace:
     """Maps each field's tokens into one space: f_shared(f_field(mean of the tokens)), both affine.
@@ -33,6 +35,11 @@ class SharedSpace:
         return self._shared(self._of_field[field](encoded["tokens"], encoded["mask"]))
 
 
+def fusion_name(config: Config, fields: Collection[str]) -> str:
+    """The name of the layer that fuses these fields."""
+    return FUSION if len(fields) == len(config.model.encoders) else "_".join([FUSION, *sorted(fields)])
+
+
 def fuse(config: Config, readings: Mapping[str, Reading], generator: Any) -> Reading:
     """Combine several fields into one reading, whose vector comes from the config's fusion.
 
@@ -43,7 +50,7 @@ def fuse(config: Config, readings: Mapping[str, Reading], generator: Any) -> Rea
     """
     part, training = config.model.fusion, config.training
     assert part is not None
-    suffix = "" if len(readings) == len(config.model.encoders) else "_" + "_".join(sorted(readings))
+    suffix = fusion_name(config, readings).removeprefix(FUSION)
     present = {name: reading["present"] for name, reading in readings.items()}
     if training.modality_dropout and len(readings) > 1:
         dropout = ModalityDropout(training.modality_dropout, training.seed, name=f"modality_dropout{suffix}")
@@ -51,7 +58,7 @@ def fuse(config: Config, readings: Mapping[str, Reading], generator: Any) -> Rea
     seen: dict[str, Any] = {name: {**reading, "present": present[name]} for name, reading in readings.items()}
     if generator is not None and set(generator.fields) & set(seen):
         seen = FillIn(name=f"filled_in{suffix}")(seen, _imputed(generator, seen))
-    fusion = components.build("fusion", part.use, part.parameters, width=config.model.width, name=f"fusion{suffix}")
+    fusion = components.build("fusion", part.use, part.parameters, width=config.model.width, name=f"{FUSION}{suffix}")
     tokens = {name: {key: r[key] for key in ("tokens", "mask", "present")} for name, r in seen.items()}
     joined = JoinReadings(name=f"joined{suffix}")(tokens)
     return Reading(tokens=joined["tokens"], mask=joined["mask"], present=joined["present"], vector=fusion(seen))

@@ -26,6 +26,7 @@ from mmstream.trained_model.artefact import TrainedModel
 from mmstream.training.batches import training_batches, validation_batches
 from mmstream.training.checkpoint import Checkpoint
 from mmstream.training.class_counts import count_classes, draws_of
+from mmstream.training.fusions import calibrate_fusions
 from mmstream.training.made_with import fitted_to, read_about_examples
 from mmstream.training.saving import save_model
 
@@ -77,6 +78,8 @@ def key_of(config: Config, fingerprint: str) -> str:
     left_out: dict[str, Any] = {"source": True, "resume": True}
     if config.training.sampling is None:
         left_out["training"] = {"sampling"}
+    if not config.model.auxiliary:
+        left_out["model"] = {"auxiliary"}
     return digest_of([config.model_dump(mode="json", exclude=left_out), fingerprint])
 
 
@@ -134,6 +137,8 @@ def _train(
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     checkpoint.restore_best(model)
+    if validation_data is not None:
+        calibrate_fusions(config, composition, validation_data)
     return save_model(config, composition, examples_path, output, checkpoint)
 
 

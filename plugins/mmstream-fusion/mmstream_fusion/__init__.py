@@ -12,5 +12,6 @@ def register_fusions() -> dict[str, str]:
         "concat": "mmstream_fusion.concat:Concat",
         "attention": "mmstream_fusion.attention:Attention",
         "gated": "mmstream_fusion.gated:Gated",
+        "late": "mmstream_fusion.late:Late",
         "cross_attention": "mmstream_fusion.cross_attention:CrossAttention",
     }

@@ -6,7 +6,7 @@ import decimal
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import annotated_types
 
@@ -48,7 +48,7 @@ class Number(Field):
     encoded_by = "mlp"
     predicted_by = "regression"
     served = "float32"
-    statistics: ClassVar[tuple[str, ...]] = ("offset", "factor")
+    statistics: tuple[str, ...] = ("offset", "factor")
 
     def __init__(
         self,
