@@ -15,20 +15,18 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import nnls
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import ComplementNB
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
-from mmstream.evaluation.simple_features import Features, Records
+from mmstream.evaluation.linear_models import FeatureSets, Outputs
+from mmstream.evaluation.simple_features import Records
 
 Effort = Literal["fast", "all"]
 """Which baselines are computed: `all` adds models that take longer to fit."""
-_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""The weights of the penalty of a linear model; the best one on the validation split is taken."""
-_ITERATIONS = 100
 _COMPARED_AT_ONCE = 256
 """How many records are compared with all training records at a time, which bounds the memory."""
 _MOST_VALUES = 2_000
@@ -75,53 +73,38 @@ class Guess:
     scores: np.ndarray
 
 
-def guesses(target: Target, splits: Mapping[str, Records], split: str, effort: Effort) -> dict[str, Guess]:
-    """Fit the baselines of a head to the training split, and let them predict another.
+class Baselines:
+    """The baselines of heads, fitted to the training split; they predict another.
 
     Args:
-        target: what the head predicts.
         splits: "train"; "validation", which decides penalties, weights and thresholds, if there is one; and the split
             that is predicted.
         split: the name of the split that is predicted.
         effort: "fast" or "all".
-
-    Returns:
-        {name of the baseline: what it predicts}, the simplest first; {} if no training record has a target.
     """
-    train, test = splits["train"], splits[split]
-    known = np.flatnonzero([value is not None for value in train.given[target.field]])
-    if not len(known):
-        return {}
-    if target.is_text:
-        return dict(_written(target, known, train, test))
-    fitted_to = [train, splits.get("validation") or train.none(), test]
-    is_number = target.label_type in ("number", "numbers")
-    return dict((_Numbers(target, fitted_to) if is_number else _Classes(target, fitted_to, effort)).guesses())
 
+    def __init__(self, splits: Mapping[str, Records], split: str, effort: Effort) -> None:
+        self._splits = [splits["train"], splits.get("validation") or splits["train"].none(), splits[split]]
+        self._features = FeatureSets(self._splits)
+        self._effort = effort
 
-def _columns(target: Target, records: Sequence[Records]) -> Iterator[tuple[str, list[sparse.csr_array]]]:
-    """The name of each set of features that a head's fields have, and the features of each of some splits."""
-    columns = {name: [each.columns[name] for each in records] for name in target.reads if name in records[0].columns}
-    titles = {"text": "TF-IDF of {}", "picture": "colours of {}"}
-    table: dict[str, list[sparse.csr_array]] = {}
-    for name, parts in columns.items():
-        if not parts[0].has_features:
-            continue
-        features = Features(parts[0])
-        if parts[0].kind == "table":
-            table[name] = [features(part) for part in parts]
-        else:
-            yield titles[parts[0].kind].format(name), [features(part) for part in parts]
-    if table:
-        joined = [sparse.csr_array(sparse.hstack(parts, "csr")) for parts in zip(*table.values(), strict=True)]
-        yield f"linear model of {', '.join(table)}", joined
+    def guesses(self, target: Target) -> dict[str, Guess]:
+        """{name of the baseline: what it predicts}, the simplest first; {} if no training record has a target."""
+        known = np.flatnonzero([value is not None for value in self._splits[0].given[target.field]])
+        if not len(known):
+            return {}
+        if target.is_text:
+            return dict(_written(target, known, self._splits, self._features))
+        if target.label_type in ("number", "numbers"):
+            return dict(_Numbers(target, self._splits, self._features).guesses())
+        return dict(_Classes(target, self._splits, self._features, self._effort).guesses())
 
 
 class _Classes:
     """Baselines for labels that are values of a vocabulary: one of them, or any number."""
 
-    def __init__(self, target: Target, splits: Sequence[Records], effort: Effort) -> None:
-        self._target, self._splits, self._effort = target, splits, effort
+    def __init__(self, target: Target, splits: Sequence[Records], features: FeatureSets, effort: Effort) -> None:
+        self._target, self._splits, self._features, self._effort = target, splits, features, effort
         self._exclusive = target.label_type == "string"
         index = {name: number for number, name in enumerate(target.vocabulary[:_MOST_VALUES])}
         self._known, self._hot = [], []
@@ -150,10 +133,11 @@ class _Classes:
         most = np.zeros_like(shares)
         most[shares.argmax()] = 1
         yield "most frequent", self._guess(np.tile(most, (count, 1)), 0.5, np.tile(shares, (count, 1)))
-        outputs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name, features in _columns(self._target, self._splits):
-            outputs[name] = _linear(features, self._known, self._hot)
+        outputs: dict[str, Outputs] = {}
+        for name, models in self._features.of(self._target.reads).items():
+            outputs[name] = models.outputs(self._known, self._hot)
             yield name, self._decoded(*outputs[name])
+            features = models.features
             if self._effort == "all" and name.startswith("TF-IDF"):
                 for kind, estimator in _SLOW.items():
                     model = OneVsRestClassifier(estimator()).fit(features[0][self._known[0]], self._hot[0].astype(int))
@@ -179,8 +163,8 @@ class _Classes:
 class _Numbers:
     """Baselines for labels that are numbers, in the unit of the records."""
 
-    def __init__(self, target: Target, splits: Sequence[Records]) -> None:
-        self._target, self._splits = target, splits
+    def __init__(self, target: Target, splits: Sequence[Records], features: FeatureSets) -> None:
+        self._target, self._splits, self._features = target, splits, features
         self._single = target.label_type == "number"
         rows = [[self._values(value) for value in records.given[target.field]] for records in splits[:2]]
         count = next(len(row) for row in rows[0] if row)
@@ -198,84 +182,45 @@ class _Numbers:
         """Each baseline's name and guess."""
         count = len(self._splits[2].given[self._target.field])
         yield "mean", self._guess(np.zeros((count, len(self._mean))))
-        outputs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name, features in _columns(self._target, self._splits):
-            outputs[name] = self._fit(features)
+        known = [np.flatnonzero(~np.isnan(each).any(1)) for each in self._numbers]
+        if not len(known[0]):
+            return
+        targets = [each[rows] for each, rows in zip(self._numbers, known, strict=True)]
+        outputs: dict[str, Outputs] = {}
+        for name, models in self._features.of(self._target.reads).items():
+            outputs[name] = models.outputs(known, targets)
             yield name, self._guess(outputs[name][1])
         if len(outputs) > 1:
-            known = ~np.isnan(self._numbers[1]).any(1)
-            fused = [(validation[known], test) for validation, test in outputs.values()]
-            yield "late fusion", self._guess(_weighted(fused, self._numbers[1][known])[1])
-
-    def _fit(self, features: Sequence[sparse.csr_array]) -> tuple[np.ndarray, np.ndarray]:
-        """The outputs for all records of the validation split and of the test split."""
-        columns = []
-        for number in range(len(self._mean)):
-            known = [np.flatnonzero(~np.isnan(each[:, number])) for each in self._numbers]
-            targets = [each[rows, number : number + 1] for each, rows in zip(self._numbers, known, strict=True)]
-            model = _best_ridge(features, known, targets)
-            columns.append([_outputs(model, each) for each in features[1:]])
-        validation, test = (np.concatenate(parts, 1) for parts in zip(*columns, strict=True))
-        return validation, test
+            yield "late fusion", self._guess(_weighted(list(outputs.values()), targets[1])[1])
 
     def _guess(self, outputs: np.ndarray) -> Guess:
         numbers = (outputs * self._scale + self._mean).tolist()
         return Guess([row[0] for row in numbers] if self._single else numbers, np.zeros((len(numbers), 0)))
 
 
-def _written(target: Target, known: np.ndarray, train: Records, test: Records) -> Iterator[tuple[str, Guess]]:
+def _written(
+    target: Target, known: np.ndarray, splits: Sequence[Records], features: FeatureSets
+) -> Iterator[tuple[str, Guess]]:
     """Texts that are copied from training: the most frequent one, and that of the nearest record by each feature."""
-    given = train.given[target.field]
-    count = len(test.given[target.field])
+    given = splits[0].given[target.field]
+    count = len(splits[2].given[target.field])
     none = np.zeros((count, 0))
     most = Counter(given[known].tolist()).most_common(1)[0][0]
     yield "most frequent", Guess([most] * count, none)
-    for name, (seen, new) in _columns(target, [train, test]):
-        new, seen = normalize(new), normalize(seen[known]).T
-        blocks = (new[start : start + _COMPARED_AT_ONCE] for start in range(0, count, _COMPARED_AT_ONCE))
-        nearest = np.concatenate([(block @ seen).toarray().argmax(1) for block in blocks])
+    for name, models in features.of(target.reads).items():
+        nearest = nearest_rows(models.features[2], models.features[0][known])
         yield f"nearest by {name}", Guess(given[known][nearest].tolist(), none)
 
 
-def _linear(
-    features: Sequence[sparse.csr_array], known: Sequence[np.ndarray], targets: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The outputs of a linear model for the known records of the validation split, and for the test split.
-
-    Args:
-        features: those of each split.
-        known: the records of the training and of the validation split that have a target.
-        targets: float[N, K], the targets of these records.
-    """
-    model = _best_ridge(features, known, targets)
-    return _outputs(model, features[1][known[1]]), _outputs(model, features[2])
+def nearest_rows(queries: sparse.csr_array, among: sparse.csr_array) -> np.ndarray:
+    """int[N]: for each query, float[N, F], the nearest row by cosine among float[M, F]."""
+    queries, among = normalize(queries), normalize(among).T
+    starts = range(0, queries.shape[0], _COMPARED_AT_ONCE)
+    blocks = [(queries[start : start + _COMPARED_AT_ONCE] @ among).toarray().argmax(1) for start in starts]
+    return np.concatenate(blocks) if blocks else np.zeros(0, int)
 
 
-def _best_ridge(
-    features: Sequence[sparse.csr_array], known: Sequence[np.ndarray], targets: Sequence[np.ndarray]
-) -> Ridge:
-    """The linear model with the penalty that is best on the validation split: least squares for any kind of target.
-
-    Source: Rifkin & Klautau, "In defense of one-vs-all classification" (2004), for its use as a classifier.
-    """
-    models = []
-    for penalty in _PENALTIES if len(known[1]) else _PENALTIES[2:3]:
-        ridge = Ridge(alpha=penalty, solver="sparse_cg", max_iter=_ITERATIONS, tol=1e-3)
-        ridge.fit(features[0][known[0]], targets[0])
-        error = np.square(_outputs(ridge, features[1][known[1]]) - targets[1]).sum()
-        models.append((float(error), ridge))
-    return min(models, key=lambda each: each[0])[1]
-
-
-def _outputs(model: Ridge, features: sparse.csr_array) -> np.ndarray:
-    """float[N, K]."""
-    if not features.shape[0]:
-        return np.zeros((0, np.atleast_2d(model.coef_).shape[0]))
-    outputs: np.ndarray = model.predict(features).reshape(features.shape[0], -1)
-    return outputs
-
-
-def _weighted(outputs: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _weighted(outputs: Sequence[Outputs], targets: np.ndarray) -> Outputs:
     """The weighted sum of models, with the weights, none negative, that fit the validation split best."""
     validation, test = zip(*outputs, strict=True)
     weights = np.full(len(outputs), 1 / len(outputs))
