@@ -71,7 +71,11 @@ def train(config: Path | Config, *, examples: Path, output: Path, break_lock: bo
 
 
 def evaluate(
-    model: Path | TrainedModel, *, examples: Path, split: Literal["train", "validation", "test"] = "test"
+    model: Path | TrainedModel,
+    *,
+    examples: Path,
+    split: Literal["train", "validation", "test"] = "test",
+    baselines: Literal["none", "fast", "all"] = "fast",
 ) -> dict[str, Any]:
     """Measure a model on a split of its examples, as `mmstream evaluate` does.
 
@@ -79,6 +83,8 @@ def evaluate(
         model: the directory of the model, or a loaded model.
         examples: the output of `preprocess` that the model was trained on.
         split: the split that is measured.
+        baselines: the simple models that the model is compared with; "all" also fits slower models of text. There are
+            none for the training split, to which they are fitted.
 
     Returns:
         the content of metrics.json, which is written into the model's directory, as is the report.
@@ -92,7 +98,7 @@ def evaluate(
 
     if not isinstance(model, TrainedModel) or not model.embeddings:
         model = TrainedModel(model.path if isinstance(model, TrainedModel) else _path(model), embeddings=True)
-    measured = evaluation.evaluate(model, _path(examples), split)
+    measured = evaluation.evaluate(model, _path(examples), split, baselines)
     measured.write()
     return measured.metrics
 

@@ -42,18 +42,21 @@ def evaluate(args: argparse.Namespace, rest: list[str]) -> int:
         from mmstream.trained_model.artefact import load
 
     model = load(args.model, embeddings=True)
-    evaluation = evaluate.evaluate(model, args.examples, args.split)
+    evaluation = evaluate.evaluate(model, args.examples, args.split, args.baselines)
     folder, metrics = evaluation.write(), evaluation.metrics
     if args.json:
         terminal.json_result(metrics)
     else:
         terminal.show_table(result_tables.SCORES, list(result_tables.scores(metrics)))
         terminal.show_table(result_tables.CONTRIBUTIONS, list(result_tables.contributions(metrics)))
+        if beside := list(result_tables.baselines(metrics)):
+            terminal.show_table(result_tables.BASELINES, beside)
     terminal.summary(
         "evaluate", {"split": metrics["split"], "records": metrics["records"], "metrics and report": folder}
     )
-    for name, head in metrics["heads"].items():
-        for warning in head["warnings"]:
+    retrieval = {f"retrieval {way}": figures for way, figures in metrics["retrieval"].items()}
+    for name, figures in (metrics["heads"] | retrieval).items():
+        for warning in figures.get("warnings", ()):
             terminal.warn(f"{name}: {warning}")
     return 0
 
@@ -82,7 +85,7 @@ def compare(args: argparse.Namespace, rest: list[str]) -> int:
     with importing():
         from mmstream.evaluation import comparison
 
-    compared = comparison.compare(args.models, args.examples, args.split)
+    compared = comparison.compare(args.models, args.examples, args.split, args.baselines)
     if args.json:
         terminal.json_result(compared)
     else:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mmstream.config.checks import aligned
 from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError
 from mmstream.evaluation.intervals import bootstrap
-from mmstream.evaluation.outcomes import has_value, labelled, metrics_of
+from mmstream.evaluation.linear_models import FeatureSets
+from mmstream.evaluation.outcomes import has_value, labelled, metrics_at, metrics_of
 from mmstream.evaluation.result_tables import interval
 from mmstream.evaluation.simple_features import Records, read_records
 from mmstream.evaluation.simple_models import Baselines, Effort, Guess, Target
@@ -35,12 +37,14 @@ class Guesses:
         layers: the layer of each head, which decides the metrics.
         targets: what each head predicts.
         heads: {head: {baseline: what it predicts}}.
+        features: those of the training split, of the validation split and of this one.
     """
 
     records: Records
     layers: Mapping[str, Any]
     targets: Mapping[str, Target]
     heads: Mapping[str, Mapping[str, Guess]]
+    features: FeatureSets
 
     def outcome(self, head: str, baseline: str, rows: np.ndarray) -> Outcome:
         """The outcome of a baseline for some records, int[M], that have a target."""
@@ -71,6 +75,7 @@ def guess(config: Config, examples_path: str, split: str, effort: Effort) -> Gue
     preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
     plan = Plan(config, preprocessor.specs, preprocessor.fitted)
     inputs = {field for head in config.model.heads.values() for field in config.reads(head)}
+    inputs |= {field for pair in aligned(config) for field in pair}
     fields = {head.target for head in config.model.heads.values()}
     splits = {
         name: read_records(examples_path, name, preprocessor.specs, inputs, fields)
@@ -88,7 +93,8 @@ def guess(config: Config, examples_path: str, split: str, effort: Effort) -> Gue
         vocabulary = plan.fitted[part.target].vocabulary
         targets[name] = Target(part.target, config.reads(part), layers[name].label_type, is_text, vocabulary)
     fitted = Baselines(splits, split, effort)
-    return Guesses(splits[split], layers, targets, {name: fitted.guesses(target) for name, target in targets.items()})
+    heads = {name: fitted.guesses(target) for name, target in targets.items()}
+    return Guesses(splits[split], layers, targets, heads, fitted.features)
 
 
 def measure(config: Config, examples_path: str, split: str, effort: Effort) -> dict[str, Any]:
@@ -133,10 +139,6 @@ def _measured(guesses: Guesses, head: str) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     for name in guesses.heads[head] if len(rows) else ():
         outcome = guesses.outcome(head, name, rows)
-        intervals = bootstrap(partial(_of_places, layer, outcome), len(rows))
+        intervals = bootstrap(partial(metrics_at, layer, outcome), len(rows))
         measured[name] = {**metrics_of(layer, outcome), "intervals": intervals}
     return {"records": len(rows), "metric": layer.metric, "baselines": measured}
-
-
-def _of_places(layer: Any, outcome: Outcome, places: np.ndarray) -> dict[str, float]:
-    return metrics_of(layer, outcome, outcome.rows[places])

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mmstream.errors import MmstreamError, UsageError
 from mmstream.evaluation.ablation import WHOLE
+from mmstream.evaluation.against_baselines import ComparedBaselines
 from mmstream.evaluation.intervals import Metrics, intervals, resample
 from mmstream.evaluation.outcomes import metrics_of
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.retrieval import Search, Way, have_both, recall, ways
+from mmstream.evaluation.simple_models import Effort
 from mmstream.interfaces import Classes, Numbers, Outcome
 from mmstream.storage import files
 from mmstream.trained_model.artefact import TrainedModel, load
@@ -81,8 +83,10 @@ class Refusal:
     why: str
 
 
-def compare(models: Sequence[str], examples: Sequence[str], split: str) -> dict[str, Any]:
-    """Compare models with the first one, over the records of a split that all of them have.
+def compare(
+    models: Sequence[str], examples: Sequence[str], split: str, baselines: Literal["none"] | Effort = "fast"
+) -> dict[str, Any]:
+    """Compare models, and the baselines of the first one, with the first one, over the records that all models have.
 
     A metric is computed over the same records for all models, and the interval of a difference from the same resamples
     for both models. Equal arguments give equal figures.
@@ -90,7 +94,8 @@ def compare(models: Sequence[str], examples: Sequence[str], split: str) -> dict[
     Args:
         models: directories that `mmstream train` made.
         examples: one output of `mmstream preprocess` that fits all models, or one for each model, in the same order.
-        split: "train", "validation" or "test".
+        split: "train", "validation" or "test"; baselines are fitted to the first, so there are none for it.
+        baselines: which baselines are computed, of those that are not kept beside the first model.
 
     Returns:
         {"split", "records", "models", "heads", "retrieval", "not_comparable"}, ready for JSON: see docs/evaluation.md.
@@ -112,8 +117,9 @@ def compare(models: Sequence[str], examples: Sequence[str], split: str) -> dict[
         raise MmstreamError(f"the models have no record of the split {split!r} in common")
     contenders = [each.of(ids) for each in whole]
     refusals: list[Refusal] = []
-    heads = dict(_compare_heads(contenders, refusals))
-    retrieval = dict(_compare_retrieval(contenders, refusals))
+    simple = ComparedBaselines.of(whole[0].predictions, whole[0].examples, split, baselines, ids)
+    heads = dict(_compare_heads(contenders, refusals, simple))
+    retrieval = dict(_compare_retrieval(contenders, refusals, simple))
     if not heads and not retrieval:
         lines = [f"  {refusal.what}: {refusal.model} {refusal.why}" for refusal in refusals]
         raise MmstreamError("\n".join(["nothing about these models can be compared:", *lines]))
@@ -187,7 +193,9 @@ def _common_ids(ids: Sequence[np.ndarray]) -> list[str]:
     return [str(key) for key in ids[0] if key in common]
 
 
-def _compare_heads(contenders: Sequence[Contender], refusals: list[Refusal]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _compare_heads(
+    contenders: Sequence[Contender], refusals: list[Refusal], simple: ComparedBaselines
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each head that can be compared, with its target, number of records and `_side_by_side`."""
     first = contenders[0]
     for head in dict.fromkeys(name for each in contenders for name in each.model.heads):
@@ -203,7 +211,8 @@ def _compare_heads(contenders: Sequence[Contender], refusals: list[Refusal]) -> 
             else:
                 rows, compared = shared, [*compared, other]
         if len(compared) > 1:
-            metrics = {each.name: partial(_of_rows, each, head, rows) for each in compared}
+            metrics: dict[str, Metrics] = {each.name: partial(_of_rows, each, head, rows) for each in compared}
+            metrics |= simple.head(head, first.predictions, rows)
             target = first.model.heads[head]["target"]
             yield head, {"target": target, "records": len(rows), "metrics": _side_by_side(metrics, len(rows))}
 
@@ -260,7 +269,7 @@ def _differ(one: Any, other: Any) -> np.ndarray:
 
 
 def _compare_retrieval(
-    contenders: Sequence[Contender], refusals: list[Refusal]
+    contenders: Sequence[Contender], refusals: list[Refusal], simple: ComparedBaselines
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each direction of retrieval that can be compared, with its records, its candidates and `_side_by_side`."""
     first, aligned = contenders[0], {each.name: ways(each.model) for each in contenders}
@@ -279,9 +288,10 @@ def _compare_retrieval(
                 mask, compared = shared, [*compared, other]
         if len(compared) > 1:
             search = Search.of(way, first.predictions.targets, mask)
-            recalls = {
+            recalls: dict[str, Metrics] = {
                 each.name: partial(recall, search.hits(each.predictions.outputs["embeddings"])) for each in compared
             }
+            recalls |= simple.retrieval(str(way), len(search.rows))
             count = len(search.rows)
             about = {"records": count, "candidates": len(search.candidates)}
             yield str(way), {**about, "metrics": _side_by_side(recalls, count)}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from mmstream.errors import MmstreamError
 from mmstream.evaluation.ablation import WHOLE, ablations_of
+from mmstream.evaluation.against_baselines import baselines_of, head_beside, outcomes_of, warnings_of, ways_beside
+from mmstream.evaluation.baseline_cache import Kept
 from mmstream.evaluation.intervals import bootstrap
 from mmstream.evaluation.outcomes import metrics_of, unseen
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.reliability import expected_calibration_error
-from mmstream.evaluation.retrieval import retrievals, written_first
+from mmstream.evaluation.retrieval import recall, searches, written_first
+from mmstream.evaluation.simple_models import Effort, Guess
 from mmstream.evaluation.written import diversity
 from mmstream.interfaces import Classes, Outcome, Texts
 from mmstream.preprocessing import examples
@@ -45,7 +49,7 @@ class Evaluation:
         from mmstream.evaluation.report import write_report
 
         model = self.predictions.model
-        folder = files.join(model.path, "evaluation", self.metrics["split"])
+        folder = _folder(model, self.metrics["split"])
         about = {
             **self.metrics,
             "model": files.name(model.path),
@@ -59,13 +63,16 @@ class Evaluation:
         return folder
 
 
-def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
-    """Measure a model on a split.
+def evaluate(
+    model: TrainedModel, examples_path: str, split: str, baselines: Literal["none"] | Effort = "fast"
+) -> Evaluation:
+    """Measure a model on a split, beside baselines.
 
     Args:
         model: opened with embeddings.
         examples_path: output of `mmstream preprocess`, made with the model's own preprocessing.
-        split: "train", "validation" or "test".
+        split: "train", "validation" or "test"; baselines are fitted to the first, so there are none for it.
+        baselines: which baselines are computed.
 
     Raises:
         MmstreamError: the examples were made by other preprocessing, or the split is empty.
@@ -76,21 +83,41 @@ def evaluate(model: TrainedModel, examples_path: str, split: str) -> Evaluation:
     count = len(predictions.ids)
     if not count:
         raise MmstreamError(f"the split {split!r} of {examples_path} is empty")
+    kept = Kept({}, {})
+    if baselines != "none" and split != "train":
+        kept = baselines_of(predictions, examples_path, split, baselines, _folder(model, split))
     heads, outcomes = {}, {}
     for name in model.heads:
-        heads[name], outcomes[name] = _evaluate_head(predictions, name)
+        heads[name], outcomes[name] = _evaluate_head(predictions, name, kept.heads.get(name, {}))
     written = {name: each for name, each in outcomes.items() if isinstance(each, Texts) and len(each.rows)}
     fields = sorted({model.heads[name]["target"] for name in written})
     learnt = examples.texts(examples.shards_of(examples_path, "train"), fields) if written else {}
     for name, outcome in written.items():
         different = diversity(outcome, learnt[model.heads[name]["target"]])
         heads[name]["written"] = {**different, **written_first(predictions, name)}
-    metrics = {"split": split, "records": count, "heads": heads, "retrieval": retrievals(predictions)}
+    metrics = {"split": split, "records": count, "heads": heads, "retrieval": _retrieval(predictions, kept)}
     return Evaluation(predictions, metrics, outcomes)
 
 
-def _evaluate_head(predictions: Predictions, name: str) -> tuple[dict[str, Any], Outcome]:
-    """The entry of a head in metrics.json (metrics, intervals, main metric under each ablation), and its outcome."""
+def _folder(model: TrainedModel, split: str) -> str:
+    return files.join(model.path, "evaluation", split)
+
+
+def _retrieval(predictions: Predictions, kept: Kept) -> dict[str, Any]:
+    """Recall with its intervals, and baselines, for every direction with at least one query."""
+    figures = {}
+    for way, search in searches(predictions).items():
+        hit = search.hits(predictions.outputs["embeddings"])
+        resampled = bootstrap(partial(recall, hit), len(hit))
+        figures[way] = {**recall(hit), "candidates": len(search.candidates), "intervals": resampled}
+        if way in kept.retrieval:
+            figures[way] |= ways_beside(hit, search, kept.retrieval[way])
+            figures[way]["warnings"] = list(warnings_of(figures[way]))
+    return figures
+
+
+def _evaluate_head(predictions: Predictions, name: str, guesses: Mapping[str, Guess]) -> tuple[dict[str, Any], Outcome]:
+    """The entry of a head in metrics.json (metrics, intervals, baselines, ablations), and its outcome."""
     reads, layer = predictions.model.heads[name]["reads"], predictions.model.head(name)
     outcomes = {each: predictions.outcome(name, each) for each in predictions.ablated if each.field in ("", *reads)}
     outcome, count = outcomes[WHOLE], len(predictions.ids)
@@ -108,15 +135,23 @@ def _evaluate_head(predictions: Predictions, name: str) -> tuple[dict[str, Any],
             fields[field] = {"records": len(having), **main}
     if isinstance(outcome, Classes) and len(outcome.rows):
         metrics["ece"] = expected_calibration_error(outcome)
+    vocabulary, target = predictions.model.fitted(name).vocabulary, predictions.target_of(name)
+    simple = outcomes_of(guesses, layer, vocabulary, target, outcome.rows) if len(outcome.rows) else {}
+    beside = head_beside(simple, layer, outcome)
     counts = {"records": len(outcome.rows), "unseen": unseen(outcome), "unread": predictions.unread(name)}
     return {
         **metrics,
         **counts,
+        **beside,
         "reads": reads,
         "metric": layer.metric,
         "intervals": bootstrap(lambda rows: metrics_of(layer, outcome, rows), count),
         "fields": fields,
-        "warnings": [*_warnings_of_counts(counts), *_warnings_of_fields(fields)],
+        "warnings": [
+            *warnings_of({**metrics, **beside}),
+            *_warnings_of_counts(counts),
+            *_warnings_of_fields(fields),
+        ],
     }, outcome
 
 

@@ -101,28 +101,51 @@ class FeatureSets:
 
     def __init__(self, splits: Sequence[Records]) -> None:
         self._splits = splits
+        self._columns = splits[0].columns
+        self._makers: dict[str, Features] = {}
         self._made: dict[tuple[str, ...], LinearModels] = {}
 
     def of(self, fields: Sequence[str]) -> dict[str, LinearModels]:
         """{the name of a set of features: its models} for the fields that a head reads; tabular fields make one set."""
-        columns = self._splits[0].columns
-        useful = [name for name in fields if name in columns and columns[name].has_features]
+        useful = [name for name in fields if self.has(name)]
         titles = {"text": "TF-IDF of {}", "picture": "colours of {}"}
         sets = {
-            titles[columns[name].kind].format(name): self._models((name,))
+            titles[self._columns[name].kind].format(name): self._models((name,))
             for name in useful
-            if columns[name].kind in titles
+            if self._columns[name].kind in titles
         }
-        table = tuple(name for name in useful if columns[name].kind not in titles)
+        table = tuple(name for name in useful if self._columns[name].kind not in titles)
         return sets | ({f"linear model of {', '.join(table)}": self._models(table)} if table else {})
+
+    def has(self, field: str) -> bool:
+        """Whether there are features of a field."""
+        return field in self._columns and self._columns[field].has_features
+
+    def is_text(self, field: str) -> bool:
+        """Whether a field is text."""
+        return self._columns[field].kind == "text"
+
+    def both_in_training(self, one: str, other: str) -> np.ndarray:
+        """int[M]: the training records that have both fields."""
+        return np.flatnonzero(self._columns[one].present & self._columns[other].present)
+
+    def vectors(self, field: str, like: str = "") -> list[sparse.csr_array]:
+        """The features of a field in each split, sparse float[N, F].
+
+        Args:
+            field: the field.
+            like: another text field, whose features are made of this field's texts.
+        """
+        maker = self._maker(like or field)
+        return [maker(split.columns[field]) for split in self._splits] if like else self._models((field,)).features
+
+    def _maker(self, field: str) -> Features:
+        if field not in self._makers:
+            self._makers[field] = Features(self._columns[field])
+        return self._makers[field]
 
     def _models(self, fields: tuple[str, ...]) -> LinearModels:
         if fields not in self._made:
-            makers = {name: Features(self._splits[0].columns[name]) for name in fields}
-            self._made[fields] = LinearModels(
-                [
-                    sparse.csr_array(sparse.hstack([make(split.columns[name]) for name, make in makers.items()], "csr"))
-                    for split in self._splits
-                ]
-            )
+            parts = [[self._maker(name)(split.columns[name]) for name in fields] for split in self._splits]
+            self._made[fields] = LinearModels([sparse.csr_array(sparse.hstack(each, "csr")) for each in parts])
         return self._made[fields]

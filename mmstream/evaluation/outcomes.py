@@ -131,6 +131,11 @@ def metrics_of(head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> d
     return {key: float(value) for key, value in head.evaluate(outcome).items()}
 
 
+def metrics_at(head: Any, outcome: Outcome, places: np.ndarray) -> dict[str, float]:
+    """The metrics of a head for the rows of an outcome at these places, int[M]."""
+    return metrics_of(head, outcome, outcome.rows[places])
+
+
 def unseen(outcome: Outcome) -> int:
     """The number of rows whose target is not in the vocabulary, so that no prediction for them can be right."""
     return int(outcome.targets[:, outcome.fitted :].any(1).sum()) if isinstance(outcome, Classes) else 0

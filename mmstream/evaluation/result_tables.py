@@ -12,6 +12,8 @@ _COUNTS = ("records", "unseen", "unread")
 _KINDS = ("whole", "alone", "shuffled", "absent")
 CONTRIBUTIONS = ("head", "field", "records", *_KINDS)
 """The column titles of `contributions`."""
+BASELINES = ("what", "metric", "baseline", "value", "difference", "95 % interval")
+"""The column titles of `baselines`; a difference is that of the model from the best baseline."""
 EPOCH = ("training", "validation")
 """The column titles of `epoch`, after that of the names of figures."""
 
@@ -40,6 +42,25 @@ def contributions(metrics: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         for field, ablated in head["fields"].items():
             yield title, field, ablated["records"], *(ablated.get(kind) for kind in _KINDS)
             title = ""
+
+
+def baselines(metrics: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `BASELINES`: the main metric of the model and of each baseline, the best baseline last.
+
+    Args:
+        metrics: the contents of metrics.json.
+    """
+    heads = {name: (head["metric"], head) for name, head in metrics["heads"].items()}
+    retrieval = {f"retrieval {way}": ("r@1", figures) for way, figures in metrics["retrieval"].items()}
+    for what, (metric, figures) in (heads | retrieval).items():
+        measured = {name: each[metric] for name, each in figures.get("baselines", {}).items() if metric in each}
+        if not measured:
+            continue
+        best = figures.get("best_baseline", {})
+        yield what, metric, "(the model)", figures[metric], "", ""
+        for name in sorted(measured, key=lambda name: (name == best.get("name"), measured[name])):
+            found = (f"{best['difference']:+.3g}", interval(best["interval"])) if name == best.get("name") else ("", "")
+            yield "", "", name, measured[name], *found
 
 
 def epoch(figures: Mapping[str, float]) -> Iterator[tuple[Any, ...]]:

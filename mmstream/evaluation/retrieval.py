@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmstream.config.checks import aligned
-from mmstream.evaluation.intervals import bootstrap
 from mmstream.evaluation.predictions import Predictions
 from mmstream.preprocessing.padding import absent
 from mmstream.preprocessing.preprocessor import PRESENT
 from mmstream.trained_model.artefact import TrainedModel
 
-_RANKS = (1, 5, 10)
+RANKS = (1, 5, 10)
+"""Among how many of the nearest candidates a right one counts as a hit."""
 
 
 class Way(NamedTuple):
@@ -69,7 +68,12 @@ class Search:
     def hits(self, embeddings: Mapping[str, np.ndarray]) -> np.ndarray:
         """bool[N, 3]: the result of the function `hits`, from a model's embeddings of all records."""
         queries, values = (embeddings[field][self.rows] for field in self.way)
-        return hits(queries, values[self.candidates], self.keys, [self.keys[n] for n in self.candidates])
+        return hits(queries, values[self.candidates], self.keys, self.candidate_keys)
+
+    @property
+    def candidate_keys(self) -> list[str]:
+        """The keys of the candidates."""
+        return [self.keys[n] for n in self.candidates]
 
 
 def ways(model: TrainedModel) -> list[Way]:
@@ -83,17 +87,10 @@ def have_both(way: Way, targets: Mapping[str, Any]) -> np.ndarray:
     return mask
 
 
-def retrievals(predictions: Predictions) -> dict[str, Any]:
-    """Recall with its intervals, and the number of candidates, for every direction with at least one query."""
-    figures = {}
-    for way in ways(predictions.model):
-        mask = have_both(way, predictions.targets)
-        if mask.any():
-            search = Search.of(way, predictions.targets, mask)
-            hit = search.hits(predictions.outputs["embeddings"])
-            resampled = bootstrap(partial(recall, hit), len(hit))
-            figures[str(way)] = {**recall(hit), "candidates": len(search.candidates), "intervals": resampled}
-    return figures
+def searches(predictions: Predictions) -> dict[str, Search]:
+    """{query and candidate field, such as "image->text": the retrieval} for every direction with at least one query."""
+    masks = {way: have_both(way, predictions.targets) for way in ways(predictions.model)}
+    return {str(way): Search.of(way, predictions.targets, mask) for way, mask in masks.items() if mask.any()}
 
 
 def written_first(predictions: Predictions, head: str) -> dict[str, float]:
@@ -148,12 +145,16 @@ def hits(
     Returns:
         bool[N, 3].
     """
-    similarity = _unit(queries) @ _unit(candidates).T
+    return hits_of(_unit(queries) @ _unit(candidates).T, query_keys, candidate_keys)
+
+
+def hits_of(similarity: np.ndarray, query_keys: Sequence[str], candidate_keys: Sequence[str]) -> np.ndarray:
+    """The same as `hits`, from the similarity of each query to each candidate, float[N, M]."""
     right = np.array(query_keys)[:, None] == np.array(candidate_keys)[None, :]
     best = np.where(right, similarity, -np.inf).max(1)
     rank = (np.where(right, -np.inf, similarity) >= best[:, None]).sum(1)
     exists = np.isfinite(best)  # false if no candidate is right, or the network's numbers are not finite
-    return exists[:, None] & (rank[:, None] < np.array(_RANKS))
+    return exists[:, None] & (rank[:, None] < np.array(RANKS))
 
 
 def recall(hit: np.ndarray, rows: np.ndarray | slice = slice(None)) -> dict[str, float]:
@@ -163,7 +164,7 @@ def recall(hit: np.ndarray, rows: np.ndarray | slice = slice(None)) -> dict[str,
         hit: bool[N, 3], as `hits` gives it.
         rows: which queries count; all by default. The candidates stay the same.
     """
-    return {f"r@{k}": float(share) for k, share in zip(_RANKS, hit[rows].mean(0), strict=True)}
+    return {f"r@{k}": float(share) for k, share in zip(RANKS, hit[rows].mean(0), strict=True)}
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -81,11 +81,14 @@ class Baselines:
             that is predicted.
         split: the name of the split that is predicted.
         effort: "fast" or "all".
+
+    Attributes:
+        features: the features of the records.
     """
 
     def __init__(self, splits: Mapping[str, Records], split: str, effort: Effort) -> None:
         self._splits = [splits["train"], splits.get("validation") or splits["train"].none(), splits[split]]
-        self._features = FeatureSets(self._splits)
+        self.features = FeatureSets(self._splits)
         self._effort = effort
 
     def guesses(self, target: Target) -> dict[str, Guess]:
@@ -94,10 +97,10 @@ class Baselines:
         if not len(known):
             return {}
         if target.is_text:
-            return dict(_written(target, known, self._splits, self._features))
+            return dict(_written(target, known, self._splits, self.features))
         if target.label_type in ("number", "numbers"):
-            return dict(_Numbers(target, self._splits, self._features).guesses())
-        return dict(_Classes(target, self._splits, self._features, self._effort).guesses())
+            return dict(_Numbers(target, self._splits, self.features).guesses())
+        return dict(_Classes(target, self._splits, self.features, self._effort).guesses())
 
 
 class _Classes:

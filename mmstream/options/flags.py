@@ -114,6 +114,7 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
         help="output of `mmstream preprocess` that the model was trained on",
     )
     _add_split(parser)
+    _add_baselines(parser, "none", "fast", "all")
     add_json_flag(parser)
 
 
@@ -124,8 +125,7 @@ def add_baseline_flags(parser: argparse.ArgumentParser) -> None:
         "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
     )
     _add_split(parser)
-    efforts = "`all` also fits slower models of text, for classes and tags (default: fast)"
-    parser.add_argument("--baselines", default="fast", choices=("fast", "all"), help=efforts)
+    _add_baselines(parser, "fast", "all")
     add_json_flag(parser)
 
 
@@ -137,11 +137,17 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     summary = "output of `mmstream preprocess` that fits all models, or one for each, in the same order (repeatable)"
     parser.add_argument("--examples", type=expanded, action="append", required=True, metavar="DIR", help=summary)
     _add_split(parser)
+    _add_baselines(parser, "none", "fast", "all")
     add_json_flag(parser)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=expanded, metavar="CONFIG", help="the YAML file")
+
+
+def _add_baselines(parser: argparse.ArgumentParser, *efforts: str) -> None:
+    summary = "simple models to compare with; `all` also fits slower models of text (default: fast)"
+    parser.add_argument("--baselines", default="fast", choices=efforts, help=summary)
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:
