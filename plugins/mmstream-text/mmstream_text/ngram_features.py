@@ -64,9 +64,14 @@ def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
 
 
 def _weighted(grams: Any, most: int, name: str, count: Any) -> _Weighted:
-    """TF-IDF: (1 + log of the count in the text) · idf, divided by the norm of the text's weights.
+    """(1 + log of the count in the text) · idf · idf √(share of texts with it), divided by the norm for the text.
 
-    Source: Manning et al., "Introduction to information retrieval" (2008), section 6.4, ltc weights.
+    The first two factors are TF-IDF. The others are about the root mean square of the TF-IDF of this n-gram over all
+    texts: an optimizer that scales each gradient by its own root mean square, as Adam does, else takes as large steps
+    for what occurs once as for what is frequent, and learns texts by heart through their rarest n-grams. With them, its
+    steps are in proportion to TF-IDF, as those of gradient descent are.
+
+    Source: Manning et al., "Introduction to information retrieval" (2008), section 6.4, for ltc weights.
 
     Args:
         grams: tf.RaggedTensor of strings [B, any].
@@ -80,8 +85,9 @@ def _weighted(grams: Any, most: int, name: str, count: Any) -> _Weighted:
     idf = tft.experimental.idf(known, most).values
     keys, places, times = tf.unique_with_counts(known.indices[:, 0] * most + known.values)
     rows = keys // most
-    rarity = tf.math.unsorted_segment_max(idf, places, tf.size(keys))
-    weights = (1 + tf.math.log(tf.cast(times, tf.float32))) * rarity
+    idf = tf.math.unsorted_segment_max(idf, places, tf.size(keys))
+    root_mean_square = idf * tf.exp((1 - idf) / 2)  # as idf = 1 + log(texts / texts with the n-gram)
+    weights = (1 + tf.math.log(tf.cast(times, tf.float32))) * idf * root_mean_square
     norms = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weights), rows, count))
     size = tf.cast(tft.experimental.get_vocabulary_size_by_name(name), tf.float32)
     return _Weighted(rows, keys % most, weights / tf.gather(norms, rows), size)
