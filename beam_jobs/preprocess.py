@@ -43,7 +43,7 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     running.check_supervised(flags, add_preprocess_flags)
     if idle := sections_set(flags.set, ("model", "training")):
         terminal.say(f"--set {', '.join(idle)} has no effect on examples; only `mmstream train` uses it")
-    config = load_config(flags.config, flags.set, tiny=flags.tiny)
+    config = load_config(flags.config, flags.set, tiny=flags.tiny, open_values="first")
     options = JobOptions(
         output=flags.output,
         threads=flags.threads,

@@ -45,7 +45,8 @@ def preprocess(
         from beam_jobs import preprocess as job
 
     options = JobOptions(output=_path(output), threads=threads, break_lock=break_lock)
-    return job.preprocess(_loaded(config), options, beam_options)
+    loaded = config if isinstance(config, Config) else load_config(_path(config), open_values="first")
+    return job.preprocess(loaded, options, beam_options)
 
 
 def train(config: Path | Config, *, examples: Path, output: Path, break_lock: bool = False) -> TrainedModel:

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         ("describe", configs.describe, flags.add_describe_flags),
         ("preprocess", _preprocess, flags.add_preprocess_flags),
         ("train", models.train, flags.add_train_flags),
+        ("tune", models.tune, flags.add_tune_flags),
         ("evaluate", models.evaluate, flags.add_evaluate_flags),
         ("compare", models.compare, flags.add_compare_flags),
         ("baseline", models.baseline, flags.add_baseline_flags),

@@ -1,4 +1,4 @@
-"""Commands about a model: `train`, `evaluate`, `compare`, `verify` and `export`."""
+"""Commands about a model: `train`, `tune`, `evaluate`, `compare`, `verify` and `export`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmstream.commands.configs import loaded_config
 from mmstream.config import loading
 from mmstream.errors import MmstreamError
 from mmstream.options import flags, idle_flags
+from mmstream.options.jobs import TuneOptions
 from mmstream.runtime.imports import importing
 
 
@@ -32,6 +33,39 @@ def train(args: argparse.Namespace, rest: list[str]) -> int:
         best = next((row for row in history if row["epoch"] == about["best_epoch"]), {})
         terminal.show_table((f"epoch {about['best_epoch']}", *result_tables.EPOCH), list(result_tables.epoch(best)))
     terminal.summary("train", {**about, "seconds": round(time.monotonic() - started, 1), "model": args.output})
+    return 0
+
+
+def tune(args: argparse.Namespace, rest: list[str]) -> int:
+    """Search for the best values of those that a config leaves open."""
+    with importing():
+        from mmstream.tuning import results, search
+
+    started = time.monotonic()
+    options = TuneOptions(
+        examples=args.examples,
+        output=args.output,
+        trials=args.trials,
+        minutes=args.minutes,
+        metric=args.metric,
+        seed=args.seed,
+        pruning=not args.no_pruning,
+        break_lock=args.break_lock,
+    )
+    about = search.tune(args.config, args.set, options, tiny=args.tiny)
+    if args.json:
+        terminal.json_result(about)
+    else:
+        terminal.show_table(*results.table(about))
+        if shares := results.importance(about):
+            terminal.show_table(("open value", "importance"), shares)
+    best = f"{args.output.rstrip('/')}/{search.BEST}"
+    seconds = round(time.monotonic() - started, 1)
+    terminal.summary(
+        "tune", {"trials": len(about["trials"]), "best_trial": about["best"], "seconds": seconds, "best": best}
+    )
+    for warning in results.warnings(about):
+        terminal.warn(warning)
     return 0
 
 

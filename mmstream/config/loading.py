@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
 from mmstream.config.checks import STAND_IN, Problem, check_components, check_wiring, problem_at
 from mmstream.config.checks import warnings as warnings
+from mmstream.config.open_values import ANY, Closed, close, first, malformed, occurring
 from mmstream.config.schema import Config
 from mmstream.config.yaml_lines import Document, InvalidYamlError, read_yaml
 from mmstream.errors import ConfigError, choices, describe
 from mmstream.plugins import components
+from mmstream.plugins.components import shown
 from mmstream.storage import files
 
 _MAX_CONFIG_BYTES = 1 << 18
+_LEFT_OPEN = "{} leaves this value open; `mmstream tune` searches for the best one, but here, give a single value"
+_SET = "--set "
 _STAND_INS: Mapping[tuple[str, ...], Any] = {
     ("source",): {"use": STAND_IN, "path": STAND_IN},
     ("source", "use"): STAND_IN,
@@ -41,7 +46,33 @@ TINY: Mapping[str, Any] = {
 """The values that `--tiny` sets, so that a config can be tried end to end in seconds."""
 
 
-def load_config(path: str, overrides: Sequence[str] = (), *, tiny: bool = False, network: bool = True) -> Config:
+@dataclasses.dataclass(frozen=True)
+class ConfigText:
+    """The text of a config, read and overridden but not checked.
+
+    Attributes:
+        path: the file.
+        data: dicts, lists and scalars.
+        lines: the line of every path in `data`; 0 if `--set` gave it.
+        problems: what could not be read.
+        by_tiny: keys that `--tiny` has set.
+    """
+
+    path: str
+    data: dict[str, Any]
+    lines: Mapping[str, int]
+    problems: Sequence[Problem]
+    by_tiny: Sequence[str]
+
+
+def load_config(
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    tiny: bool = False,
+    network: bool = True,
+    open_values: Literal["refuse", "first"] = "refuse",
+) -> Config:
     """Read and check a config file.
 
     Args:
@@ -49,35 +80,73 @@ def load_config(path: str, overrides: Sequence[str] = (), *, tiny: bool = False,
         overrides: such as "training.epochs=3"; the value is YAML.
         tiny: apply the overrides of `TINY` first.
         network: also check the parameters of encoders, fusions, heads and objectives, which imports Keras.
+        open_values: whether to refuse values that are left to `mmstream tune`, or to take the first candidate of each,
+            for what does not depend on the network and its training.
 
     Raises:
         ConfigError: the file has problems; the message lists all of them.
+    """
+    text = read_text(path, overrides, tiny=tiny)
+    problems = [*text.problems]
+    if open_values == "refuse":
+        for place, value in occurring(text.data):
+            if f".{ANY}[" not in place:  # it lies in none that has been named
+                problems.append(problem_at(text.lines, place, _LEFT_OPEN.format(shown(value))))
+    wrong = malformed(text.data, text.lines)
+    if wrong:
+        raise problems_of(path, problems if open_values == "refuse" else [*problems, *wrong])
+    config, found = check_text(text, close(text.data, first), network=network)
+    if problems or found or config is None:
+        raise problems_of(path, [*problems, *found])
+    return config
+
+
+def read_text(path: str, overrides: Sequence[str] = (), *, tiny: bool = False) -> ConfigText:
+    """Read a config file and override its keys; see `load_config`.
+
+    Raises:
+        ConfigError: it cannot be read at all.
     """
     document = _read(path)
     data, lines = document.data, document.lines
     problems = [Problem(*problem) for problem in document.problems]
     for key, value in TINY.items() if tiny else ():
         with contextlib.suppress(ValueError):  # a section that is not a mapping is reported below
-            _override(data, {}, key, value)
+            override(data, {}, key, value)
     for text in overrides:
         try:
             problems += _apply(data, lines, text)
         except ValueError as error:
             problems.append(Problem(0, f"--set {text}", describe(error)))
-    unread = {problem.path for problem in problems}
-    config, structural, whole = _validate(data, lines)
-    problems += [problem for problem in structural if problem.path not in unread]
+    overridden = [text.partition("=")[0].strip() for text in overrides]
+    by_tiny = [key for key in TINY if tiny and not any(f"{key}.".startswith(f"{each}.") for each in overridden)]
+    return ConfigText(path, data, lines, problems, by_tiny)
+
+
+def check_text(text: ConfigText, closed: Closed, *, network: bool = True) -> tuple[Config | None, list[Problem]]:
+    """Check a config in which every open value is chosen; returns it, and its problems by their places in the file."""
+    lines = {path: text.lines[place] for path, place in closed.places.items() if place in text.lines}
+    config, structural, whole = _validate(closed.data, lines)
+    unread = {problem.path for problem in text.problems}
+    problems = [problem for problem in structural if problem.path not in unread]
     if config is not None:
         problems += check_components(config, lines, network=network)
         problems += check_wiring(config, lines) if whole else []
-    if problems or config is None:
-        raise _error(path, problems)
-    overridden = [text.partition("=")[0].strip() for text in overrides]
-    by_tiny = [key for key in TINY if tiny and not any(f"{key}.".startswith(f"{each}.") for each in overridden)]
-    return _resolve_paths(config, path).with_tiny(by_tiny)
+        config = _resolve_paths(config, text.path).with_tiny(text.by_tiny)
+    return config, [_in_file(problem, closed.places) for problem in problems]
 
 
-def _error(path: str, problems: Sequence[Problem]) -> ConfigError:
+def _in_file(problem: Problem, places: Mapping[str, str]) -> Problem:
+    """A problem of closed data, with its path in the file, where the value may be a candidate."""
+    prefix = _SET if problem.path.startswith(_SET) else ""
+    path = known = problem.path.removeprefix(prefix)
+    while known and known not in places:
+        known = known[: max(known.rfind("."), known.rfind("["), 0)]
+    return dataclasses.replace(problem, path=f"{prefix}{places[known]}{path[len(known) :]}") if known else problem
+
+
+def problems_of(path: str, problems: Sequence[Problem]) -> ConfigError:
+    """Make the error that lists the problems of a file, each once, by line."""
     unique = sorted(set(problems))
     count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
     return ConfigError(f"{path} has {count}:\n" + "\n".join(f"  {problem}" for problem in unique))
@@ -97,9 +166,9 @@ def _read(path: str) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"not UTF-8: the byte 0x{data[error.start]:02x} ({error.reason})"
-        raise _error(path, [Problem(line, "", message)]) from error
+        raise problems_of(path, [Problem(line, "", message)]) from error
     except InvalidYamlError as error:
-        raise _error(path, [Problem(error.line, "", f"not valid YAML: {error}")]) from error
+        raise problems_of(path, [Problem(error.line, "", f"not valid YAML: {error}")]) from error
     if not isinstance(document.data, dict):
         raise ConfigError(f"{path} is not a config: expected keys such as `source`, `fields`, `model`")
     return document
@@ -116,12 +185,17 @@ def _apply(data: Any, lines: dict[str, int], text: str) -> list[Problem]:
         raise ValueError("expected key=value, such as training.epochs=3")
     key = key.strip()
     document = read_yaml(value)
-    _override(data, lines, key, document.data)
+    override(data, lines, key, document.data)
     inner = {path: f".{path}" if path and path[0] != "[" else path for _, path, _ in document.problems}
     return [Problem(0, f"--set {key}{inner[path]}", message) for _, path, message in document.problems]
 
 
-def _override(data: Any, lines: dict[str, int], key: str, value: Any) -> None:
+def override(data: Any, lines: dict[str, int], key: str, value: Any) -> None:
+    """Set a key, such as "training.epochs", in data of a config; its line becomes 0.
+
+    Raises:
+        ValueError: it is not a key, or leads through a value that has no keys.
+    """
     *parents, last = steps = key.split(".")
     if not all(steps):
         raise ValueError("expected key=value, such as training.epochs=3")

@@ -89,6 +89,33 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
     add_json_flag(parser)
 
 
+def add_tune_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `mmstream tune`."""
+    add_config_flags(parser)
+    parser.add_argument(
+        "--examples", type=expanded, required=True, metavar="DIR", help="output of `mmstream preprocess`"
+    )
+    parser.add_argument(
+        "--output", type=expanded, required=True, metavar="DIR", help="for best.yaml, trials.json and trials/"
+    )
+    total = "including those of earlier runs"
+    summary = f"how many trials to finish, {total} (default: 20)"
+    parser.add_argument("--trials", type=_count, default=20, metavar="N", help=summary)
+    summary = f"how long all trials together may take, {total} (default: no limit)"
+    parser.add_argument("--minutes", type=_minutes, metavar="M", help=summary)
+    summary = (
+        "what to optimise on the validation split, such as group.accuracy or val_loss (default: the mean of the main "
+        "metrics of all heads)"
+    )
+    parser.add_argument("--metric", metavar="METRIC", help=summary)
+    summary = "determines which values are tried (default: 1)"
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help=summary)
+    summary = "train every trial to its end, even if it is worse than most others"
+    parser.add_argument("--no-pruning", action="store_true", help=summary)
+    add_break_lock_flag(parser)
+    add_json_flag(parser)
+
+
 def add_model_flag(parser: argparse.ArgumentParser) -> None:
     """Flags of everything that reads a model."""
     parser.add_argument("model", type=expanded, metavar="MODEL", help="directory that `mmstream train` made")
@@ -245,6 +272,20 @@ def _seconds(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected more than 0 seconds; found {text}")
+    return number
+
+
+def _minutes(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected more than 0 minutes; found {text}")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {2**31 - 1}; found {text}")
     return number
 
 

@@ -88,6 +88,31 @@ class StreamOptions(LabelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Options of the search for settings.
+
+    Attributes:
+        examples: output of `mmstream preprocess`.
+        output: local directory of the search.
+        trials: how many trials to finish, including those of earlier runs.
+        minutes: how long all trials together may take, including those of earlier runs; None for no limit.
+        metric: what to optimise, such as "group.accuracy" or "val_loss"; None for the mean of the heads' main metrics.
+        seed: determines which values are tried.
+        pruning: whether trials that are worse than the median of the others are ended early.
+        break_lock: take the output over from a search that hangs.
+    """
+
+    examples: str
+    output: str
+    trials: int = 20
+    minutes: float | None = None
+    metric: str | None = None
+    seed: int = 1
+    pruning: bool = True
+    break_lock: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayOptions(JobOptions):
     """Options of replaying dead letters.
 

@@ -122,7 +122,7 @@ class Preprocess(beam.PTransform):
         threads: int | None = None,
     ) -> None:
         super().__init__()
-        self._config = load_config(config, network=False)
+        self._config = load_config(config, network=False, open_values="first")
         self._output = output
         self._id = id
         self._media = Media(folder, roots)
