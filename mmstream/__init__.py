@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmstream.api import evaluate, label_files, preprocess, train
+    from mmstream.api import evaluate, label_files, preprocess, train, tune
     from mmstream.config.loading import load_config
     from mmstream.errors import ConfigError, MmstreamError
     from mmstream.plugins.hookspecs import hookimpl
@@ -38,6 +38,7 @@ __all__ = [
     "load_config",
     "preprocess",
     "train",
+    "tune",
 ]
 
 _HOME = {
@@ -56,6 +57,7 @@ _HOME = {
     "load_config": "config.loading",
     "preprocess": "api",
     "train": "api",
+    "tune": "api",
 }
 
 

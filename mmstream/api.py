@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mmstream.config.loading import load_config
 from mmstream.config.schema import Config
-from mmstream.options.jobs import STALL_SECONDS, JobOptions, LabelOptions
+from mmstream.options.jobs import STALL_SECONDS, JobOptions, LabelOptions, TuneOptions
 from mmstream.outputs import ownership
 from mmstream.runtime.imports import importing
 from mmstream.storage.files import expanded
@@ -69,6 +69,58 @@ def train(config: Path | Config, *, examples: Path, output: Path, break_lock: bo
         from mmstream.training import train as training
 
     return training.train(_loaded(config), _path(examples), _path(output), verbose=0, take_over=break_lock)
+
+
+def tune(
+    config: Path,
+    *,
+    examples: Path,
+    output: Path,
+    trials: int = 20,
+    minutes: float | None = None,
+    metric: str | None = None,
+    seed: int = 1,
+    pruning: bool = True,
+    overrides: Sequence[str] = (),
+    break_lock: bool = False,
+) -> dict[str, Any]:
+    """Search for the best values of those that a config leaves open, as `mmstream tune` does.
+
+    Args:
+        config: the path of a config file with open values.
+        examples: an output of `preprocess`.
+        output: a local directory for the search; an interrupted search there is continued.
+        trials: how many trials to finish, including those of earlier calls.
+        minutes: how long all trials together may take, including those of earlier calls; None for no limit.
+        metric: what to optimise on the validation split, such as "group.accuracy" or "val_loss"; None for the mean of
+            the main metrics of all heads.
+        seed: determines which values are tried.
+        pruning: whether trials that are worse than the median of the others are ended early.
+        overrides: such as "training.epochs=3", as for `load_config`.
+        break_lock: whether to take the output over from a search that hangs.
+
+    Returns:
+        the content of trials.json; the best config is in best.yaml in the output.
+
+    Raises:
+        MmstreamError: the config and the examples do not match, the output holds another search, or no trial is
+            complete.
+        OSError: the disk failed.
+    """
+    with importing():
+        from mmstream.tuning import search
+
+    options = TuneOptions(
+        examples=_path(examples),
+        output=_path(output),
+        trials=trials,
+        minutes=minutes,
+        metric=metric,
+        seed=seed,
+        pruning=pruning,
+        break_lock=break_lock,
+    )
+    return search.tune(_path(config), overrides, options)
 
 
 def evaluate(

@@ -6,6 +6,8 @@ import argparse
 
 from mmstream import terminal
 from mmstream.config import loading
+from mmstream.config.open_config import load_open_config
+from mmstream.config.open_values import occurring
 from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError
 from mmstream.runtime.imports import importing
@@ -36,11 +38,17 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
 
 def check(args: argparse.Namespace, rest: list[str]) -> int:
     """Check a config and list all of its problems."""
-    config = loaded_config(args)
     with importing():
         from mmstream.training.description import compose_unfitted
 
-    compose_unfitted(config)
+    if any(occurring(loading.read_text(args.config, args.set, tiny=args.tiny).data)):
+        opened = load_open_config(args.config, args.set, tiny=args.tiny)
+        for config in opened.variants:
+            compose_unfitted(config)
+        values = "1 value is" if len(opened.open) == 1 else f"{len(opened.open)} values are"
+        terminal.say(f"{args.config} is valid; {values} open, for `mmstream tune`")
+        return 0
+    compose_unfitted(loaded_config(args))
     terminal.say(f"{args.config} is valid")
     return 0
 

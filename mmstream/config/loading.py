@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ from mmstream.plugins.components import shown
 from mmstream.storage import files
 
 _MAX_CONFIG_BYTES = 1 << 18
-_LEFT_OPEN = "{} leaves this value open; `mmstream tune` searches for the best one, but here, give a single value"
+_LEFT_OPEN = "{} is open: `mmstream tune` searches for its best value; here, give a single value"
 _SET = "--set "
+_CANDIDATE = re.compile(rf"\.{ANY}\[\d+\]$")
 _STAND_INS: Mapping[tuple[str, ...], Any] = {
     ("source",): {"use": STAND_IN, "path": STAND_IN},
     ("source", "use"): STAND_IN,
@@ -125,7 +127,8 @@ def read_text(path: str, overrides: Sequence[str] = (), *, tiny: bool = False) -
 
 def check_text(text: ConfigText, closed: Closed, *, network: bool = True) -> tuple[Config | None, list[Problem]]:
     """Check a config in which every open value is chosen; returns it, and its problems by their places in the file."""
-    lines = {path: text.lines[place] for path, place in closed.places.items() if place in text.lines}
+    written = {path: _line_of(text.lines, place) for path, place in closed.places.items()}
+    lines = {path: line for path, line in written.items() if line is not None}
     config, structural, whole = _validate(closed.data, lines)
     unread = {problem.path for problem in text.problems}
     problems = [problem for problem in structural if problem.path not in unread]
@@ -134,6 +137,13 @@ def check_text(text: ConfigText, closed: Closed, *, network: bool = True) -> tup
         problems += check_wiring(config, lines) if whole else []
         config = _resolve_paths(config, text.path).with_tiny(text.by_tiny)
     return config, [_in_file(problem, closed.places) for problem in problems]
+
+
+def _line_of(lines: Mapping[str, int], place: str) -> int | None:
+    """The line of a value; that of its open value if it is a candidate that `--set` gave; None if unknown."""
+    while place not in lines and _CANDIDATE.search(place):
+        place = _CANDIDATE.sub("", place)
+    return lines.get(place)
 
 
 def _in_file(problem: Problem, places: Mapping[str, str]) -> Problem:

@@ -89,12 +89,13 @@ def is_open(value: Any) -> bool:
     return any(key in value and not isinstance(value[key], Mapping) for key in (ANY, BETWEEN))
 
 
-def close(data: Any, choose: Callable[[OpenValue], Choice]) -> Closed:
+def close(data: Any, choose: Callable[[OpenValue], Choice], place: str = "") -> Closed:
     """Replace each open value by a chosen one.
 
     Args:
-        data: the data of a config, in which `malformed` finds no problem.
+        data: the data of a config, or a part of them, in which `malformed` finds no problem.
         choose: called for each open value that the data depend on, in the order of the file.
+        place: the place of the data in the file; "" for the whole config.
     """
     places: dict[str, str] = {}
     chosen: dict[str, Choice] = {}
@@ -116,7 +117,7 @@ def close(data: Any, choose: Callable[[OpenValue], Choice]) -> Closed:
             return [closed(each, f"{path}[{n}]", f"{place}[{n}]") for n, each in enumerate(value)]
         return value
 
-    return Closed(closed(data, "", ""), places, chosen, tuple(found))
+    return Closed(closed(data, place, place), places, chosen, tuple(found))
 
 
 def first(one: OpenValue) -> Choice:

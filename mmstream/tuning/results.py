@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmstream.config.open_values import Choice, OpenValue
+from mmstream.config.open_values import ANY, Choice, OpenValue, close
 from mmstream.plugins.catalogue import flow
 from mmstream.tuning.goal import Goal
 from mmstream.tuning.study import Row, Study
@@ -44,12 +44,16 @@ def _trial(row: Row, open_values: Sequence[OpenValue]) -> dict[str, Any]:
 
 
 def values_of(choices: Mapping[str, Choice], open_values: Sequence[OpenValue]) -> dict[str, Any]:
-    """What was chosen for each open value, by path; a candidate as it is in the file."""
-    return {
-        one.path: one.candidates[int(choices[one.path])] if one.candidates else choices[one.path]
-        for one in open_values
-        if one.path in choices
-    }
+    """What was chosen for each open value, by path; in a candidate that holds open values, they are chosen as well."""
+    return {one.path: _value_of(one, choices) for one in open_values if one.path in choices}
+
+
+def _value_of(one: OpenValue, choices: Mapping[str, Choice]) -> Any:
+    choice = choices[one.path]
+    if not one.candidates:
+        return choice
+    place = f"{one.path}.{ANY}[{choice}]"
+    return close(one.candidates[int(choice)], lambda inner: choices[inner.path], place).data
 
 
 def table(about: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:

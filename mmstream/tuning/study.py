@@ -23,9 +23,9 @@ from mmstream.tuning.trial_process import Outcome
 _NAME = "mmstream"
 _MOST_COMBINATIONS = 1000
 """Up to so many combinations of values, none is tried twice; with more of them, repetitions are rare."""
-_WARM_UP_EPOCHS = 2
+_WARM_UP_EPOCHS = 3
 _WARM_UP_TRIALS = 5
-"""No trial is pruned in its first epochs, nor before so many others are complete."""
+"""No trial is pruned before it has trained so many epochs and so many others are complete."""
 _FEWEST_COMPARED = 5
 """Shares of open values are computed from at least so many different values of the metric."""
 _REPEATS, _SECONDS, _EPOCHS, _BEST, _MEASURED, _ERROR = (
