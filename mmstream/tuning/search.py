@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from mmstream import terminal
 from mmstream.config.open_config import OpenConfig, load_open_config
-from mmstream.errors import ConfigError, MmstreamError, describe, listed
+from mmstream.errors import ConfigError, MmstreamError, UsageError, describe, listed
 from mmstream.options.jobs import TuneOptions
 from mmstream.outputs import lock, ownership, run_notes
 from mmstream.storage import files
@@ -66,6 +66,8 @@ def tune(config_path: str, overrides: Sequence[str], options: TuneOptions, *, ti
             fail one after another, or none is complete.
         OSError: the disk failed.
     """
+    if files.is_remote(options.output):
+        raise UsageError("--output of `mmstream tune` must be a local folder")
     with _sharing_the_gpu():
         config = load_open_config(config_path, overrides, tiny=tiny)
         about_examples = read_about_examples(options.examples)

@@ -111,7 +111,7 @@ class Study:
         if left == [] and not running:
             return None
         while True:
-            number = len(self._study.trials)
+            number = running[0].number if running else len(self._study.trials)
             random = [self._seed, number]
             self._study.sampler = optuna.samplers.TPESampler(seed=int(np.random.default_rng(random).integers(2**31)))
             with _quiet():

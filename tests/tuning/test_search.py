@@ -264,6 +264,11 @@ def test_an_output_of_something_else_is_refused(config, road, trials):
         search(config, road, road.model)
 
 
+def test_a_remote_output_is_refused(config, road, trials):
+    with pytest.raises(MmstreamError, match="must be a local folder"):
+        search(config, road, "gs://bucket/search")
+
+
 def test_examples_without_a_validation_split_are_refused(config, road, trials, tmp_path):
     examples = tmp_path / "examples"
     shutil.copytree(road.examples, examples)
