@@ -25,7 +25,7 @@ from mmstream.jobs.progress import progress
 from mmstream.options.flags import add_preprocess_flags
 from mmstream.options.idle_flags import sections_set
 from mmstream.options.jobs import JobOptions
-from mmstream.outputs import lock, ownership, run_notes
+from mmstream.outputs import lock, near_report, ownership, run_notes
 from mmstream.outputs.transform import fingerprint_of
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.stages.preprocess import PreprocessRecords, PreprocessTrial, conclude
@@ -51,11 +51,12 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     )
     about = preprocess(config, options, beam_flags)
     splits = {f"{name}_examples": count for name, count in about["splits"].items()}
+    near = near_report.shown(about)
     counts = {name: about[name] for name in ("read", "examples", "dead_lettered", "skipped")}
     if "passed_over" in about:
         counts["passed_over"] = in_words(about["passed_over"])
-    terminal.summary("preprocess", {**counts, **splits, "seconds": about["seconds"], "output": flags.output})
-    for warning in targets_of_one_value(config, flags.output):
+    terminal.summary("preprocess", {**counts, **splits, **near, "seconds": about["seconds"], "output": flags.output})
+    for warning in (*targets_of_one_value(config, flags.output), *near_report.warnings(about, config.split)):
         terminal.warn(warning)
     if not any(about["splits"].values()):
         terminal.fail("no record became an example; see dead_letters/")

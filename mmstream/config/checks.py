@@ -71,6 +71,15 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
             if not _NAME.fullmatch(key) or key in ("id", FUSED) or key.endswith(("_score", "_match")):
                 message = f"{key!r} cannot be a name: use a-z, 0-9 and _; not 'id', 'fused', *_score or *_match"
                 wrong(f"{section}.{key}", message)
+    if isinstance(config.split.near, list):
+        for number, name in enumerate(config.split.near):
+            path = f"split.near[{number}]"
+            if name not in fields:
+                wrong(path, f"there is no field {name!r}. {choices(name, fields)}")
+            elif name in config.fields and not _is_compared(config.fields[name].use):
+                wrong(path, f"values of {config.fields[name].use!r} are not compared; name pictures or texts")
+    elif config.split.near and config.fields and not any(_is_compared(part.use) for part in config.fields.values()):
+        wrong("split.near", "has no effect: no field is a picture or a text, whose values are compared")
     for name, part in config.fields.items():
         if part.reference is not None and not _reads_files(part.use):
             wrong(f"fields.{name}.reference", f"has no effect: {part.use!r} reads no files")
@@ -212,6 +221,11 @@ def _uses(config: Config) -> Iterable[tuple[str, str, Use]]:
 def _reads_files(use: str) -> bool:
     """Whether a field reads media, or is not installed and so may read media."""
     return use not in registry.names("field") or bool(registry.find("field", use).media)  # type: ignore[attr-defined]
+
+
+def _is_compared(use: str) -> bool:
+    """Whether near-equal values of a field are found, or it is not installed and so may be such a field."""
+    return use not in registry.names("field") or registry.find("field", use).similarity is not None  # type: ignore[attr-defined]
 
 
 def _needs(part: Use) -> list[str]:

@@ -16,6 +16,7 @@ from mmstream.interfaces.fields import Field
 from mmstream.interfaces.layers import Encoder, Fusion, Head, Objective, Reading
 from mmstream.interfaces.outcomes import Classes, Numbers, Outcome, Texts
 from mmstream.interfaces.rows import PassedOver, Row, Split
+from mmstream.interfaces.similarity import SimilarityHash
 from mmstream.interfaces.sources import Sink, Source
 from mmstream.interfaces.streams import Message, Publisher, Stream
 from mmstream.interfaces.suggestion import Suggestion
@@ -42,6 +43,7 @@ __all__ = [
     "Publisher",
     "Reading",
     "Row",
+    "SimilarityHash",
     "Sink",
     "Source",
     "Spec",

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from mmstream.interfaces.similarity import SimilarityHash
 from mmstream.interfaces.suggestion import Suggestion
 from mmstream.interfaces.tensors import Fitted, Spec
 
@@ -34,6 +35,8 @@ class Field(abc.ABC):
     takes the field's tensors."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Parameters that only `augment` reads: examples stay valid when one of them changes."""
+    similarity: ClassVar[SimilarityHash | None] = None
+    """Makes the hashes by which near-equal values are found in different splits; None if values are not compared."""
     parameters_before: ClassVar[Mapping[str, Any]] = {}
     """Parameters that came with format 5 of models, with the values that older models and examples imply, if these are
     not the defaults."""

@@ -151,7 +151,7 @@ def _check_input(
         held = seen[item.id]
         if preprocessor.digest(item, media) != held.digest:
             changed.append(item.id)
-        elif look.split and held.kind in SPLITS and split_for(item, look.split) != held.kind:
+        elif look.split and held.kind in SPLITS and split_for(item, look.split, look.near_keys) != held.kind:
             elsewhere.append(item.id)
         elif held.kind in SPLITS:
             sound.append(item)

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmstream.config.schema import Config, parse_config
 from mmstream.errors import MmstreamError
-from mmstream.outputs import commit_records, ownership, parts
+from mmstream.inputs.splits import NO_KEYS
+from mmstream.outputs import commit_records, near_keys, ownership, parts
 from mmstream.outputs.label_part import label_paths
 from mmstream.outputs.letters import load_letters
 from mmstream.outputs.transform import fingerprint_of
@@ -64,6 +65,7 @@ class LabelsContents:
         self.earlier: Sequence[str] = about.get("earlier", ())  # models that were replaced while a job ran
         self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = None
+        self.near_keys = NO_KEYS
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -113,6 +115,7 @@ class ExamplesContents:
         self.earlier: Sequence[str] = ()
         self.inputs: Sequence[Mapping[str, Any]] = about["inputs"]
         self.split = self._config.split
+        self.near_keys = near_keys.read(output) if self.split.near else NO_KEYS
 
     @property
     def preprocessor(self) -> Preprocessor:

@@ -25,6 +25,7 @@ SCRATCH = "scratch"
 RESULTS = ("labels", "examples", "dead_letters")
 """The folders of an output that hold the files of parts."""
 _RESULT = re.compile(r"part-(\d{5,})\.")
+Split = Literal["train", "validation", "test"]
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
 
@@ -79,6 +80,32 @@ class AboutPassedOver(TypedDict):
     first: list[str]
 
 
+class AboutGroup(TypedDict):
+    """A group of records with near-equal values of a field: how many, in which splits, and the ids of a few."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    records: int
+    splits: dict[Split, int]
+    first: list[str]
+
+
+class AboutNear(TypedDict):
+    """The records with near-equal values of a field in different splits.
+
+    `near` says, for each split and each other one, how many records of the first have a near-equal value in the second;
+    `held_out_near` says how many of the `held_out` records, those of validation and test, have one in any other split.
+    """
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    compared: int
+    held_out: int
+    held_out_near: int
+    near: dict[Split, dict[Split, int]]
+    groups: list[AboutGroup]
+
+
 class LabelSummary(TypedDict):
     """label.json: what became of the records in the last run, and what the output holds."""
 
@@ -112,7 +139,9 @@ class ExamplesSummary(TypedDict):
     dead_lettered: int
     skipped: int
     passed_over: NotRequired[list[AboutPassedOver]]
-    splits: dict[Literal["train", "validation", "test"], int]
+    splits: dict[Split, int]
+    near: NotRequired[dict[str, AboutNear]]
+    kept_together: NotRequired[list[AboutGroup]]
     dead_letters: int
     fingerprint: str | None
     plugins: dict[str, str]
@@ -223,7 +252,8 @@ def check_places(output: str) -> None:
     """
     if files.is_remote(output):
         return
-    folders = (*RESULTS, "parts", "runs", "logs", "spool", "unfinished", "transform", "golden", commit_records.ASIDE)
+    made = ("parts", "runs", "logs", "spool", "unfinished", "transform", "golden", "hashes")
+    folders = (*RESULTS, *made, commit_records.ASIDE)
     for folder in ("", ".repartition", *folders):
         place = Path(output, folder)
         if place.is_dir():

@@ -14,12 +14,13 @@ import pyarrow.compute
 from mmstream.config.schema import Config, SplitConfig
 from mmstream.errors import MmstreamError, RecordError
 from mmstream.inputs.items import first_of_each
-from mmstream.inputs.splits import split_for
+from mmstream.inputs.splits import NO_KEYS, split_for
 from mmstream.outputs.transform import install_transform
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.record import DeadLetter, Record
 from mmstream.runtime import alive
 from mmstream.runtime.imports import importing
+from mmstream.stages.near import keys_of
 from mmstream.stages.reading import unpacked
 from mmstream.storage import files
 from mmstream.storage.json_files import write_json
@@ -36,7 +37,10 @@ ANALYSE = "analyse"
 
 
 def columns_of_part(
-    items: Iterable[Record | DeadLetter], preprocessor: Preprocessor, split: SplitConfig
+    items: Iterable[Record | DeadLetter],
+    preprocessor: Preprocessor,
+    split: SplitConfig,
+    near_keys: Mapping[str, str] = NO_KEYS,
 ) -> Iterator[pyarrow.RecordBatch]:
     """A part's data that tensorflow-transform analyses: the raw columns of its valid records in the training split.
 
@@ -44,6 +48,7 @@ def columns_of_part(
         items: items of the part.
         preprocessor: preprocessor of the cheap fields.
         split: how records are divided.
+        near_keys: see `split_for`.
     """
     rows = []
     records = [record for record in first_of_each(items)[0] if not _ends_analysis(record)]
@@ -51,7 +56,7 @@ def columns_of_part(
         for record in records:
             alive.progress()
             try:
-                if split_for(record, split) == "train":
+                if split_for(record, split, near_keys) == "train":
                     rows.append(preprocessor.decode(preprocessor.values(record)))
             except RecordError:
                 continue  # the second pass meets the same error and writes its dead letter
@@ -108,10 +113,14 @@ class AnalyseColumns(beam.PTransform):
     Attributes:
         config: has the fields and the split.
         directory: for the graph (`transform_fn/`) and `filled.json`.
+        output: directory of the output.
+        together: what `KeepTogether` emits.
     """
 
     config: Config
     directory: str
+    output: str
+    together: beam.PCollection
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -121,8 +130,11 @@ class AnalyseColumns(beam.PTransform):
         import tensorflow_transform.beam as tft_beam
 
         preprocessor = cheap_preprocessor(self.config)
-        split = self.config.split
-        batches = grouped | beam.FlatMapTuple(lambda _, items: columns_of_part(unpacked(items), preprocessor, split))
+        split, output = self.config.split, self.output
+        batches = grouped | beam.FlatMap(
+            lambda pair, keys: columns_of_part(unpacked(pair[1]), preprocessor, split, keys_of(output, split, keys)),
+            beam.pvalue.AsSingleton(self.together),
+        )
         filled = (
             batches
             | beam.FlatMap(_filled)
@@ -144,12 +156,14 @@ class FitTransform(beam.PTransform):
         output: directory of the output.
         scratch: folder that all workers can reach, for TFT's temporary files.
         holder: the run that must hold the output (`mmstream.outputs.lock`); "" if it is not held.
+        together: what `KeepTogether` emits.
     """
 
     config: Config
     output: str
     scratch: str
     holder: str
+    together: beam.PCollection
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -164,7 +178,7 @@ class FitTransform(beam.PTransform):
             import tensorflow_transform.beam as tft_beam
 
         with tft_beam.Context(temp_dir=files.join(self.scratch, "temporary")):
-            analysed = grouped | AnalyseColumns(config, directory)
+            analysed = grouped | AnalyseColumns(config, directory, output, self.together)
 
         def install(_: None, *after: Any) -> str:
             check_filled(config, directory)

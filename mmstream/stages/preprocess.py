@@ -13,11 +13,14 @@ from apache_beam.utils.shared import Shared
 
 from mmstream.config.schema import Config
 from mmstream.inputs.listing import as_json
+from mmstream.inputs.splits import NO_KEYS
 from mmstream.interfaces import PassedOver
-from mmstream.outputs import lock, ownership, parts, reconciliation, run_notes
+from mmstream.outputs import lock, near_keys, ownership, parts, reconciliation, run_notes
 from mmstream.outputs.example_parts import Candidate, examples_of, order_of, preprocess_part
+from mmstream.outputs.near_report import near_report
 from mmstream.outputs.transform import field_versions, fingerprint_of
 from mmstream.preprocessing.golden import write_golden
+from mmstream.preprocessing.hashing import Hashing
 from mmstream.preprocessing.preprocessor import READ, Preprocessor
 from mmstream.preprocessing.settings import settings_of
 from mmstream.records.media import Media
@@ -25,6 +28,7 @@ from mmstream.records.record import SPLITS, DeadLetter, Record
 from mmstream.runtime.concurrency import ThreadPool
 from mmstream.stages.ahead import WorkAhead
 from mmstream.stages.analyse import ANALYSE, FitTransform, cheap_preprocessor, columns_of_part
+from mmstream.stages.near import KeepTogether
 from mmstream.stages.reading import RouteToParts
 from mmstream.storage import files
 from mmstream.storage.json_files import write_json
@@ -58,6 +62,7 @@ def conclude(
         MmstreamError: the counts do not add up, or another job has taken the output over.
     """
     reconciled = reconciliation.reconcile(output, run, plan, done="examples", holder=holder)
+    near = near_report(output, plan.parts, Hashing.of(config.fields), config.split)
     about = {
         "read": reconciled.read,
         "examples": reconciled.done,
@@ -65,6 +70,7 @@ def conclude(
         "skipped": reconciled.skipped,
         **({"passed_over": as_json(passed_over)} if passed_over else {}),
         "splits": {name: reconciled.held[name] for name in SPLITS},
+        **near,
         "dead_letters": reconciled.committed_letters,
         "fingerprint": fingerprint_of(output),
         "plugins": field_versions(config),
@@ -107,10 +113,15 @@ class PreprocessRecords(beam.PTransform):
         self._shared = Shared()
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """Two passes over the parts, two at a time: analyse the cheap columns, then apply; then the golden records."""
+        """Two passes over the parts, two at a time: analyse the cheap columns, then apply; then the golden records.
+
+        With `split.near`, a pass before these finds the near-equal records.
+        """
         grouped = items | RouteToParts(self.parts)
-        fitted = grouped | FitTransform(self.config, self.output, self.scratch, self.holder)
-        run = beam.pvalue.AsSingleton(fitted | "Run" >> beam.Map(lambda _, run: run, self.run))  # once it is fitted
+        together = grouped | KeepTogether(self.config, self.media, self.output, self.holder, self.threads)
+        fitted = grouped | FitTransform(self.config, self.output, self.scratch, self.holder, together)
+        ready = fitted | "Run" >> beam.Map(lambda _, run, keys: run, self.run, beam.pvalue.AsSingleton(together))
+        run = beam.pvalue.AsSingleton(ready)  # once there is all that the parts need
         work = WorkAhead(self._preprocess, self.threads)
         candidates = grouped | "PreprocessParts" >> beam.ParDo(work, run)
         chosen = candidates | beam.combiners.Top.Smallest(self.config.golden, key=order_of)
@@ -132,6 +143,8 @@ class PreprocessRecords(beam.PTransform):
             holder=self.holder,
             golden=self.config.golden,
             pool=pool,
+            hashing=fitted.hashing,
+            near_keys=fitted.near_keys,
         )
         seconds = round(time.monotonic() - started, 3)
         run_notes.note(self.output, run, parts.part_name(part), **counts, seconds=seconds)
@@ -173,9 +186,9 @@ class PreprocessTrial:
         elif step == READ:
             preprocessor.load(record, self.media)
         elif fingerprint:
-            examples_of([record], preprocessor, self.config.split, self.media, fingerprint)
+            examples_of([record], preprocessor, self.config.split, self.media, fingerprint, self._fitted.hashing)
         else:
-            preprocessor.decode(preprocessor.load(record, self.media).values)
+            self._fitted.hashing.hashes(preprocessor.decode(preprocessor.load(record, self.media).values))
 
     @functools.cached_property
     def _cheap(self) -> Preprocessor:
@@ -193,3 +206,5 @@ class _Fitted:
         self.fingerprint = fingerprint_of(output) or ""
         transform = files.join(output, "transform") if self.fingerprint else ""
         self.preprocessor = Preprocessor(config.fields, transform, resume=config.resume)
+        self.hashing = Hashing.of(config.fields)
+        self.near_keys = near_keys.read(output) if config.split.near and self.fingerprint else NO_KEYS

@@ -204,6 +204,8 @@ def test_splits_by_hash_by_group_and_by_a_column(load):
         "{group: author}",
         "{group: author, test: 0.3}",
         "{column: subset}",
+        "{test: 0.3, near: true}",
+        "{group: author, near: [image, text]}",
     ):
         assert load(changed("{validation: 0.1, test: 0.1}", split)).split
 
@@ -931,3 +933,18 @@ def sound_or_config_error(path, **options):
     assert lines == sorted(lines)
     assert all(1 <= line <= len(re.split(rb"\r\n|\r|\n", path.read_bytes())) for line in lines)
     assert "\n" in message or "is not a config" in message
+
+
+def test_a_split_as_it_was_before_near_has_the_same_digest(load):
+    split = load(changed("{validation: 0.1, test: 0.1}", "{group: author}")).split
+    assert split.model_dump_json() == ('{"validation":0.1,"test":0.1,"group":"author","column":null,"by_file":false}')
+    kept = load(changed("{validation: 0.1, test: 0.1}", "{near: [text]}"))
+    assert kept.split.model_dump(mode="json")["near"] == ["text"]
+    assert parse_config(kept.to_yaml()).split == kept.split
+
+
+def test_keeping_near_equal_records_needs_a_field_that_is_compared(problems):
+    data = YAML(typ="safe").load(SOUND)
+    data["split"]["near"] = True
+    data["fields"] = {"group": data["fields"]["group"]}
+    assert any("split.near: has no effect: no field is a picture or a text" in line for line in problems(dump(data)))

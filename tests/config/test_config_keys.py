@@ -23,6 +23,8 @@ from mmstream.inputs.input import pieces_of, rows_of
 from mmstream.inputs.items import check_row
 from mmstream.inputs.splits import split_for
 from mmstream.models.loss_weights import LossWeights
+from mmstream.outputs.near_keys import Keyed, near_keys
+from mmstream.preprocessing.hashing import Hashing
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.media import Media
 from mmstream.records.record import Record
@@ -158,6 +160,13 @@ def golden(config: Config, folder: Path) -> Any:
     return (folder / "out" / "golden" / "records.jsonl").read_text()
 
 
+def near(config: Config, folder: Path) -> Any:
+    """The keys that take the place of those of records with equal hashes."""
+    hashing = Hashing.of(config.fields)
+    records = [Keyed(key, {"text": b"a" * hashing.similarities["text"].size}) for key in "ab"]
+    return near_keys(records, config.split, hashing)
+
+
 Observe = Callable[[Config, Path], Any]
 KEYS: dict[str, tuple[Observe, str]] = {
     "source.use": (rows, "source={use: csv, path: data/sample.jsonl, delimiter: '~'}"),
@@ -170,6 +179,7 @@ KEYS: dict[str, tuple[Observe, str]] = {
     "split.group": (splits, "split.group=text"),
     "split.column": (splits, "split.column=fold"),
     "split.by_file": (splits, "split.by_file=true"),
+    "split.near": (near, "split.near=true"),
     "fields.*.use": (fields, "fields.text={use: category}"),
     "fields.*.column": (fields, "fields.text.column=name"),
     "fields.*.columns": (fields, "fields.text={use: number, columns: [text, name]}"),

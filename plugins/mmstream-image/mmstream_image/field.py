@@ -24,6 +24,7 @@ from mmstream_image.augment import Augmentation, apply, steps
 from mmstream_image.fitting import Resize, fitted, scaled
 from mmstream_image.limits import MOST_DRAWN_PIXELS, MOST_READS, READS_PER_PIXEL, CountedFile, LimitError
 from mmstream_image.orientation import LYING, ORIENTATIONS, orientation_of
+from mmstream_image.similarity import PictureHash
 from mmstream_image.sizes import size_of, takes_little
 
 # Pillow warns of damaged pictures (once per line of its code), logs, and lets libtiff write to stderr directly; what
@@ -93,6 +94,7 @@ class Image(Field):
     media = True
     encoded_by = "cnn"
     training_only = ("augment",)
+    similarity = PictureHash()
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import annotated_types
 
 from mmstream.errors import brief
 from mmstream.interfaces import END, PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, Suggestion, TensorSpec
+from mmstream_text.similarity import TextHash
 from mmstream_text.tokens import MAX_TOKENS, detokenise, normalise, tokenise
 
 Count = Annotated[int, annotated_types.Ge(1)]
@@ -42,6 +43,7 @@ class Text(Field):
     encoded_by = "gru"
     predicted_by = "caption"
     served = "string"
+    similarity = TextHash()
 
     def __init__(
         self,
