@@ -47,10 +47,16 @@ def similar(hashes: Sequence[bytes | None], similarity: SimilarityHash, marks: n
     own = np.zeros(len(different), np.uint8)
     np.bitwise_or.at(own, place, marks[rows])
     seen, labels = own.copy(), np.arange(len(different))
-    for pairs in _near_pairs(different, similarity):
-        for one, other in (pairs, pairs[::-1]):
-            np.bitwise_or.at(seen, one, own[other])
-        labels = components(pairs, labels)
+    for candidates in _sharing_a_band(different, similarity):
+        found = [np.empty((2, 0), np.int64)]
+        for one, other in candidates:
+            adds = (labels[one] != labels[other]) | (own[other] & ~seen[one] > 0) | (own[one] & ~seen[other] > 0)
+            pairs = np.stack([one[adds], other[adds]])
+            pairs = pairs[:, similarity.are_near(different[pairs[0]], different[pairs[1]])]
+            np.bitwise_or.at(seen, pairs[0], own[pairs[1]])
+            np.bitwise_or.at(seen, pairs[1], own[pairs[0]])
+            found.append(pairs)
+        labels = components(np.concatenate(found, axis=1), labels)
     collected[rows] = seen[place]
     first = np.full(len(different), len(hashes))
     np.minimum.at(first, labels[place], rows)
@@ -74,22 +80,25 @@ def components(pairs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return smallest[component]
 
 
-def _near_pairs(different: np.ndarray, similarity: SimilarityHash) -> Iterator[np.ndarray]:
-    """Pairs of near-equal hashes, int64[2, any], a band at a time; a pair may come again.
+def _sharing_a_band(
+    different: np.ndarray, similarity: SimilarityHash
+) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """For each band, the pairs of hashes to be compared: int64[any] of the one, and of the other.
 
-    Hashes that share a band are sorted by the next band, and each is compared with the next 32.
+    Hashes that share the band are sorted by the next band, and each is compared with the next 32.
     """
     blocks = range(0, len(different), _AT_ONCE)
     bands = np.concatenate([similarity.bands(different[start : start + _AT_ONCE]) for start in blocks])
     for number in range(bands.shape[1]):
         order = np.lexsort((bands[:, (number + 1) % bands.shape[1]], bands[:, number]))
-        keys, found = bands[order, number], list[np.ndarray]()
-        for step in range(1, min(_WINDOW + 1, len(keys))):
-            first = np.flatnonzero(keys[step:] == keys[:-step])
-            if not len(first):
-                break
-            for start in range(0, len(first), _AT_ONCE):
-                some = first[start : start + _AT_ONCE]
-                pairs = np.stack([order[some], order[some + step]])
-                found.append(pairs[:, similarity.are_near(different[pairs[0]], different[pairs[1]])])
-        yield np.concatenate([np.empty((2, 0), np.int64), *found], axis=1)
+        yield _neighbours(order, bands[order, number])
+
+
+def _neighbours(order: np.ndarray, keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for step in range(1, min(_WINDOW + 1, len(keys))):
+        first = np.flatnonzero(keys[step:] == keys[:-step])
+        if not len(first):
+            return
+        for start in range(0, len(first), _AT_ONCE):
+            some = first[start : start + _AT_ONCE]
+            yield order[some], order[some + step]

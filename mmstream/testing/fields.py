@@ -138,6 +138,23 @@ class FieldContract(LightContract):
         for value, row in zip(self.values, decoded, strict=True):
             np.testing.assert_equal(copy.decode(value), row[FIELD])
 
+    def test_equal_values_have_near_hashes_of_the_declared_size(
+        self, preprocessor: Preprocessor, decoded: list[Decoded]
+    ) -> None:
+        similarity = preprocessor.fields[FIELD].similarity
+        if similarity is None:
+            pytest.skip("its values are not compared")
+        again = [preprocessor.decode({FIELD: value}) for value in self.values]
+        some, others = ([similarity.hash(row[FIELD]) for row in rows] for rows in (decoded, again))  # type: ignore[arg-type]
+        assert some == others
+        hashes = [value for value in some if value is not None]
+        assert hashes, "give a value that is compared"
+        assert {len(value) for value in hashes} == {similarity.size}
+        table = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, similarity.size)
+        bands = similarity.bands(table)
+        assert (bands.shape[0], bands.dtype) == (len(table), np.uint64)
+        assert similarity.are_near(table, table).all()
+
     def test_augmented_tensors_keep_the_spec(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
         import tensorflow as tf
 

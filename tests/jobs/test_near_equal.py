@@ -221,7 +221,7 @@ def test_groups_and_near_equal_records_stay_together(rows, tmp_path):
     folder, made = rows
     grouped = [{**row, "owner": f"owner {number % 6}"} for number, row in enumerate(made[::3])]
     grouped += [row for row in made if row["id"].endswith("_drawn")]
-    assert preprocess(folder, grouped, tmp_path / "out", "{validation: 0.3, test: 0.3, group: owner, near: true}") == 0
+    assert preprocess(folder, grouped, tmp_path / "out", "{validation: 0.1, test: 0.1, group: owner, near: true}") == 0
     found = splits_of(tmp_path / "out")
     for number in range(6):
         members = [found[name + copied] for name in DRAWN[number::6] for copied in ("", "_drawn")]

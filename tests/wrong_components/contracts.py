@@ -121,6 +121,10 @@ class TestUnpicklableField(TestSoundField):
     name = "unpicklable_field"
 
 
+class TestUnevenlyHashedField(TestSoundField):
+    name = "unevenly_hashed_field"
+
+
 class TestOversizeField(TestSoundField):
     name = "oversize_field"
 

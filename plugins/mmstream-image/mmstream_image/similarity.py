@@ -14,8 +14,8 @@ _SIDE = 16
 _LEAST_CONTRAST = 2.0
 """Standard deviation of the luminance, of 255, below which a picture counts as blank."""
 _LEAST_CORRELATION = 0.98
-_BANDS = 16
-_BITS = 16
+_BANDS = 24
+_BITS = 20
 """Bits in each band."""
 _SIGNS = np.random.RandomState(1).choice(np.array([-1, 1], np.float32), (_SIDE * _SIDE, _BANDS * _BITS))
 """The legacy generator, as its numbers are the same in every version of NumPy."""
@@ -45,9 +45,9 @@ class PictureHash(SimilarityHash):
         return np.rint(levels * (127 / np.abs(levels).max())).astype(np.int8).tobytes()
 
     def bands(self, hashes: np.ndarray) -> np.ndarray:
-        """16 bands of 16 signs: uint64[N, 16]."""
-        signs = _levels(hashes) @ _SIGNS > 0
-        return np.packbits(signs, axis=1).view(">u2").astype(np.uint64)
+        """24 bands of 20 signs: uint64[N, 24]."""
+        signs = (_levels(hashes) @ _SIGNS > 0).reshape(len(hashes), _BANDS, _BITS)
+        return (signs @ np.exp2(np.arange(_BITS, dtype=np.float32))).astype(np.uint64)
 
     def are_near(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Whether the luminances correlate: bool[N]."""

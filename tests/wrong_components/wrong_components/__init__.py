@@ -35,7 +35,9 @@ def register_objectives() -> dict[str, str]:
 @hookimpl
 def register_fields() -> dict[str, str]:
     return references(
-        "data", "SoundField", "KeyErrorField", "HeavyField", "RestlessField", "UnpicklableField", "OversizeField"
+        "data",
+        *("SoundField", "KeyErrorField", "HeavyField", "RestlessField", "UnpicklableField"),
+        *("UnevenlyHashedField", "OversizeField"),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Field, LabelType, Row, Sink, Source, Split, TensorSpec
+from mmstream.interfaces import Field, LabelType, Row, SimilarityHash, Sink, Source, Split, TensorSpec
 
 
 class SoundField(Field):
@@ -79,6 +79,27 @@ class OversizeField(SoundField):
     def decode(self, value: Any) -> dict[str, Any] | None:
         decoded = super().decode(value)
         return decoded and {"series": decoded["series"].astype(np.float64)}
+
+
+class UnevenHash(SimilarityHash):
+    """Its hashes are not as long as it says."""
+
+    size = 3
+
+    def hash(self, decoded: Mapping[str, Any]) -> bytes | None:
+        return b"ab"
+
+    def bands(self, hashes: np.ndarray) -> np.ndarray:
+        return hashes[:, :1].astype(np.uint64)
+
+    def are_near(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return (some == others).all(1)
+
+
+class UnevenlyHashedField(SoundField):
+    """Its hashes cannot be compared."""
+
+    similarity = UnevenHash()
 
 
 LINES = 100
