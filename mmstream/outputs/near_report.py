@@ -112,7 +112,8 @@ def warnings(about: Mapping[str, Any], split: SplitConfig) -> Iterator[str]:
     """
     for field, found in about.get("near", {}).items():
         near, records = found["held_out_near"], found["held_out"]
-        if near > _WORTH_A_WARNING * records:
+        is_left_out = isinstance(split.near, list) and field not in split.near
+        if near > _WORTH_A_WARNING * records and not is_left_out:
             advice = ""
             if not split.near and not split.column and not split.by_file:
                 advice = "; `split: {near: true}` keeps near-equal records in one split"

@@ -113,14 +113,14 @@ class AnalyseColumns(beam.PTransform):
     Attributes:
         config: has the fields and the split.
         directory: for the graph (`transform_fn/`) and `filled.json`.
-        output: directory of the output.
-        together: what `KeepTogether` emits.
+        output: directory of the output; needed only with `split.near`.
+        together: what `KeepTogether` emits; needed only with `split.near`.
     """
 
     config: Config
     directory: str
-    output: str
-    together: beam.PCollection
+    output: str = ""
+    together: beam.PCollection | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -131,9 +131,10 @@ class AnalyseColumns(beam.PTransform):
 
         preprocessor = cheap_preprocessor(self.config)
         split, output = self.config.split, self.output
+        together = self.together or grouped.pipeline | "Nothing is near" >> beam.Create([""])
         batches = grouped | beam.FlatMap(
             lambda pair, keys: columns_of_part(unpacked(pair[1]), preprocessor, split, keys_of(output, split, keys)),
-            beam.pvalue.AsSingleton(self.together),
+            beam.pvalue.AsSingleton(together),
         )
         filled = (
             batches
