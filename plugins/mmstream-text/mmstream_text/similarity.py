@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xxhash
-from datasketch import MinHash
 
 from mmstream.interfaces import SimilarityHash
 from mmstream_text.tokens import detokenise
@@ -19,7 +19,7 @@ _LONGEST = 10_000
 """The characters of a text that count."""
 _LEAST_SIMILARITY = 0.8
 _IN_BAND = 4
-_EMPTY = MinHash(num_perm=128, seed=1, hashfunc=xxhash.xxh32_intdigest)
+_SIZE = 128
 
 
 class TextHash(SimilarityHash):
@@ -32,7 +32,7 @@ class TextHash(SimilarityHash):
     WWW 2010.
     """
 
-    size = 128
+    size = _SIZE
 
     def hash(self, decoded: Mapping[str, Any]) -> bytes | None:
         """The hash of `tokens`; None if they hold neither letters nor digits."""
@@ -41,7 +41,7 @@ class TextHash(SimilarityHash):
             return None
         padded = f" {text} "
         shingles = {padded[start : start + _SHINGLE] for start in range(max(len(padded) - _SHINGLE + 1, 1))}
-        found = _EMPTY.copy()
+        found = _no_shingles().copy()
         found.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in shingles])
         return found.hashvalues.astype(np.uint8).tobytes()
 
@@ -52,6 +52,14 @@ class TextHash(SimilarityHash):
     def are_near(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Whether at least 0.8 of the bytes are equal: bool[N]."""
         return (some == others).sum(1) >= _LEAST_SIMILARITY * self.size
+
+
+@functools.cache
+def _no_shingles() -> Any:
+    """The MinHash of an empty set; datasketch is imported only here, as that takes half a second."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=_SIZE, seed=1, hashfunc=xxhash.xxh32_intdigest)
 
 
 def plain(text: str) -> str:
