@@ -220,6 +220,7 @@ class ModelConfig(Section):
         impute: the objective whose generator imputes the embeddings that fusions read for absent fields.
         auxiliary: the weight of what each head of a fusion loses, in training, by reading each of its fields alone; it
             is a share of the head's own weight.
+        wide: whether linear models of sparse features, such as n-grams, are added to what heads predict.
     """
 
     width: Positive = 128
@@ -229,6 +230,7 @@ class ModelConfig(Section):
     objectives: dict[str, ObjectiveConfig] = {}
     impute: Text | None = None
     auxiliary: Weight = 0.0
+    wide: bool = False
 
     @property
     def imputation(self) -> ObjectiveConfig | None:

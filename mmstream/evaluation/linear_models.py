@@ -39,57 +39,61 @@ class LinearModels:
         self.features = list(features)
 
     def outputs(self, known: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> Outputs:
-        """Fit to the training split, with the penalty that is best on the validation split.
+        """Fit to the training split, with the penalty that is best on the validation split, and predict.
 
         Args:
-            known: the records of the training and of the validation split that have a target.
+            known: the records of the training and of the validation split that have a target, int[N] in order.
             targets: float[N, K], the targets of these records.
         """
-        rows, means = known[0][:_MOST_EXACT], targets[0].mean(0)
-        validation = known[1]
-        least, chosen, outputs = np.inf, PENALTIES[2], None
-        for penalty in PENALTIES if len(validation) else [chosen]:
-            ours = self._exact(rows, targets[0][: len(rows)] - means, validation, penalty)
-            error = float(np.square(ours[0] + means - targets[1]).sum())
-            if outputs is None or error < least:
-                least, chosen, outputs = error, penalty, ours
-        if len(known[0]) > _MOST_EXACT:
-            outputs = self._iterated(known[0], targets[0] - means, validation, chosen)
-        assert outputs is not None
-        return outputs[0] + means, outputs[1] + means
+        means, validation = targets[0].mean(0), known[1]
+        penalty, rows, dual = self._best(known, targets)
+        if len(known[0]) <= len(rows):
+            _, of_validation, of_others = self._products
+            return of_validation[np.ix_(validation, rows)] @ dual + means, of_others[:, rows] @ dual + means
+        weights = self._iterated(known[0], targets[0] - means, penalty)
+        found = (self.features[1][validation], self.features[2])
+        of_validation, of_others = (each @ weights if each.shape[0] else np.zeros((0, len(means))) for each in found)
+        return of_validation + means, of_others + means
+
+    def fit(self, known: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The weights, float[F, K], and the constants, float[K], of the model that `outputs` predicts with."""
+        means = targets[0].mean(0)
+        penalty, rows, dual = self._best(known, targets)
+        if len(known[0]) <= len(rows):
+            return self.features[0][rows].T @ dual, means
+        return self._iterated(known[0], targets[0] - means, penalty), means
+
+    def _best(self, known: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[float, np.ndarray, np.ndarray]:
+        """The best penalty, the training records, int[N], on which it was found, and their weights, float[N, K]."""
+        rows = known[0][known[0] < _MOST_EXACT]
+        means, validation = targets[0].mean(0), known[1]
+        among, of_validation, _ = self._products
+        tried = []
+        for penalty in PENALTIES if len(validation) else PENALTIES[2:3]:
+            penalised = among[np.ix_(rows, rows)] + penalty * np.eye(len(rows))
+            dual = cho_solve(cho_factor(penalised, overwrite_a=True), targets[0][: len(rows)] - means)
+            outputs = of_validation[np.ix_(validation, rows)] @ dual + means
+            tried.append((float(np.square(outputs - targets[1]).sum()), penalty, dual))
+        _, penalty, dual = min(tried, key=lambda each: each[0])
+        return penalty, rows, dual
 
     @functools.cached_property
     def _products(self) -> list[np.ndarray]:
         """The products of the records of each split with the first training records."""
-        train = self.features[0][:_MOST_EXACT].T
+        first = self.features[0][:_MOST_EXACT]
         return [
-            (self.features[0][:_MOST_EXACT] @ train).toarray(),
-            *(
-                (each @ train).toarray() if each.shape[0] else np.zeros((0, train.shape[1]))
-                for each in self.features[1:]
-            ),
+            (each @ first.T).toarray() if each.shape[0] else np.zeros((0, first.shape[0]))
+            for each in (first, *self.features[1:])
         ]
 
-    def _exact(self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, penalty: float) -> Outputs:
-        rows = rows[rows < _MOST_EXACT]
-        among, of_validation, of_others = self._products
-        penalised = among[np.ix_(rows, rows)] + penalty * np.eye(len(rows))
-        weights = cho_solve(cho_factor(penalised, overwrite_a=True), targets[: len(rows)])
-        return of_validation[np.ix_(validation, rows)] @ weights, of_others[:, rows] @ weights
-
-    def _iterated(self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, penalty: float) -> Outputs:
-        """The same for many records: the targets that exceed the bound, the rarest ones, stay at their mean."""
+    def _iterated(self, rows: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+        """The weights for many records, float[F, K]; those of targets beyond the bound, the rarest ones, are zero."""
         entries = max(self.features[0].nnz, 1)
         count = min(targets.shape[1], max(_MOST_PRODUCTS // entries, _FEWEST_TARGETS))
         ridge = Ridge(alpha=penalty, fit_intercept=False, solver="sparse_cg", max_iter=_ITERATIONS, tol=1e-3)
         ridge.fit(self.features[0][rows], targets[:, :count])
-
-        def predicted(features: sparse.csr_array) -> np.ndarray:
-            found = ridge.predict(features).reshape(features.shape[0], -1)
-            return np.pad(found, ((0, 0), (0, targets.shape[1] - count)))
-
-        of_validation = predicted(self.features[1][validation]) if len(validation) else np.zeros((0, targets.shape[1]))
-        return of_validation, predicted(self.features[2])
+        weights: np.ndarray = np.pad(np.atleast_2d(ridge.coef_).T, ((0, 0), (0, targets.shape[1] - count)))
+        return weights
 
 
 class FeatureSets:

@@ -15,6 +15,7 @@ from mmstream.models.layers import ZeroAbsent
 from mmstream.models.plan import FieldPart, Plan
 from mmstream.models.precision import dtype_policy
 from mmstream.models.shared_space import SharedSpace, fuse
+from mmstream.models.wide import Wide
 from mmstream.models.writing import Candidates, Generation, Nearest, Sampling
 from mmstream.plugins import components, registry
 
@@ -35,12 +36,14 @@ class Composition:
         inference: {field: {tensor}} → named outputs; autoregressive heads generate.
         heads: the layer of each head.
         objectives: the layer of each objective, built.
+        wide: the linear models beside the deep network, of each head that has any; only inference reads them.
     """
 
     training: keras.Model
     inference: keras.Model
     heads: dict[str, Head]
     objectives: dict[str, Objective]
+    wide: dict[str, Wide]
 
 
 def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitted]) -> Composition:
@@ -71,14 +74,15 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
         fused = _fuse(config, encoded, _generator_of(config, objectives), needed)
         targets = _targets(plan)
-        heads = _connect_heads(plan, encoded, fused, targets)
+        heads, wide = _widened(config, encoded, _connect_heads(plan, encoded, fused, targets))
         outputs = _outputs(encoded, heads, fused)
         inference = _inference(encoded, heads, outputs)
         outputs[SAMPLED] = _sampled(config, heads, needed)
         outputs[ALONE] = _alone(config, heads, encoded)
         training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
         _build_objectives(objectives, _shapes(plan, outputs))
-        return Composition(training, inference, {name: head.layer for name, head in heads.items()}, objectives)
+        layers = {name: head.layer for name, head in heads.items()}
+        return Composition(training, inference, layers, objectives, wide)
 
 
 def prune(network: keras.Model, heads: Collection[str], fields: Collection[str], *, embeddings: bool) -> keras.Model:
@@ -254,6 +258,36 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
         return _ConnectedHead(
             layer, reading, predictions, nearest(texts, vectors, encoded.readings[part.match]["vector"])
         )
+
+
+def _widened(
+    config: Config, encoded: _EncodedFields, heads: Mapping[str, _ConnectedHead]
+) -> tuple[dict[str, _ConnectedHead], dict[str, Wide]]:
+    """Add linear models to the inference network, if `model.wide` says so; returns their layers, too.
+
+    They are added to the logits of each head of the fields that have sparse features.
+    """
+    widened, layers = dict(heads), {}
+    for name, head in heads.items() if config.model.wide else ():
+        fields = [
+            field
+            for field in config.reads(config.model.heads[name])
+            if hasattr(encoded.encoders[field], "sparse_features")
+        ]
+        if not fields or set(head.generated) != {"logits"}:
+            continue
+        features = {
+            field: {
+                **encoded.encoders[field].sparse_features(encoded.inputs[field]),
+                "present": encoded.inputs[field]["present"],
+            }
+            for field in fields
+        }
+        logits = head.generated["logits"]
+        counts = {field: encoded.encoders[field].features for field in fields}
+        layers[name] = Wide(counts, logits.shape[-1], name=f"wide_{name}")
+        widened[name] = dataclasses.replace(head, generated={"logits": layers[name](logits, features)})
+    return widened, layers
 
 
 def _outputs(

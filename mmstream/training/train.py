@@ -29,6 +29,7 @@ from mmstream.training.class_counts import count_classes, draws_of
 from mmstream.training.fusions import calibrate_fusions
 from mmstream.training.made_with import fitted_to, read_about_examples
 from mmstream.training.saving import save_model
+from mmstream.training.wide import fit_wide
 
 
 def train(
@@ -78,8 +79,9 @@ def key_of(config: Config, fingerprint: str) -> str:
     left_out: dict[str, Any] = {"source": True, "resume": True}
     if config.training.sampling is None:
         left_out["training"] = {"sampling"}
-    if not config.model.auxiliary:
-        left_out["model"] = {"auxiliary"}
+    model = {key for key in ("auxiliary", "wide") if not getattr(config.model, key)}
+    if model:
+        left_out["model"] = model
     return digest_of([config.model_dump(mode="json", exclude=left_out), fingerprint])
 
 
@@ -139,6 +141,7 @@ def _train(
     checkpoint.restore_best(model)
     if validation_data is not None:
         calibrate_fusions(config, composition, validation_data)
+        fit_wide(config, composition, preprocessor, examples_path)
     return save_model(config, composition, examples_path, output, checkpoint)
 
 

@@ -20,8 +20,8 @@ _BLANKS = " \t\n\v\f\r"
 class Text(Field):
     """Turns a text into `ids: int64[L]`: those of its tokens, then 3 (end) if there is room, then 0.
 
-    With `ngrams`, also into `ngrams: int64[5 L + 64]` and `ngram_weights`, float32 of the same shape: the TF-IDF of its
-    n-grams of tokens and, within words, of characters (see `mmstream_text.ngram_features`).
+    With `ngrams`, also into `ngrams: int64[5 L + 64]`, `ngram_weights` and `ngram_spreads`, float32 of the same shape:
+    the TF-IDF of its n-grams of tokens and of characters (see `mmstream_text.ngram_features`).
 
     Unknown tokens are 1. Tokens are words, or single graphemes in scripts without spaces (see `mmstream_text.tokens`);
     the vocabulary is that of the training split. A text without any token is absent.
@@ -112,7 +112,11 @@ class Text(Field):
         spec = {"ids": TensorSpec((self.length,), "int64")}
         if self.ngrams:
             shape = (_most_ngrams(self.length),)
-            spec |= {"ngrams": TensorSpec(shape, "int64"), "ngram_weights": TensorSpec(shape, "float32")}
+            spec |= {
+                "ngrams": TensorSpec(shape, "int64"),
+                "ngram_weights": TensorSpec(shape, "float32"),
+                "ngram_spreads": TensorSpec(shape, "float32"),
+            }
         return spec
 
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:

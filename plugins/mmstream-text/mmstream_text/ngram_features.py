@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_transform as tft
 
-IDS, WEIGHTS, COUNT = "ngrams", "ngram_weights", "ngram_count"
+IDS, WEIGHTS, SPREADS, COUNT = "ngrams", "ngram_weights", "ngram_spreads", "ngram_count"
 """The tensors, and the statistic that says how many n-grams the vocabularies hold."""
 _TOKENS, _CHARACTERS = (1, 2), (1, 2, 3)
 """How many tokens, and how many characters, an n-gram holds."""
@@ -19,13 +19,15 @@ class _Weighted(NamedTuple):
     Attributes:
         rows: int64[N], the text of each.
         ids: int64[N], its number in the vocabulary.
-        weights: float32[N].
+        weights: float32[N], its TF-IDF.
+        spreads: float32[N], about the root mean square of the TF-IDF of this n-gram over all texts.
         count: float32 scalar, the size of the vocabulary.
     """
 
     rows: Any
     ids: Any
     weights: Any
+    spreads: Any
     count: Any
 
 
@@ -42,7 +44,7 @@ def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
         name: of the files of the vocabularies.
 
     Returns:
-        {IDS: int64[B, M], numbers from 1 on, then 0; WEIGHTS: float32[B, M]; COUNT: float32[B, 1]}.
+        {IDS: int64[B, M], numbers from 1 on, then 0; WEIGHTS and SPREADS: float32[B, M]; COUNT: float32[B, 1]}.
     """
     characters = tf.strings.unicode_split(tf.strings.reduce_join(tokens, axis=1), "UTF-8")
     count = tokens.nrows()
@@ -51,6 +53,7 @@ def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
     rows = tf.concat([of_tokens.rows, of_characters.rows], 0)
     ids = tf.concat([of_tokens.ids, of_characters.ids + tf.cast(of_tokens.count, tf.int64)], 0)
     weights = tf.concat([of_tokens.weights, of_characters.weights], 0)
+    spreads = tf.concat([of_tokens.spreads, of_characters.spreads], 0)
     order = tf.argsort(2 * tf.cast(rows, tf.float64) - tf.cast(weights, tf.float64), stable=True)
     lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, count)
 
@@ -60,18 +63,13 @@ def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
         return ordered.to_tensor(tf.zeros((), values.dtype), shape=[None, width])
 
     size = tf.fill([count, 1], of_tokens.count + of_characters.count)
-    return {IDS: padded(ids + 1), WEIGHTS: padded(weights), COUNT: size}
+    return {IDS: padded(ids + 1), WEIGHTS: padded(weights), SPREADS: padded(spreads), COUNT: size}
 
 
 def _weighted(grams: Any, most: int, name: str, count: Any) -> _Weighted:
-    """(1 + log of the count in the text) · idf · idf √(share of texts with it), divided by the norm for the text.
+    """TF-IDF: (1 + log of the count in the text) · idf, divided by the norm for the text.
 
-    The first two factors are TF-IDF. The others are about the root mean square of the TF-IDF of this n-gram over all
-    texts: an optimizer that scales each gradient by its own root mean square, as Adam does, else takes as large steps
-    for what occurs once as for what is frequent, and learns texts by heart through their rarest n-grams. With them, its
-    steps are in proportion to TF-IDF, as those of gradient descent are.
-
-    Source: Manning et al., "Introduction to information retrieval" (2008), section 6.4, for ltc weights.
+    Source: Manning et al., "Introduction to information retrieval" (2008), section 6.4, ltc weights.
 
     Args:
         grams: tf.RaggedTensor of strings [B, any].
@@ -86,8 +84,8 @@ def _weighted(grams: Any, most: int, name: str, count: Any) -> _Weighted:
     keys, places, times = tf.unique_with_counts(known.indices[:, 0] * most + known.values)
     rows = keys // most
     idf = tf.math.unsorted_segment_max(idf, places, tf.size(keys))
-    root_mean_square = idf * tf.exp((1 - idf) / 2)  # as idf = 1 + log(texts / texts with the n-gram)
-    weights = (1 + tf.math.log(tf.cast(times, tf.float32))) * idf * root_mean_square
+    weights = (1 + tf.math.log(tf.cast(times, tf.float32))) * idf
+    spreads = idf * tf.exp((1 - idf) / 2)  # as idf = 1 + log(texts / texts with the n-gram)
     norms = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weights), rows, count))
     size = tf.cast(tft.experimental.get_vocabulary_size_by_name(name), tf.float32)
-    return _Weighted(rows, keys % most, weights / tf.gather(norms, rows), size)
+    return _Weighted(rows, keys % most, weights / tf.gather(norms, rows), spreads, size)

@@ -20,8 +20,11 @@ class Ngrams(ProjectedLayer):
     """A linear and a deep part over TF-IDF of n-grams; their sum is one token for the whole text.
 
     The linear part begins at zero, as in logistic regression: an n-gram that training says nothing about has no effect.
-    The weights of a text have the norm 1; they are multiplied by `scale`, which is the same as larger steps of the
-    optimizer.
+
+    The TF-IDF of each n-gram is multiplied by its root mean square over all texts. An optimizer that divides each
+    gradient by its own root mean square, as Adam does, would else take as large steps for what occurs once as for what
+    is frequent, and learn texts by heart through their rarest n-grams. With this factor its steps are in proportion to
+    TF-IDF, as those of gradient descent are. The products of a text then get the norm `scale`.
 
     Source: Cheng et al., "Wide & deep learning" (2016).
 
@@ -30,7 +33,7 @@ class Ngrams(ProjectedLayer):
         features: F, n-grams in the vocabulary.
         units: of the deep part; 0 for none.
         dropout: share of the n-grams that is dropped in training, and of the hidden layer.
-        scale: the norm of the weights of a text.
+        scale: the norm of the inputs of a text.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Ngrams(ProjectedLayer):
         *,
         units: Annotated[int, annotated_types.Ge(0)] = 64,
         dropout: Share = 0.3,
-        scale: Annotated[float, annotated_types.Gt(0)] = 5.0,
+        scale: Annotated[float, annotated_types.Gt(0)] = 7.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(width, **kwargs)
@@ -71,13 +74,21 @@ class Ngrams(ProjectedLayer):
             self.hidden.build((None, self.units))
             self.projection.build((None, self.units))
 
-    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """{"ngrams": int64[B, M], "ngram_weights": float32[B, M]} → tokens float[B, 1, D], mask float[B, 1].
+    @staticmethod
+    def sparse_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The TF-IDF of a text, for linear models beside the network."""
+        return {"ids": tensors["ngrams"], "weights": tensors["ngram_weights"]}
 
-        The mask is 0 for a text without a known n-gram.
+    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """{"ngrams": int64[B, M], "ngram_weights", "ngram_spreads": float32[B, M]} → {"tokens", "mask"}.
+
+        Returns:
+            tokens float[B, 1, D] and mask float[B, 1], 0 for a text without a known n-gram.
         """
         ids, known = tensors["ngrams"], ops.any(tensors["ngrams"] > 0, axis=1, keepdims=True)
-        weights = self.scale * ops.cast(tensors["ngram_weights"], self.compute_dtype)
+        weights = tensors["ngram_weights"] * tensors["ngram_spreads"]
+        norm = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True) + keras.config.epsilon() ** 2)
+        weights = ops.cast(self.scale * weights / norm, self.compute_dtype)
         weights = ops.expand_dims(self.drop(weights, training=training), 1)
         tokens = ops.matmul(weights, self.wide(ids))
         if self.deep is not None and self.hidden is not None:

@@ -1,0 +1,143 @@
+"""Fitting the linear models that stand beside the deep network, once that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import sparse
+from scipy.optimize import minimize
+
+from mmstream.config.schema import Config
+from mmstream.evaluation.linear_models import LinearModels
+from mmstream.models.compose import Composition
+from mmstream.models.wide import Wide
+from mmstream.preprocessing import examples
+from mmstream.preprocessing.preprocessor import PRESENT, Preprocessor
+
+_READ_AT_ONCE = 256
+_BOUNDS = {"deep": (0.0, 3.0), "offset": (-10.0, 10.0), "linear": (0.0, 30.0)}
+_EXPECTED = {"deep": (1.0, 0.5), "offset": (0.0, 5.0), "linear": (0.0, 10.0)}
+"""The mean and the standard deviation of each gate that are expected before any data are seen."""
+
+
+def fit_wide(config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str) -> None:
+    """Fit the linear models of each head in closed form, and then the gates by the validation split.
+
+    Args:
+        config: says what each head reads and predicts.
+        composition: the trained networks.
+        preprocessor: that of the examples.
+        examples_path: output of `mmstream preprocess`.
+    """
+    if not composition.wide:
+        return
+    splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
+    models = {
+        field: LinearModels([each.features[field] for each in (*splits, splits[1])]) for field in splits[0].features
+    }
+    for name, layer in composition.wide.items():
+        target = config.model.heads[name].target
+        vocabulary = preprocessor.fitted[target].vocabulary
+        exclusive = composition.heads[name].label_type == "string"
+        known, hot = zip(*(_hot(each.given[target], vocabulary, exclusive=exclusive) for each in splits), strict=True)
+        if not len(known[0]):
+            continue
+        for field in layer.features:
+            weights, means = models[field].fit(known, hot)
+            layer.kernels[field].assign(np.concatenate([np.zeros((1, weights.shape[1])), weights]))
+            layer.biases[field].assign(means)
+        if len(known[1]):
+            _fit_gates(composition.heads[name], layer, name, splits[1], splits[1].targets[target])
+
+
+class _Split:
+    """The examples of a split.
+
+    Attributes:
+        features: {field: sparse float[N, F]}.
+        given: {target field: object[N]}, the values of the records.
+        targets: {target field: {tensor: [N, …]}}.
+        inputs: what the linear models read, {field: {"ids", "weights", "present"}}.
+        logits: {head: float[N, K]}, those of the deep network; of the validation split only.
+    """
+
+    def __init__(
+        self, config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str, split: str
+    ) -> None:
+        fields = sorted({field for layer in composition.wide.values() for field in layer.features})
+        targets = sorted({config.model.heads[name].target for name in composition.wide})
+        encoders = {name: composition.training.get_layer(f"encoders_{name}") for name in fields}
+        read = list(config.model.encoders) if split == "validation" else fields
+        specs = {name: preprocessor.specs[name] for name in {*read, *targets}}
+        outputs = {name: composition.inference.output["heads"][name]["logits"] for name in composition.wide}
+        deep = keras.Model(composition.inference.input, outputs)
+        inputs, given, tensors, logits = [], [], [], []
+        for serialised in examples.read_examples(examples.shards_of(examples_path, split)).batch(_READ_AT_ONCE):
+            batch = examples.parse(serialised, specs)
+            given.append(examples.given(serialised, targets))
+            tensors.append({name: batch[name] for name in targets})
+            inputs.append(
+                {
+                    name: {**encoders[name].sparse_features(batch[name]), PRESENT: batch[name][PRESENT]}
+                    for name in fields
+                }
+            )
+            if split == "validation":
+                logits.append(deep({name: batch[name] for name in read}, training=False))
+        self.given = {
+            name: np.concatenate([each[name] for each in given] or [np.array([], object)]) for name in targets
+        }
+        self.inputs = _joined(inputs)
+        self.targets = _joined(tensors)
+        self.logits = _joined(logits)
+        sizes = {name: size for layer in composition.wide.values() for name, size in layer.features.items()}
+        self.features = {name: _sparse(self.inputs.get(name), sizes[name]) for name in fields}
+
+
+def _fit_gates(head: Any, layer: Wide, name: str, split: _Split, target: Mapping[str, Any]) -> None:
+    """The most likely gates, given the validation split and what is expected of them."""
+    features = {field: split.inputs[field] for field in layer.features}
+    mask = ops.convert_to_numpy(head.target_mask(target))
+    kinds = ["deep", "offset", *("linear" for _ in layer.features)]
+    mean, deviation = (np.array([_EXPECTED[kind][n] for kind in kinds]) for n in (0, 1))
+
+    def negative_log_posterior(gates: np.ndarray) -> float:
+        layer.gates.assign(gates)
+        losses = ops.convert_to_numpy(head.loss({"logits": layer(split.logits[name], features)}, target))
+        return float(np.sum(losses * mask) + np.square((gates - mean) / deviation).sum() / 2)
+
+    starts = [mean, np.array([1.0, 0.0, *(3.0 for _ in layer.features)])]
+    bounds = [_BOUNDS[kind] for kind in kinds]
+    found = [minimize(negative_log_posterior, start, method="Powell", bounds=bounds) for start in starts]
+    layer.gates.assign(min(found, key=lambda each: each.fun).x)
+
+
+def _hot(given: np.ndarray, vocabulary: Sequence[str], *, exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The records that have a target which training knows, int[N], and these targets as float[N, V]."""
+    index = {value: place for place, value in enumerate(vocabulary)}
+    values = [value if value is None or not exclusive else [value] for value in given]
+    known = [n for n, value in enumerate(values) if value is not None and (not exclusive or value[0] in index)]
+    hot = np.zeros((len(known), len(vocabulary)))
+    for row, n in enumerate(known):
+        hot[row, [index[value] for value in values[n] or () if value in index]] = 1
+    return np.array(known, int), hot
+
+
+def _sparse(inputs: Mapping[str, np.ndarray] | None, size: int) -> sparse.csr_array:
+    if inputs is None:
+        return sparse.csr_array((0, size))
+    ids, weights = inputs["ids"], inputs["weights"]
+    rows, columns = np.nonzero(ids)
+    return sparse.csr_array((weights[rows, columns], (rows, ids[rows, columns] - 1)), shape=(len(ids), size))
+
+
+def _joined(batches: list[Any]) -> Any:
+    if not batches:
+        return {}
+    return keras.tree.map_structure(
+        lambda *parts: np.concatenate([ops.convert_to_numpy(each) for each in parts]), *batches
+    )
