@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmstream.plugins.catalogue import flow
+from mmstream.starting_config import recipe
 from mmstream.starting_config.columns import Column
 from mmstream.starting_config.sampling import Sample
 from mmstream.storage import files
@@ -53,8 +54,8 @@ def config_text(
             _comment(f"{count:,} rows, {looked_at:,} examined; the comments give the reasons. Change what is wrong."),
             *_source_lines(use, path, folder, id_column, sample),
             *_split_lines(split, inputs, count),
-            *_field_lines([*inputs, *targets], left_out),
-            *_model_lines(inputs, targets, why_targets),
+            *_field_lines(inputs, targets, count, left_out),
+            *_model_lines(inputs, targets, why_targets, sample),
             *_training_lines(inputs, count),
         )
     )
@@ -86,9 +87,14 @@ def _split_lines(split: Mapping[str, Any], inputs: Sequence[Column], count: int)
     return [f"split: {flow(shares)}  # by a hash of the id"]
 
 
-def _field_lines(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:
+def _field_lines(
+    inputs: Sequence[Column], targets: Sequence[Column], count: int, left_out: Mapping[str, str]
+) -> Iterator[str]:
     yield "fields:"
-    for column in columns:
+    for column in inputs:
+        settings = {**column.settings, **recipe.parameters_of(column, count)}
+        yield f"  {column.field}: {flow(settings)}  {_comment(column.suggestion.why)}"
+    for column in targets:
         yield f"  {column.field}: {flow(column.settings)}  {_comment(column.suggestion.why)}"
     for number, (name, why) in enumerate(left_out.items()):
         if number == _MOST:
@@ -97,26 +103,28 @@ def _field_lines(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iter
         yield f"  {_comment(f'{name} is not read: {why}')}"
 
 
-def _model_lines(inputs: Sequence[Column], targets: Sequence[Column], why: str) -> Iterator[str]:
-    readable = [column for column in inputs if column.component.encoded_by]
+def _model_lines(inputs: Sequence[Column], targets: Sequence[Column], why: str, sample: Sample) -> Iterator[str]:
+    readable = _readable(inputs)
     yield "model:"
     yield "  width: 128"
     yield "  encoders:"
     for column in readable:
         yield f"    {column.field}: {flow({'use': column.component.encoded_by})}"
-    if len(readable) > 1:
-        yield "  fusion: {use: attention}  # the heads read all inputs together"
+    for key, value, reason in recipe.model(readable):
+        yield f"  {key}: {value}  # {reason}"
     reads = {"reads": readable[0].field} if len(readable) == 1 else {}
     yield "  heads:"
     for column in targets:
-        yield f"    {column.field}: {flow({'use': column.component.predicted_by, **reads})}  # {why}"
+        choice = recipe.head(column, sample.columns[column.name])
+        settings = {"use": column.component.predicted_by, **reads, **choice.keys}
+        yield f"    {column.field}: {flow(settings)}  {_comment('; '.join([why, *choice.why]))}"
 
 
 def _training_lines(inputs: Sequence[Column], count: int) -> Iterator[str]:
-    batch = 64 if count >= _SMALL else max(count // 20, 4)
-    reasons = ["few rows: smaller batches"] if batch < 64 else []
-    several = sum(bool(column.component.encoded_by) for column in inputs) > 1
-    dropout = {"modality_dropout": 0.2} if several else {}
-    reasons += ["modality_dropout: helps to label rows that lack an input"] if several else []
-    why = f"  # {'; '.join(reasons)}" if reasons else ""
-    yield f"training: {flow({'epochs': 30, 'batch_size': batch, **dropout})}{why}"
+    choice = recipe.training(_readable(inputs), count)
+    why = f"  {_comment('; '.join(choice.why))}" if choice.why else ""
+    yield f"training: {flow(choice.keys)}{why}"
+
+
+def _readable(inputs: Sequence[Column]) -> list[Column]:
+    return [column for column in inputs if column.component.encoded_by]

@@ -13,6 +13,8 @@ from mmstream_text.similarity import TextHash
 from mmstream_text.tokens import MAX_TOKENS, detokenise, normalise, tokenise
 
 Count = Annotated[int, annotated_types.Ge(1)]
+_LONGEST, _NGRAMS = 1_000, 20_000
+"""The length, and the number of n-grams, that are suggested at most."""
 _BLANKS = " \t\n\v\f\r"
 """Blanks that TensorFlow strips, too."""
 
@@ -40,7 +42,7 @@ class Text(Field):
             no n-grams, which only the encoder `ngrams` reads.
     """
 
-    encoded_by = "gru"
+    encoded_by = "ngrams"
     predicted_by = "caption"
     served = "string"
     similarity = TextHash()
@@ -77,8 +79,9 @@ class Text(Field):
         usual, most = counts[len(counts) // 2], counts[len(counts) * 19 // 20]
         if not most:
             return None
-        length = min(max(-(-(most + 1) // 4) * 4, 4), 256)
-        return Suggestion(0.5, {"length": length}, f"texts of about {usual} words or symbols, mostly up to {most}")
+        length = min(max(-(-(most + 1) // 4) * 4, 4), _LONGEST)
+        why = f"texts of about {usual} words or symbols, mostly up to {most}"
+        return Suggestion(0.5, {"length": length}, why, read={"ngrams": _NGRAMS})
 
     def decode(self, value: Any) -> dict[str, Any] | None:
         """{"tokens": all tokens}; None for a text without any.
