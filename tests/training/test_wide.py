@@ -1,0 +1,80 @@
+"""Linear models of n-grams beside the network: what TF-IDF knows is not lost, whatever the network learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_road import run, write_manifest
+
+import mmstream
+
+CONFIG = """
+source: {{use: jsonl, path: {manifest}, id: id}}
+split: {{column: split}}
+fields:
+  text:  {{use: text, length: 12, ngrams: 2000}}
+  noise: {{use: number}}
+  topic: {{use: category}}
+  tags:  {{use: tags}}
+model:
+  width: 8
+  wide: true
+  encoders: {{text: {{use: ngrams, units: 0}}, noise: {{use: mlp}}}}
+  fusion: {{use: late}}
+  auxiliary: 0.3
+  heads:
+    topic: {{use: classification}}
+    tags: {{use: tagging, reads: text}}
+training: {{epochs: 1, batch_size: 32}}
+"""
+WORDS = (("ball", "team", "goal"), ("song", "band", "drum"), ("猫が好き", "犬と猫", "鳥"))
+TOPICS = ("sport", "music", "動物")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Texts in two scripts whose words say the topic; one epoch is too short for the network to learn that."""
+    folder, random = tmp_path_factory.mktemp("wide"), np.random.default_rng(2)
+    rows = []
+    for n in range(300):
+        topic = int(random.integers(3))
+        words = [str(word) for word in random.choice(WORDS[topic], 2)]
+        text = None if n == 7 else f"the {words[0]} and no {words[1]} number {random.integers(10)}"
+        split = ("train", "train", "train", "validation", "test")[n % 5]
+        row = {"id": f"r{n}", "split": split, "text": text, "noise": float(random.normal()), "topic": TOPICS[topic]}
+        rows.append({**row, "tags": sorted(set(words)) if n % 11 else None})
+    config = folder / "config.yaml"
+    config.write_text(CONFIG.format(manifest=write_manifest(folder / "rows.jsonl", rows)))
+    assert run("preprocess", config, "--output", folder / "examples") == 0
+    assert run("train", config, "--examples", folder / "examples", "--output", folder / "model") == 0
+    return folder
+
+
+def test_heads_are_as_good_as_linear_models(trained):
+    metrics = mmstream.evaluate(trained / "model", examples=trained / "examples")
+    for head in ("topic", "tags"):
+        best = metrics["heads"][head]["best_baseline"]
+        assert best["name"] == "TF-IDF of text"
+        assert best["value"] > 0.9
+        assert best["difference"] >= -0.01
+
+
+def test_labels_are_those_of_the_golden_records(trained, tmp_path):
+    assert run("verify", trained / "model", "--input", trained / "rows.jsonl") == 0
+    about = mmstream.label_files(trained / "model", input=trained / "rows.jsonl", output=tmp_path / "labels")
+    assert (about["labelled"], about["dead_lettered"]) == (300, 0)
+
+
+def test_a_key_without_effect_is_reported(trained, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    text = CONFIG.format(manifest=trained / "rows.jsonl")
+    config.write_text(text.replace("ngrams, units: 0", "bag_of_words"))
+    run("check", config)
+    assert "model.wide has no effect" in capsys.readouterr().err
+
+
+def test_the_encoder_needs_the_n_grams_of_its_field(trained, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(manifest=trained / "rows.jsonl").replace(", ngrams: 2000", ""))
+    assert run("check", config) == 1
+    assert "set its `ngrams`, for example `ngrams: 20000`" in capsys.readouterr().err
