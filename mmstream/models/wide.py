@@ -1,4 +1,4 @@
-"""Linear models of sparse features beside the deep network: what a head predicts is the weighted sum of both."""
+"""Linear models of features beside the deep network: what a head predicts is the weighted sum of both."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from keras import ops
 
 from mmstream.models.configured import ConfiguredLayer
 
+LARGEST_KERNEL = 50_000_000
+"""A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
+
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class Wide(ConfiguredLayer):
-    """logits = g · deep logits + Σ_f g_f (W_f x_f + b_f) + c, over the fields whose sparse features x_f are there.
+    """logits = g · deep logits + Σ_f g_f (W_f x_f + b_f) + c, over the fields whose features x_f are there.
 
     Gradients train none of these weights. They begin with g = 1 and all others 0, and are fitted when the deep network
     is trained: W_f and b_f in closed form to the training split, the gates and c to the validation split.
@@ -50,17 +53,24 @@ class Wide(ConfiguredLayer):
 
         Args:
             logits: float[B, K], those of the deep network.
-            features: {field: {"ids": int[B, M], numbers from 1 on, and 0 for none; "weights": float[B, M]; "present":
-                float32[B]}}.
+            features: {field: {"present": float32[B], and either "ids": int[B] or int[B, M], numbers from 1 on, and 0
+                for none, with "weights": float[B, M] if these are not all 1; or "dense": number[B, F]}}.
         """
         total = self.gates[0] * ops.cast(logits, "float32") + self.gates[1]
         for n, name in enumerate(sorted(self.features)):
-            each = features[name]
-            weights = ops.expand_dims(ops.cast(each["weights"], "float32"), 1)
-            linear = ops.squeeze(ops.matmul(weights, ops.take(self.kernels[name], each["ids"], axis=0)), 1)
-            present = ops.expand_dims(each["present"], -1)
-            total += self.gates[n + 2] * present * (linear + self.biases[name])
+            linear = self._linear(self.kernels[name], features[name]) + self.biases[name]
+            total += self.gates[n + 2] * ops.expand_dims(features[name]["present"], -1) * linear
         return total
+
+    def _linear(self, kernel: Any, features: Mapping[str, Any]) -> Any:
+        """float32[B, K]: the sum of the rows of the features."""
+        if "dense" in features:
+            return ops.matmul(ops.cast(features["dense"], "float32"), kernel[1:])
+        ids = features["ids"]
+        rows = ops.take(kernel, ops.expand_dims(ids, 1) if len(ids.shape) == 1 else ids, axis=0)
+        if "weights" not in features:
+            return ops.sum(rows, axis=1)
+        return ops.squeeze(ops.matmul(ops.expand_dims(ops.cast(features["weights"], "float32"), 1), rows), 1)
 
 
 def _deep_alone(shape: Sequence[int], dtype: Any = None) -> Any:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmstream.plugins import registry
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.starting_config.columns import Column
 
@@ -50,8 +51,9 @@ def model(inputs: Sequence[Column]) -> Sequence[tuple[str, str, str]]:
         inputs: the fields that encoders read.
     """
     chosen = []
-    if any("ngrams" in column.suggestion.read for column in inputs):
-        chosen.append(("wide", "true", "linear models of n-grams beside the network: what TF-IDF knows is not lost"))
+    encoders = {registry.find("encoder", column.component.encoded_by) for column in inputs}
+    if any(hasattr(encoder, "linear_features") for encoder in encoders):
+        chosen.append(("wide", "true", "linear models beside the network: what a simple model knows is not lost"))
     if len(inputs) > 1:
         chosen.append(("fusion", "{use: late}", "each field predicts, weighed by how much it helps on validation data"))
         chosen.append(("auxiliary", "0.3", "trains what each field predicts alone, so that a weak one spoils nothing"))

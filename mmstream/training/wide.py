@@ -11,6 +11,7 @@ from keras import ops
 from scipy import sparse
 from scipy.optimize import minimize
 
+from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.models.compose import Composition
@@ -33,6 +34,11 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         preprocessor: that of the examples.
         examples_path: output of `mmstream preprocess`.
     """
+    for name, part in config.model.heads.items() if config.model.wide else ():
+        read = {field: composition.training.get_layer(f"encoders_{field}") for field in config.reads(part)}
+        useful = {field for field, encoder in read.items() if hasattr(encoder, "linear_features")}
+        for field in sorted(useful - set(composition.wide[name].features if name in composition.wide else ())):
+            terminal.say(f"model.wide: {name} has no linear model of {field}: it has no logits, or too many of them")
     if not composition.wide:
         return
     splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
@@ -61,7 +67,7 @@ class _Split:
         features: {field: sparse float[N, F]}.
         given: {target field: object[N]}, the values of the records.
         targets: {target field: {tensor: [N, …]}}.
-        inputs: what the linear models read, {field: {"ids", "weights", "present"}}.
+        inputs: what the linear models read, as `Wide` takes it.
         logits: {head: float[N, K]}, those of the deep network; of the validation split only.
     """
 
@@ -82,7 +88,7 @@ class _Split:
             tensors.append({name: batch[name] for name in targets})
             inputs.append(
                 {
-                    name: {**encoders[name].sparse_features(batch[name]), PRESENT: batch[name][PRESENT]}
+                    name: {**encoders[name].linear_features(batch[name]), PRESENT: batch[name][PRESENT]}
                     for name in fields
                 }
             )
@@ -130,7 +136,10 @@ def _hot(given: np.ndarray, vocabulary: Sequence[str], *, exclusive: bool) -> tu
 def _sparse(inputs: Mapping[str, np.ndarray] | None, size: int) -> sparse.csr_array:
     if inputs is None:
         return sparse.csr_array((0, size))
-    ids, weights = inputs["ids"], inputs["weights"]
+    if "dense" in inputs:
+        return sparse.csr_array(inputs["dense"].astype(np.float64))
+    ids = inputs["ids"].reshape(len(inputs["ids"]), -1)
+    weights = inputs.get("weights", np.ones(ids.shape))
     rows, columns = np.nonzero(ids)
     return sparse.csr_array((weights[rows, columns], (rows, ids[rows, columns] - 1)), shape=(len(ids), size))
 

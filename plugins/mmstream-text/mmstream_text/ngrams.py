@@ -74,9 +74,13 @@ class Ngrams(ProjectedLayer):
             self.hidden.build((None, self.units))
             self.projection.build((None, self.units))
 
+    def count_linear_features(self, spec: Spec) -> int:
+        """As many as there are n-grams."""
+        return self.features
+
     @staticmethod
-    def sparse_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The TF-IDF of a text, for linear models beside the network."""
+    def linear_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The TF-IDF of a text."""
         return {"ids": tensors["ngrams"], "weights": tensors["ngram_weights"]}
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
