@@ -15,7 +15,7 @@ from mmstream.models.layers import ZeroAbsent
 from mmstream.models.plan import FieldPart, Plan
 from mmstream.models.precision import dtype_policy
 from mmstream.models.shared_space import SharedSpace, fuse
-from mmstream.models.wide import LARGEST_KERNEL, Wide
+from mmstream.models.wide import Wide, features_of, linear_models
 from mmstream.models.writing import Candidates, Generation, Nearest, Sampling
 from mmstream.plugins import components, registry
 
@@ -74,7 +74,11 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         needed = {tensor for objective in objectives.values() for tensor in objective.needs()}
         fused = _fuse(config, encoded, _generator_of(config, objectives), needed)
         targets = _targets(plan)
-        heads, wide = _widened(plan, encoded, _connect_heads(plan, encoded, fused, targets))
+        heads = _connect_heads(plan, encoded, fused, targets)
+        wide = linear_models(plan, encoded.encoders, {name: head.generated for name, head in heads.items()})
+        for name, layer in wide.items():
+            logits = layer(heads[name].generated["logits"], features_of(layer, encoded.encoders, encoded.inputs))
+            heads[name] = dataclasses.replace(heads[name], generated={"logits": logits})
         outputs = _outputs(encoded, heads, fused)
         inference = _inference(encoded, heads, outputs)
         outputs[SAMPLED] = _sampled(config, heads, needed)
@@ -258,38 +262,6 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
         return _ConnectedHead(
             layer, reading, predictions, nearest(texts, vectors, encoded.readings[part.match]["vector"])
         )
-
-
-def _widened(
-    plan: Plan, encoded: _EncodedFields, heads: Mapping[str, _ConnectedHead]
-) -> tuple[dict[str, _ConnectedHead], dict[str, Wide]]:
-    """Add linear models to the inference network, if `model.wide` says so; returns their layers, too.
-
-    They are added to the logits of each head of the fields whose encoders have features for them.
-    """
-    config, widened, layers = plan.config, dict(heads), {}
-    for name, head in heads.items() if config.model.wide else ():
-        if set(head.generated) != {"logits"}:
-            continue
-        logits = head.generated["logits"]
-        counts = {
-            field: encoded.encoders[field].count_linear_features(plan.specs[field])
-            for field in config.reads(config.model.heads[name])
-            if hasattr(encoded.encoders[field], "linear_features")
-        }
-        counts = {field: count for field, count in counts.items() if count * logits.shape[-1] <= LARGEST_KERNEL}
-        if not counts:
-            continue
-        features = {
-            field: {
-                **encoded.encoders[field].linear_features(encoded.inputs[field]),
-                "present": encoded.inputs[field]["present"],
-            }
-            for field in counts
-        }
-        layers[name] = Wide(counts, logits.shape[-1], name=f"wide_{name}")
-        widened[name] = dataclasses.replace(head, generated={"logits": layers[name](logits, features)})
-    return widened, layers
 
 
 def _outputs(

@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from mmstream.models.configured import ConfiguredLayer
+from mmstream.models.plan import Plan
 
-LARGEST_KERNEL = 50_000_000
+_LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
 
 
@@ -71,6 +72,42 @@ class Wide(ConfiguredLayer):
         if "weights" not in features:
             return ops.sum(rows, axis=1)
         return ops.squeeze(ops.matmul(ops.expand_dims(ops.cast(features["weights"], "float32"), 1), rows), 1)
+
+
+def linear_models(
+    plan: Plan, encoders: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Wide]:
+    """The linear models of each head that gives logits from fields whose encoders have features; {} without `wide`.
+
+    Args:
+        plan: of the network.
+        encoders: the encoder of each field.
+        predictions: those of each head.
+    """
+    layers = {}
+    for name, part in plan.config.model.heads.items() if plan.config.model.wide else ():
+        if set(predictions[name]) != {"logits"}:
+            continue
+        outputs = predictions[name]["logits"].shape[-1]
+        counts = {
+            field: encoders[field].count_linear_features(plan.specs[field])
+            for field in plan.config.reads(part)
+            if hasattr(encoders[field], "linear_features")
+        }
+        counts = {field: count for field, count in counts.items() if count * outputs <= _LARGEST_KERNEL}
+        if counts:
+            layers[name] = Wide(counts, outputs, name=f"wide_{name}")
+    return layers
+
+
+def features_of(
+    layer: Wide, encoders: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What `Wide` reads, from the tensors of the fields."""
+    return {
+        field: {**encoders[field].linear_features(inputs[field]), "present": inputs[field]["present"]}
+        for field in layer.features
+    }
 
 
 def _deep_alone(shape: Sequence[int], dtype: Any = None) -> Any:

@@ -15,9 +15,9 @@ from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.models.compose import Composition
-from mmstream.models.wide import Wide
+from mmstream.models.wide import Wide, features_of
 from mmstream.preprocessing import examples
-from mmstream.preprocessing.preprocessor import PRESENT, Preprocessor
+from mmstream.preprocessing.preprocessor import Preprocessor
 
 _READ_AT_ONCE = 256
 _BOUNDS = {"deep": (0.0, 3.0), "offset": (-10.0, 10.0), "linear": (0.0, 30.0)}
@@ -74,7 +74,8 @@ class _Split:
     def __init__(
         self, config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str, split: str
     ) -> None:
-        fields = sorted({field for layer in composition.wide.values() for field in layer.features})
+        layers = list(composition.wide.values())
+        fields = sorted({field for layer in layers for field in layer.features})
         targets = sorted({config.model.heads[name].target for name in composition.wide})
         encoders = {name: composition.training.get_layer(f"encoders_{name}") for name in fields}
         read = list(config.model.encoders) if split == "validation" else fields
@@ -86,12 +87,7 @@ class _Split:
             batch = examples.parse(serialised, specs)
             given.append(examples.given(serialised, targets))
             tensors.append({name: batch[name] for name in targets})
-            inputs.append(
-                {
-                    name: {**encoders[name].linear_features(batch[name]), PRESENT: batch[name][PRESENT]}
-                    for name in fields
-                }
-            )
+            inputs.append({n: x for layer in layers for n, x in features_of(layer, encoders, batch).items()})
             if split == "validation":
                 logits.append(deep({name: batch[name] for name in read}, training=False))
         self.given = {
@@ -100,7 +96,7 @@ class _Split:
         self.inputs = _joined(inputs)
         self.targets = _joined(tensors)
         self.logits = _joined(logits)
-        sizes = {name: size for layer in composition.wide.values() for name, size in layer.features.items()}
+        sizes = {name: size for layer in layers for name, size in layer.features.items()}
         self.features = {name: _sparse(self.inputs.get(name), sizes[name]) for name in fields}
 
 
