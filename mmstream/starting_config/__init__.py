@@ -46,6 +46,8 @@ def starting_config(path: str, config_folder: str, targets: Sequence[str] = (), 
     use = use or source_for(path)
     sample = take_sample(use, path)
     for name in targets:
+        if name not in sample.columns and any(name in row for row in sample.rows):
+            raise MmstreamError(f"--target: the column {name!r} has no value in any of {len(sample.rows):,} rows")
         if name not in sample.columns:
             raise MmstreamError(f"--target: the data has no column {name!r}. {choices(name, sample.columns)}")
     return _Guess(use, path, config_folder, sample, targets).config()

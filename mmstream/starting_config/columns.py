@@ -171,6 +171,8 @@ def why_unread(values: Sequence[Any]) -> str:
         return reason
     if len(values) == 1:
         return "no field fits its only value"
+    if len(set(map(str, values))) == 1:
+        return f"it has the same value in all {len(values):,} rows that have one, so there is nothing to predict"
     return f"no field fits its {len(set(map(str, values))):,} different values in {len(values):,} rows"
 
 

@@ -1,7 +1,4 @@
-"""What the network and its training should be like, by the number of records and by what they hold.
-
-docs/recipes.md says which experiment each choice comes from; benchmarks/recipes.py repeats them.
-"""
+"""What the network and its training should be like, by the number of records and by what they hold."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _BUDGET = 2_000_000_000
 """How many numbers of media a training may read: about a quarter of an hour on two cores, for a small CNN."""
 _EPOCHS, _MOST_EPOCHS, _FEWEST_EPOCHS = 30, 40, 10
 _IMBALANCE = 50
-"""Classes are weighted if the most frequent one is so many times as frequent as the median one."""
+"""Classes are weighted if the most frequent one is so many times as frequent as a third of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +64,17 @@ def head(column: Column, values: Sequence[Any]) -> Choice:
         column: the column.
         values: a sample of it, without None.
     """
-    if column.component.predicted_by == "classification":
-        counts = sorted(Counter(map(str, values)).values())
-        most, median = counts[-1], counts[len(counts) // 2]
-        if most >= _IMBALANCE * median:
-            why = f"the most frequent class occurs {most / median:.0f} times as often as the median one"
-            return Choice({"balance": "class_weights"}, [why])
-    return Choice({}, [])
+    if column.component.predicted_by != "classification" or not len(values):
+        return Choice({}, [])
+    counts = sorted(Counter(map(str, values)).values())
+    keys, why = {}, []
+    often = counts[-1] / counts[(len(counts) - 1) // 3]
+    if often >= _IMBALANCE:
+        keys["balance"] = "class_weights"
+        why.append(f"the most frequent class occurs {often:.0f} times as often as the rarest third")
+    if single := counts.count(1):
+        why.append(f"{single:,} of {len(counts):,} classes occur only once, and cannot be both learnt and measured")
+    return Choice(keys, why)
 
 
 def training(inputs: Sequence[Column], count: int) -> Choice:

@@ -47,7 +47,8 @@ def test_folders_of_pictures_are_classes(tmp_path):
         put(tmp_path / "photos" / ("cat", "dog")[number % 2] / f"{number}.png", picture())
     config, text = guessed(tmp_path, "photos")
     assert config.source.use == "image_folder"
-    assert config.fields["image"].parameters == {"size": [48, 48]}
+    augment = [{"crop": 0.2}, {"rotate": 10}, {"brightness": 0.2}]
+    assert config.fields["image"].parameters == {"size": [48, 48], "augment": augment}, "there are few of them"
     assert uses(config.model.encoders) == {"image": "cnn"}
     assert uses(config.model.heads) == {"category": "classification"}
     assert "pictures of about 70 x 50" in text
@@ -199,7 +200,7 @@ def test_markers_of_missing_values_are_named_by_each_field(tmp_path):
     write_rows(tmp_path / "shop.jsonl", rows)
     config, _ = guessed(tmp_path, "shop.jsonl")
     assert config.fields["size"].parameters == {"missing": ["NULL"]}
-    assert config.fields["title"].parameters == {"length": 8, "missing": ["-"]}
+    assert config.fields["title"].parameters == {"length": 8, "missing": ["-"], "ngrams": 20000}
 
 
 def test_what_is_left_out_is_said_with_the_reason(tmp_path, capsys):
@@ -306,3 +307,41 @@ def test_a_config_that_is_there_stays(tmp_path, capsys):
     assert run("init", tmp_path / "rows.jsonl", "--output", tmp_path / "config.yaml") == 1
     assert "already exists" in capsys.readouterr().err
     assert (tmp_path / "config.yaml").read_text() == "mine"
+
+
+def texts_and(labels) -> list[dict]:
+    words = ["red", "blue", "green", "old", "new", "small", "large", "round", "flat", "soft", "hard", "warm", "cold"]
+    return [
+        {"id": f"a{n}", "text": " ".join(words[(n * 7 + k) % 13] for k in range(5)), "label": label}
+        for n, label in enumerate(labels)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None] * 60, "the column 'label' has no value in any of 60 rows"),
+        (["yes"] * 60, "it has the same value in all 60 rows that have one, so there is nothing to predict"),
+    ],
+)
+def test_a_target_that_says_nothing_is_refused(tmp_path, labels, message):
+    write_rows(tmp_path / "rows.jsonl", texts_and(labels))
+    with pytest.raises(MmstreamError, match=re.escape(message)):
+        starting_config(str(tmp_path / "rows.jsonl"), str(tmp_path), ["label"])
+
+
+def test_rare_classes_are_weighted_and_single_ones_are_mentioned(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", texts_and(["often"] * 197 + ["seldom", "seldom", "once"]))
+    text = starting_config(str(tmp_path / "rows.jsonl"), str(tmp_path), ["label"]).text
+    assert "balance: class_weights" in text
+    assert "1 of 3 classes occur only once, and cannot be both learnt and measured" in text
+    write_rows(tmp_path / "even.jsonl", texts_and(["one", "other"] * 100))
+    assert "balance" not in starting_config(str(tmp_path / "even.jsonl"), str(tmp_path), ["label"]).text
+
+
+def test_the_network_is_chosen_by_what_it_reads(tmp_path):
+    rows = [{**row, "title": f"{row['text']} and more {n}"} for n, row in enumerate(texts_and(["a", "b"] * 100))]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    text = starting_config(str(tmp_path / "rows.jsonl"), str(tmp_path), ["label"]).text
+    for chosen in ("{use: ngrams}", "wide: true", "fusion: {use: late}", "auxiliary: 0.3", "early_stopping"):
+        assert chosen in text
