@@ -18,7 +18,7 @@ from small_road import emoji_rows, run, write_manifest
 
 from beam_jobs.preprocess import input_of
 from mmstream.config import loading
-from mmstream.config.schema import Config
+from mmstream.config.schema import Config, FieldConfig, PartConfig
 from mmstream.inputs.input import pieces_of, rows_of
 from mmstream.inputs.items import check_row
 from mmstream.inputs.splits import split_for
@@ -88,6 +88,16 @@ def network(config: Config, folder: Path) -> Any:
     objectives = {name: type(each).__name__ for name, each in made.objectives.items()}
     targets = train.MultimodalModel(made, config).targets
     return made.inference.to_json(), made.training.to_json(), objectives, targets
+
+
+def wide(config: Config, folder: Path) -> Any:
+    """The network if it reads n-grams, which have linear models."""
+    text = FieldConfig(**{**config.fields["text"].model_dump(exclude_defaults=True), "ngrams": 50})
+    encoders = {**config.model.encoders, "text": PartConfig(use="ngrams")}
+    heads = {"group": config.model.heads["group"]}
+    model = config.model.model_copy(update={"encoders": encoders, "heads": heads})
+    read = config.model_copy(update={"fields": {**config.fields, "text": text}, "model": model})
+    return compose_unfitted(read).inference.to_json()
 
 
 def losses(config: Config, folder: Path) -> Any:
@@ -200,6 +210,8 @@ KEYS: dict[str, tuple[Observe, str]] = {
     "model.objectives.*.from_epoch": (losses, "model.objectives.align.from_epoch=2"),
     "model.objectives.*.warm_up": (losses, "model.objectives.align.warm_up=2"),
     "model.impute": (network, "model.impute=complete"),
+    "model.auxiliary": (network, "model.auxiliary=0.3"),
+    "model.wide": (wide, "model.wide=true"),
     "golden": (golden, "golden=2"),
     "resume": (digest, "resume=values"),
     "training.epochs": (optimizer, "training.epochs=7"),
