@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from mmstream import terminal
@@ -88,16 +89,20 @@ def evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     terminal.summary(
         "evaluate", {"split": metrics["split"], "records": metrics["records"], "metrics and report": folder}
     )
-    retrieval = {f"retrieval {way}": figures for way, figures in metrics["retrieval"].items()}
-    for name, figures in (metrics["heads"] | retrieval).items():
-        for warning in figures.get("warnings", ()):
-            terminal.warn(f"{name}: {warning}")
+    _say_why_no_baselines(metrics)
+    for what, warning in result_tables.warnings(metrics):
+        terminal.warn(f"{what}: {warning}")
     return 0
+
+
+def _say_why_no_baselines(measured: Mapping[str, Any]) -> None:
+    if "no_baselines" in measured:
+        terminal.say(f"note: there are no baselines: {measured['no_baselines']}")
 
 
 def baseline(args: argparse.Namespace, rest: list[str]) -> int:
     """Measure simple models on examples, to see what a network has to beat."""
-    config = loading.load_config(args.config)
+    config = loading.load_config(args.config, open_values="first")
     with importing():
         from mmstream.evaluation import baselines
         from mmstream.training.made_with import check_fields, read_about_examples
@@ -126,6 +131,7 @@ def compare(args: argparse.Namespace, rest: list[str]) -> int:
         terminal.show_table(comparison.COLUMNS, list(comparison.table(compared)))
         if refused := compared["not_comparable"]:
             terminal.show_table(("not comparable", "model", "why"), [tuple(each.values()) for each in refused])
+    _say_why_no_baselines(compared)
     for name, about in compared["models"].items():
         if about["left_out"]:
             terminal.warn(

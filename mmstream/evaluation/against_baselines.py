@@ -13,39 +13,60 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
+from mmstream import terminal
 from mmstream.evaluation import baseline_cache
 from mmstream.evaluation.baseline_cache import Kept
 from mmstream.evaluation.baselines import guess
 from mmstream.evaluation.intervals import Metrics, intervals, resample
 from mmstream.evaluation.linear_models import FeatureSets
-from mmstream.evaluation.outcomes import labelled, metrics_at, metrics_of
+from mmstream.evaluation.outcomes import HeadMetrics, labelled, metrics_of
 from mmstream.evaluation.predictions import Predictions
+from mmstream.evaluation.products import products
 from mmstream.evaluation.retrieval import RANKS, Search, hits_of, recall, searches
 from mmstream.evaluation.simple_models import Effort, Guess
 from mmstream.interfaces import Outcome
+from mmstream.preprocessing import examples
 from mmstream.storage import files
 
+_NONE = Kept({}, {})
 _NEIGHBOURS = 10
 """How many training records say what is looked for."""
 
 
-def baselines_of(predictions: Predictions, examples_path: str, split: str, effort: Effort, folder: str) -> Kept:
-    """The baselines for a model's heads and retrieval: those that are kept, or new ones, which are then kept.
+def baselines_of(
+    predictions: Predictions, examples_path: str, split: str, effort: Literal["none"] | Effort
+) -> tuple[Kept, str]:
+    """The baselines for a model's heads and retrieval: those that are kept beside it, or new ones, which are then kept.
 
     Args:
-        predictions: the model's, for the same split.
+        predictions: the model's, for the whole split.
         examples_path: output of `mmstream preprocess`.
-        split: "validation" or "test".
-        effort: "fast" or "all".
-        folder: where baselines are kept; "" to keep none.
+        split: "train", "validation" or "test".
+        effort: which baselines.
 
-    Raises:
-        MmstreamError: there is nothing to train on.
+    Returns:
+        the baselines; and, if there are none although some are asked for, why.
     """
+    if effort == "none":
+        return _NONE, ""
+    if split == "train":
+        return _NONE, "baselines are fitted to the training split, so they are not measured on it"
+    if not examples.has_records(examples_path, "train"):
+        return _NONE, f"baselines are fitted to the training split, and {examples_path} does not hold it any more"
+    config, folder = predictions.model.config, files.join(predictions.model.path, "evaluation", split)
+    key = baseline_cache.key_of(config, examples_path, split, effort)
+    kept = baseline_cache.load(folder, key)
+    if kept is None:
+        kept = _computed(predictions, examples_path, split, effort)
+        try:
+            baseline_cache.save(folder, key, kept)
+        except OSError as error:  # a model that may only be read can be compared, too
+            terminal.warn(f"the baselines cannot be kept in {folder}, so the next run computes them again: {error}")
+    return kept, ""
+
+
+def _computed(predictions: Predictions, examples_path: str, split: str, effort: Effort) -> Kept:
     config = predictions.model.config
-    key = baseline_cache.key_of(config, examples_path, split, effort) if folder else ""
-    if folder and (kept := baseline_cache.load(folder, key)):
-        return kept
     guesses = guess(config, examples_path, split, effort)
     retrieval = {
         way: {
@@ -54,10 +75,7 @@ def baselines_of(predictions: Predictions, examples_path: str, split: str, effor
         }
         for way, search in searches(predictions).items()
     }
-    kept = Kept(guesses.heads, retrieval)
-    if folder:
-        baseline_cache.save(folder, key, kept)
-    return kept
+    return Kept(guesses.heads, retrieval)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +85,12 @@ class ComparedBaselines:
     Attributes:
         kept: what they predict for the whole split.
         places: int[N], where the records that all models have are in that split.
+        why_none: why there are none although some are asked for; else "".
     """
 
     kept: Kept
     places: np.ndarray
+    why_none: str
 
     @classmethod
     def of(
@@ -81,21 +101,19 @@ class ComparedBaselines:
         effort: Literal["none"] | Effort,
         ids: Sequence[str],
     ) -> ComparedBaselines:
-        """Those that are kept beside the model, or new ones.
+        """Those of `baselines_of`.
 
         Args:
             predictions: the model's, for the whole split.
-            examples_path: output of `mmstream preprocess`.
-            split: "train", "validation" or "test"; none are fitted for the first.
-            effort: which baselines.
+            examples_path: as there.
+            split: as there.
+            effort: as there.
             ids: of the records that all models have.
         """
         where = {key: place for place, key in enumerate(predictions.ids)}
         places = np.array([where[key] for key in ids])
-        if effort == "none" or split == "train":
-            return cls(Kept({}, {}), places)
-        folder = files.join(predictions.model.path, "evaluation", split)
-        return cls(baselines_of(predictions, examples_path, split, effort, folder), places)
+        kept, why_none = baselines_of(predictions, examples_path, split, effort)
+        return cls(kept, places, why_none)
 
     def head(self, head: str, predictions: Predictions, rows: np.ndarray) -> dict[str, Metrics]:
         """{"baseline: " and the name of the best one: its metrics}.
@@ -109,7 +127,7 @@ class ComparedBaselines:
         guesses, target = self.kept.heads.get(head, {}), predictions.target_of(head)
         outcomes = outcomes_of(guesses, layer, vocabulary, target, rows, self.places[rows])
         best = best_of(outcomes, layer)
-        return {f"baseline: {best}": partial(metrics_at, layer, outcomes[best])} if best else {}
+        return {f"baseline: {best}": HeadMetrics.of(layer, outcomes[best])} if best else {}
 
     def retrieval(self, way: str, count: int) -> dict[str, Metrics]:
         """The same for a direction of retrieval, if all queries of the split are compared: candidates matter."""
@@ -145,29 +163,37 @@ def outcomes_of(
 
 def best_of(outcomes: Mapping[str, Outcome], layer: Any) -> str:
     """The baseline with the best main metric; "" if none has one."""
-    figures = {name: metrics_of(layer, each).get(layer.metric) for name, each in outcomes.items()}
-    comparable = {name: value for name, value in figures.items() if value is not None}
+    return _best({name: metrics_of(layer, each) for name, each in outcomes.items()}, layer.metric)
+
+
+def _best(figures: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    comparable = {name: each[metric] for name, each in figures.items() if metric in each}
     return max(comparable, key=lambda name: comparable[name], default="")
 
 
-def head_beside(outcomes: Mapping[str, Outcome], layer: Any, outcome: Outcome) -> dict[str, Any]:
+def head_beside(
+    outcomes: Mapping[str, Outcome], own: HeadMetrics, resampled: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     """The figures of baselines for a head, over the records that the head is measured on.
 
     Args:
-        outcomes: those of the baselines.
-        layer: the layer of the head.
-        outcome: the head's own.
+        outcomes: those of the baselines, over the same records as the head's.
+        own: the metrics of the head.
+        resampled: the result of `resample` for them, over all records of the split.
 
     Returns:
         {"baselines": {baseline: {metric: value}}, "best_baseline": {"name", "metric", "value", "difference",
         "interval"}}, the last by the main metric, with the difference of the head from it; {} if there are none.
     """
-    best = best_of(outcomes, layer)
-    if not best or layer.metric not in metrics_of(layer, outcome):
-        return {}
+    layer, metric = own.head, own.head.metric
     figures = {name: metrics_of(layer, each) for name, each in outcomes.items()}
-    both = [partial(metrics_at, layer, each) for each in (outcome, outcomes[best])]
-    return {"baselines": figures, "best_baseline": _difference(best, layer.metric, both, len(outcome.rows))}
+    best, value = _best(figures, metric), metrics_of(layer, own.outcome).get(metric)
+    if not best or value is None:
+        return {}
+    other = HeadMetrics(layer, outcomes[best], own.places)
+    difference = _difference(value - figures[best][metric], resampled, resample(other, len(own.places)), metric)
+    about = {"name": best, "metric": metric, "value": figures[best][metric]}
+    return {"baselines": figures, "best_baseline": about | difference}
 
 
 def ways_beside(hits: np.ndarray, search: Search, baselines: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -185,11 +211,15 @@ def ways_beside(hits: np.ndarray, search: Search, baselines: Mapping[str, np.nda
     if not baselines:
         return {"baselines": figures}
     best = max(baselines, key=lambda name: figures[name]["r@1"])
-    both = [partial(recall, each) for each in (hits, baselines[best])]
-    return {"baselines": figures, "best_baseline": _difference(best, "r@1", both, len(hits))}
+    own, other = (resample(partial(recall, each), len(hits)) for each in (hits, baselines[best]))
+    difference = _difference(recall(hits)["r@1"] - figures[best]["r@1"], own, other, "r@1")
+    return {
+        "baselines": figures,
+        "best_baseline": {"name": best, "metric": "r@1", "value": figures[best]["r@1"]} | difference,
+    }
 
 
-def warnings_of(figures: Mapping[str, Any]) -> Iterator[str]:
+def worse_than(figures: Mapping[str, Any]) -> Iterator[str]:
     """A warning if the best baseline is better, from a head's entry or a retrieval's in metrics.json."""
     best = figures.get("best_baseline")
     if best and best["difference"] < 0:
@@ -202,13 +232,13 @@ def warnings_of(figures: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _difference(best: str, metric: str, both: Sequence[Metrics], count: int) -> dict[str, Any]:
-    """The difference of a model from a baseline; resamples are the same for both, so that it is paired."""
-    own, other = ({metric: of(np.arange(count))[metric]} for of in both)
-    resampled = [resample(of, count)[metric] for of in both]
-    difference = own[metric] - other[metric]
-    interval = intervals({metric: resampled[0] - resampled[1]}, {metric: difference}).get(metric, [difference] * 2)
-    return {"name": best, "metric": metric, "value": other[metric], "difference": difference, "interval": interval}
+def _difference(
+    difference: float, own: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], metric: str
+) -> dict[str, Any]:
+    """The difference of a model from a baseline and its interval, paired: both have the same resamples."""
+    paired = {metric: own[metric] - other[metric]} if metric in own and metric in other else {}
+    interval = intervals(paired, {metric: difference}).get(metric, [difference] * 2)
+    return {"difference": difference, "interval": interval}
 
 
 def _chance(search: Search) -> dict[str, float]:
@@ -235,19 +265,18 @@ def _similarities(features: FeatureSets, search: Search) -> Iterator[tuple[str, 
         return
     candidates = features.vectors(among)[2][search.rows[search.candidates]]
     if features.is_text(of) and features.is_text(among):
-        yield "TF-IDF", _cosine(features.vectors(of, like=among)[2][search.rows], candidates)
+        yield "TF-IDF", products(_unit(features.vectors(of, like=among)[2][search.rows]), _unit(candidates))
         return
     both = features.both_in_training(of, among)
     if not len(both):
         return
-    near = _cosine(features.vectors(of)[2][search.rows], features.vectors(of)[0][both])
+    near = products(_unit(features.vectors(of)[2][search.rows]), _unit(features.vectors(of)[0][both]))
     count = min(_NEIGHBOURS, len(both))
     columns = np.argpartition(-near, count - 1, axis=1)[:, :count]
     places = np.repeat(np.arange(len(near)), count), columns.reshape(-1)
     weights = sparse.csr_array((near[places], places), shape=near.shape)
-    yield "nearest training records", _cosine(weights @ features.vectors(among)[0][both], candidates)
+    yield "nearest training records", weights @ products(features.vectors(among)[0][both], _unit(candidates))
 
 
-def _cosine(one: sparse.csr_array, other: sparse.csr_array) -> np.ndarray:
-    similarity: np.ndarray = (normalize(one) @ normalize(other).T).toarray()
-    return similarity
+def _unit(vectors: sparse.csr_array) -> sparse.csr_array:
+    return sparse.csr_array(normalize(vectors))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError
 from mmstream.evaluation.intervals import bootstrap
 from mmstream.evaluation.linear_models import FeatureSets
-from mmstream.evaluation.outcomes import has_value, labelled, metrics_at, metrics_of
+from mmstream.evaluation.outcomes import HeadMetrics, has_value, labelled, metrics_of
 from mmstream.evaluation.result_tables import interval
 from mmstream.evaluation.simple_features import Records, read_records
 from mmstream.evaluation.simple_models import Baselines, Effort, Guess, Target
@@ -139,6 +138,6 @@ def _measured(guesses: Guesses, head: str) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     for name in guesses.heads[head] if len(rows) else ():
         outcome = guesses.outcome(head, name, rows)
-        intervals = bootstrap(partial(metrics_at, layer, outcome), len(rows))
+        intervals = bootstrap(HeadMetrics.of(layer, outcome), len(rows))
         measured[name] = {**metrics_of(layer, outcome), "intervals": intervals}
     return {"records": len(rows), "metric": layer.metric, "baselines": measured}

@@ -15,7 +15,7 @@ from mmstream.errors import MmstreamError, UsageError
 from mmstream.evaluation.ablation import WHOLE
 from mmstream.evaluation.against_baselines import ComparedBaselines
 from mmstream.evaluation.intervals import Metrics, intervals, resample
-from mmstream.evaluation.outcomes import metrics_of
+from mmstream.evaluation.outcomes import HeadMetrics, metrics_of
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.retrieval import Search, Way, have_both, recall, ways
 from mmstream.evaluation.simple_models import Effort
@@ -98,7 +98,8 @@ def compare(
         baselines: which baselines are computed, of those that are not kept beside the first model.
 
     Returns:
-        {"split", "records", "models", "heads", "retrieval", "not_comparable"}, ready for JSON: see docs/evaluation.md.
+        {"split", "records", "models", "heads", "retrieval", "not_comparable"}, ready for JSON: see docs/evaluation.md;
+        and "no_baselines", why there are none although some are asked for.
 
     Raises:
         UsageError: there are fewer than two models, one is given twice, or there is not one folder of examples for all
@@ -123,7 +124,7 @@ def compare(
     if not heads and not retrieval:
         lines = [f"  {refusal.what}: {refusal.model} {refusal.why}" for refusal in refusals]
         raise MmstreamError("\n".join(["nothing about these models can be compared:", *lines]))
-    return {
+    compared: dict[str, Any] = {
         "split": split,
         "records": len(ids),
         "models": {
@@ -139,6 +140,7 @@ def compare(
         "retrieval": retrieval,
         "not_comparable": [dataclasses.asdict(refusal) for refusal in refusals],
     }
+    return compared | ({"no_baselines": simple.why_none} if simple.why_none else {})
 
 
 def names_of(paths: Sequence[str]) -> list[str]:
@@ -211,14 +213,12 @@ def _compare_heads(
             else:
                 rows, compared = shared, [*compared, other]
         if len(compared) > 1:
-            metrics: dict[str, Metrics] = {each.name: partial(_of_rows, each, head, rows) for each in compared}
+            metrics: dict[str, Metrics] = {
+                each.name: HeadMetrics.of(each.model.head(head), each.outcome(head), rows) for each in compared
+            }
             metrics |= simple.head(head, first.predictions, rows)
             target = first.model.heads[head]["target"]
             yield head, {"target": target, "records": len(rows), "metrics": _side_by_side(metrics, len(rows))}
-
-
-def _of_rows(contender: Contender, head: str, rows: np.ndarray, resampled: np.ndarray) -> dict[str, float]:
-    return contender.metrics(head, rows[resampled])
 
 
 def _shared_rows(

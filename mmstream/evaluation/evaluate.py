@@ -11,10 +11,10 @@ import numpy as np
 
 from mmstream.errors import MmstreamError
 from mmstream.evaluation.ablation import WHOLE, ablations_of
-from mmstream.evaluation.against_baselines import baselines_of, head_beside, outcomes_of, warnings_of, ways_beside
+from mmstream.evaluation.against_baselines import baselines_of, head_beside, outcomes_of, ways_beside, worse_than
 from mmstream.evaluation.baseline_cache import Kept
-from mmstream.evaluation.intervals import bootstrap
-from mmstream.evaluation.outcomes import metrics_of, unseen
+from mmstream.evaluation.intervals import bootstrap, intervals, resample
+from mmstream.evaluation.outcomes import HeadMetrics, metrics_of, unseen
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
 from mmstream.evaluation.reliability import expected_calibration_error
 from mmstream.evaluation.retrieval import recall, searches, written_first
@@ -83,19 +83,20 @@ def evaluate(
     count = len(predictions.ids)
     if not count:
         raise MmstreamError(f"the split {split!r} of {examples_path} is empty")
-    kept = Kept({}, {})
-    if baselines != "none" and split != "train":
-        kept = baselines_of(predictions, examples_path, split, baselines, _folder(model, split))
+    kept, why_none = baselines_of(predictions, examples_path, split, baselines)
     heads, outcomes = {}, {}
     for name in model.heads:
         heads[name], outcomes[name] = _evaluate_head(predictions, name, kept.heads.get(name, {}))
     written = {name: each for name, each in outcomes.items() if isinstance(each, Texts) and len(each.rows)}
     fields = sorted({model.heads[name]["target"] for name in written})
-    learnt = examples.texts(examples.shards_of(examples_path, "train"), fields) if written else {}
+    known = written and examples.has_records(examples_path, "train")
+    learnt = examples.texts(examples.shards_of(examples_path, "train"), fields) if known else {}
     for name, outcome in written.items():
-        different = diversity(outcome, learnt[model.heads[name]["target"]])
+        different = diversity(outcome, learnt.get(model.heads[name]["target"]))
         heads[name]["written"] = {**different, **written_first(predictions, name)}
     metrics = {"split": split, "records": count, "heads": heads, "retrieval": _retrieval(predictions, kept)}
+    if why_none:
+        metrics["no_baselines"] = why_none
     return Evaluation(predictions, metrics, outcomes)
 
 
@@ -112,7 +113,7 @@ def _retrieval(predictions: Predictions, kept: Kept) -> dict[str, Any]:
         figures[way] = {**recall(hit), "candidates": len(search.candidates), "intervals": resampled}
         if way in kept.retrieval:
             figures[way] |= ways_beside(hit, search, kept.retrieval[way])
-            figures[way]["warnings"] = list(warnings_of(figures[way]))
+            figures[way]["warnings"] = list(worse_than(figures[way]))
     return figures
 
 
@@ -137,7 +138,9 @@ def _evaluate_head(predictions: Predictions, name: str, guesses: Mapping[str, Gu
         metrics["ece"] = expected_calibration_error(outcome)
     vocabulary, target = predictions.model.fitted(name).vocabulary, predictions.target_of(name)
     simple = outcomes_of(guesses, layer, vocabulary, target, outcome.rows) if len(outcome.rows) else {}
-    beside = head_beside(simple, layer, outcome)
+    own = HeadMetrics.of(layer, outcome, np.arange(count))
+    resampled = resample(own, count)
+    beside = head_beside(simple, own, resampled)
     counts = {"records": len(outcome.rows), "unseen": unseen(outcome), "unread": predictions.unread(name)}
     return {
         **metrics,
@@ -145,10 +148,10 @@ def _evaluate_head(predictions: Predictions, name: str, guesses: Mapping[str, Gu
         **beside,
         "reads": reads,
         "metric": layer.metric,
-        "intervals": bootstrap(lambda rows: metrics_of(layer, outcome, rows), count),
+        "intervals": intervals(resampled, metrics),
         "fields": fields,
         "warnings": [
-            *warnings_of({**metrics, **beside}),
+            *worse_than({**metrics, **beside}),
             *_warnings_of_counts(counts),
             *_warnings_of_fields(fields),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +12,14 @@ CONFIDENCE = 0.95
 
 Metrics = Callable[[np.ndarray], Mapping[str, float]]
 """Metrics of the records with these numbers, int[N], some of which may occur several times; {} if undefined."""
+
+
+@runtime_checkable
+class ManyMetrics(Protocol):
+    """Metrics that can be computed for many resamples at once."""
+
+    def resampled(self, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """The same as `stacked` of the metrics of each row of int[R, N]."""
 
 
 def bootstrap(metrics: Metrics, count: int, *, resamples: int = RESAMPLES) -> dict[str, list[float]]:
@@ -36,8 +45,15 @@ def resample(metrics: Metrics, count: int, *, resamples: int = RESAMPLES) -> dic
     Returns:
         {metric: float[R]}, NaN for a resample on which the metric is undefined.
     """
+    if not count:
+        return {}
     random = np.random.default_rng(0)
-    values = [metrics(random.integers(0, count, count)) for _ in range(resamples)] if count else []
+    draws = np.stack([random.integers(0, count, count) for _ in range(resamples)])
+    return metrics.resampled(draws) if isinstance(metrics, ManyMetrics) else stacked([metrics(draw) for draw in draws])
+
+
+def stacked(values: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    """{metric: float[R]} of R results, NaN where a metric is undefined."""
     names = dict.fromkeys(name for each in values for name in each)
     return {name: np.array([each.get(name, np.nan) for each in values], float) for name in names}
 

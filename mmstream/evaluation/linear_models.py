@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.linear_model import Ridge
 
+from mmstream.evaluation.products import products
 from mmstream.evaluation.simple_features import Features, Records
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """The weights of the penalty; the best one on the validation split is taken."""
-_MOST_EXACT = 4_000
+_MOST_TRIED, _TARGETS_TRIED = 2_000, 100
+"""How many training records, and how many targets, show which penalty is best."""
+_MOST_EXACT = 3_000
 """Up to so many training records, models are solved exactly, through the products of records: any number of targets
-then takes as long as one."""
+then takes about as long as one."""
 _MOST_PRODUCTS = 300_000_000
-"""Beyond that, each target takes time in proportion to the entries of the features: the product of both is bounded."""
+"""Beyond that, the most frequent targets are solved by iteration over all records, which takes time in proportion to
+the entries of the features times the targets: this product is bounded. All others learn from the first records only."""
 _FEWEST_TARGETS = 8
-_ITERATIONS = 50
+_MOST_COLUMNS = 1_024
+"""With at most so many features, models are solved exactly through these, over all records."""
+_ITERATIONS, _TOLERANCE, _TINY = 50, np.float32(1e-3), np.float32(1e-30)
 
 Outputs = tuple[np.ndarray, np.ndarray]
 """The outputs of a model for the records of the validation split that have a target, and for all that are predicted."""
@@ -42,58 +48,122 @@ class LinearModels:
         """Fit to the training split, with the penalty that is best on the validation split, and predict.
 
         Args:
-            known: the records of the training and of the validation split that have a target, int[N] in order.
-            targets: float[N, K], the targets of these records.
+            known: the records of the training and of the validation split that have a target.
+            targets: float[N, K], the targets of these records; if there are many, the most frequent ones are first.
         """
-        means, validation = targets[0].mean(0), known[1]
-        penalty, rows, dual = self._best(known, targets)
-        if len(known[0]) <= len(rows):
-            _, of_validation, of_others = self._products
-            return of_validation[np.ix_(validation, rows)] @ dual + means, of_others[:, rows] @ dual + means
-        weights = self._iterated(known[0], targets[0] - means, penalty)
-        found = (self.features[1][validation], self.features[2])
-        of_validation, of_others = (each @ weights if each.shape[0] else np.zeros((0, len(means))) for each in found)
-        return of_validation + means, of_others + means
+        (rows, validation), means = known, targets[0].mean(0)
+        centred, wanted = targets[0] - means, targets[1] - means
+        solve = self._by_features if self.features[0].shape[1] <= _MOST_COLUMNS else self._by_records
+        of_validation, of_others = solve(rows, centred, validation, wanted)
+        return of_validation[validation] + means, of_others + means
 
     def fit(self, known: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The weights, float[F, K], and the constants, float[K], of the model that `outputs` predicts with."""
-        means = targets[0].mean(0)
-        penalty, rows, dual = self._best(known, targets)
-        if len(known[0]) <= len(rows):
-            return self.features[0][rows].T @ dual, means
-        return self._iterated(known[0], targets[0] - means, penalty), means
+        """The slopes, float[F, K], and the constants, float[K], of the model that `outputs` predicts with."""
+        (rows, validation), means = known, targets[0].mean(0)
+        centred, wanted = targets[0] - means, targets[1] - means
+        if self.features[0].shape[1] <= _MOST_COLUMNS:
+            return self._slopes(rows, centred, validation, wanted), means
+        first, weights, frequent = self._solved(rows, centred, validation, wanted)
+        slopes = np.asarray(self.features[0][first].T @ weights)
+        slopes[:, : frequent.shape[1]] = frequent
+        return slopes, means
 
-    def _best(self, known: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[float, np.ndarray, np.ndarray]:
-        """The best penalty, the training records, int[N], on which it was found, and their weights, float[N, K]."""
-        rows = known[0][known[0] < _MOST_EXACT]
-        means, validation = targets[0].mean(0), known[1]
-        among, of_validation, _ = self._products
-        tried = []
-        for penalty in PENALTIES if len(validation) else PENALTIES[2:3]:
-            penalised = among[np.ix_(rows, rows)] + penalty * np.eye(len(rows))
-            dual = cho_solve(cho_factor(penalised, overwrite_a=True), targets[0][: len(rows)] - means)
-            outputs = of_validation[np.ix_(validation, rows)] @ dual + means
-            tried.append((float(np.square(outputs - targets[1]).sum()), penalty, dual))
-        _, penalty, dual = min(tried, key=lambda each: each[0])
-        return penalty, rows, dual
+    def _by_features(
+        self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, wanted: np.ndarray
+    ) -> Outputs:
+        """The outputs for all records of both splits, solved through the products of features."""
+        slopes = self._slopes(rows, targets, validation, wanted)
+        of_validation, of_others = (_outputs(features, slopes) for features in self.features[1:])
+        return of_validation, of_others
+
+    def _slopes(self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """float64[F, K], with the best penalty."""
+        train, held_out = (self.features[n][chosen].toarray() for n, chosen in ((0, rows), (1, validation)))
+        among, right = train.T @ train, train.T @ targets
+
+        def slopes(penalty: float) -> np.ndarray:
+            return np.asarray(cho_solve(cho_factor(among + penalty * np.eye(len(among))), right))
+
+        return slopes(_best_penalty(lambda penalty: held_out @ slopes(penalty), wanted))
+
+    def _by_records(self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, wanted: np.ndarray) -> Outputs:
+        """The same through the products of records."""
+        first, weights, slopes = self._solved(rows, targets, validation, wanted)
+        outputs = [each[:, first] @ weights for each in self._products[1:]]
+        for output, features in zip(outputs, self.features[1:], strict=True):
+            output[:, : slopes.shape[1]] = _outputs(features, slopes)
+        return outputs[0], outputs[1]
+
+    def _solved(
+        self, rows: np.ndarray, targets: np.ndarray, validation: np.ndarray, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first records, int[N], and their weights, float[N, K]; and the slopes of those targets that are solved
+        over all records, float[F, the first targets], none if these are the first ones.
+        """
+        first = rows[rows < _MOST_EXACT]
+        tried, few = first[:_MOST_TRIED], slice(_TARGETS_TRIED)
+
+        def tried_outputs(penalty: float) -> np.ndarray:
+            weights = self._weights(tried, targets[: len(tried), few], penalty)
+            return np.asarray(self._products[1][np.ix_(validation, tried)] @ weights)
+
+        best = _best_penalty(tried_outputs, wanted[:, few])
+        weights = self._weights(first, targets[: len(first)], best)
+        if len(first) == len(rows):
+            return first, weights, np.zeros((self.features[0].shape[1], 0))
+        count = min(targets.shape[1], max(_MOST_PRODUCTS // max(self.features[0].nnz, 1), _FEWEST_TARGETS))
+        return first, weights, conjugate_gradients(self.features[0][rows], targets[:, :count], best)
+
+    def _weights(self, rows: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+        """The weights of training records, float64[N, K]."""
+        if not len(rows):
+            return np.zeros(targets.shape)
+        penalised = self._products[0][np.ix_(rows, rows)] + penalty * np.eye(len(rows))
+        return np.asarray(cho_solve(cho_factor(penalised, overwrite_a=True), targets))
 
     @functools.cached_property
     def _products(self) -> list[np.ndarray]:
         """The products of the records of each split with the first training records."""
-        first = self.features[0][:_MOST_EXACT]
-        return [
-            (each @ first.T).toarray() if each.shape[0] else np.zeros((0, first.shape[0]))
-            for each in (first, *self.features[1:])
-        ]
+        train = self.features[0][:_MOST_EXACT]
+        none = np.zeros((0, train.shape[0]))
+        others = (products(each, train) if each.shape[0] else none for each in self.features[1:])
+        return [products(train, train, np.float64), *others]
 
-    def _iterated(self, rows: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-        """The weights for many records, float[F, K]; those of targets beyond the bound, the rarest ones, are zero."""
-        entries = max(self.features[0].nnz, 1)
-        count = min(targets.shape[1], max(_MOST_PRODUCTS // entries, _FEWEST_TARGETS))
-        ridge = Ridge(alpha=penalty, fit_intercept=False, solver="sparse_cg", max_iter=_ITERATIONS, tol=1e-3)
-        ridge.fit(self.features[0][rows], targets[:, :count])
-        weights: np.ndarray = np.pad(np.atleast_2d(ridge.coef_).T, ((0, 0), (0, targets.shape[1] - count)))
-        return weights
+
+def _best_penalty(outputs: Callable[[float], np.ndarray], wanted: np.ndarray) -> float:
+    """The penalty with the least sum of squares on the validation split, float[N, K]; without one, a middle penalty."""
+    if not len(wanted):
+        return PENALTIES[2]
+    return min(PENALTIES, key=lambda penalty: float(np.square(outputs(penalty) - wanted).sum()))
+
+
+def _outputs(features: Any, slopes: np.ndarray) -> np.ndarray:
+    """float[N, K]; of a split without records, nothing is known, not even the number of its features."""
+    return np.asarray(features @ slopes) if features.shape[0] else np.zeros((0, slopes.shape[1]))
+
+
+def conjugate_gradients(features: sparse.csr_array, targets: np.ndarray, penalty: float) -> np.ndarray:
+    """Least squares with a penalty on the squares of the slopes: float[N, F], float[N, K] → the slopes, float32[F, K].
+
+    Source: Hestenes & Stiefel, "Methods of conjugate gradients for solving linear systems" (1952); here for the normal
+    equations.
+    """
+    features, targets = features.astype(np.float32), targets.astype(np.float32)
+    transposed = sparse.csr_array(features.T)
+    slopes = np.zeros((features.shape[1], targets.shape[1]), np.float32)
+    residual = transposed @ targets
+    direction, square = residual.copy(), np.square(residual).sum(0)
+    enough = square * _TOLERANCE**2
+    for _ in range(_ITERATIONS):
+        if (square <= enough).all():
+            break
+        image = transposed @ (features @ direction) + penalty * direction
+        step = square / np.maximum((direction * image).sum(0), _TINY)
+        slopes += step * direction
+        residual -= step * image
+        before, square = square, np.square(residual).sum(0)
+        direction = residual + square / np.maximum(before, _TINY) * direction
+    return slopes
 
 
 class FeatureSets:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mmstream.evaluation.intervals import stacked
 from mmstream.interfaces import Classes, Fitted, Head, Numbers, Outcome, Texts
 
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
@@ -131,9 +132,41 @@ def metrics_of(head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> d
     return {key: float(value) for key, value in head.evaluate(outcome).items()}
 
 
-def metrics_at(head: Any, outcome: Outcome, places: np.ndarray) -> dict[str, float]:
-    """The metrics of a head for the rows of an outcome at these places, int[M]."""
-    return metrics_of(head, outcome, outcome.rows[places])
+@dataclasses.dataclass(frozen=True)
+class HeadMetrics:
+    """The metrics of a head as a function of records, for `mmstream.evaluation.intervals`.
+
+    Attributes:
+        head: the layer of the head.
+        outcome: its labels and targets.
+        places: int[N], the place of each record in the outcome, -1 for those without a target.
+    """
+
+    head: Any
+    outcome: Outcome
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, head: Any, outcome: Outcome, rows: np.ndarray | None = None) -> HeadMetrics:
+        """The metrics over some rows of the split, int[N]; by default those of the outcome."""
+        rows = outcome.rows if rows is None else rows
+        places = np.searchsorted(outcome.rows, rows)
+        held = places < len(outcome.rows)
+        held[held] = outcome.rows[places[held]] == rows[held]
+        return cls(head, outcome, np.where(held, places, -1))
+
+    def __call__(self, records: np.ndarray) -> dict[str, float]:
+        """The metrics of the records with these numbers, int[M]."""
+        places = self.places[records]
+        return metrics_of(self.head, taken(self.outcome, places[places >= 0]))
+
+    def resampled(self, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """{metric: float[R]} of many resamples, int[R, M]; NaN where a metric is undefined."""
+        if not hasattr(self.head, "evaluate_resamples"):
+            return stacked([self(draw) for draw in draws])
+        size = len(self.outcome.rows)
+        counts = [np.bincount(self.places[draw] + 1, minlength=size + 1)[1:] for draw in draws]
+        return dict(self.head.evaluate_resamples(self.outcome, np.stack(counts).astype(np.int32)))
 
 
 def unseen(outcome: Outcome) -> int:

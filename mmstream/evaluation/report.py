@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from sklearn import metrics
 
-from mmstream.evaluation import plots
+from mmstream.evaluation import plots, result_tables
+from mmstream.evaluation.against_baselines import worse_than
 from mmstream.interfaces import Classes, Numbers, Outcome, Texts
 from mmstream.storage import files
 from mmstream.terminal import shown
@@ -22,6 +23,21 @@ _SHOWN = 12
 """How many records a gallery shows."""
 _SIDE = 96
 """The longest side of a picture in a gallery, in pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """What the page shows first: a simple model is better than the network.
+
+    Attributes:
+        what: the head or the direction of retrieval.
+        message: the warning.
+        certain: whether the difference is significant.
+    """
+
+    what: str
+    message: str
+    certain: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +90,27 @@ def write_report(
         loader=jinja2.PackageLoader("mmstream.evaluation", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
-    curves = plots.training(about["history"], about["best_epoch"])
-    page = environment.get_template("report.html.j2").render(about=about, heads=heads, curves=curves)
+    alarms = list(_alarms(about))
+    page = environment.get_template("report.html.j2").render(
+        about=about,
+        heads=heads,
+        alarms=alarms,
+        warnings=[pair for pair in result_tables.warnings(about) if pair not in {(a.what, a.message) for a in alarms}],
+        baselines=list(result_tables.baselines(about)),
+        baseline_columns=result_tables.BASELINES,
+        curves=plots.training(about["history"], about["best_epoch"]),
+    )
     files.write_bytes(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _alarms(about: Mapping[str, Any]) -> Iterator[Alarm]:
+    """Where a simple model is better, significant differences first."""
+    found = [
+        Alarm(what, message, figures["best_baseline"]["interval"][1] < 0)
+        for what, figures in result_tables.measured(about).items()
+        for message in worse_than(figures)
+    ]
+    yield from sorted(found, key=lambda alarm: not alarm.certain)
 
 
 def _plots(head: Mapping[str, Any], outcome: Outcome) -> Sequence[tuple[str, str]]:

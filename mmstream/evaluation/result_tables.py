@@ -50,17 +50,36 @@ def baselines(metrics: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     Args:
         metrics: the contents of metrics.json.
     """
-    heads = {name: (head["metric"], head) for name, head in metrics["heads"].items()}
-    retrieval = {f"retrieval {way}": ("r@1", figures) for way, figures in metrics["retrieval"].items()}
-    for what, (metric, figures) in (heads | retrieval).items():
-        measured = {name: each[metric] for name, each in figures.get("baselines", {}).items() if metric in each}
-        if not measured:
+    for what, figures in measured(metrics).items():
+        metric = figures.get("metric", "r@1")
+        values = {name: each[metric] for name, each in figures.get("baselines", {}).items() if metric in each}
+        if not values:
             continue
         best = figures.get("best_baseline", {})
         yield what, metric, "(the model)", figures[metric], "", ""
-        for name in sorted(measured, key=lambda name: (name == best.get("name"), measured[name])):
+        for name in sorted(values, key=lambda name: (name == best.get("name"), values[name])):
             found = (f"{best['difference']:+.3g}", interval(best["interval"])) if name == best.get("name") else ("", "")
-            yield "", "", name, measured[name], *found
+            yield "", "", name, values[name], *found
+
+
+def warnings(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What each warning is about, and the warning.
+
+    Args:
+        metrics: the contents of metrics.json.
+    """
+    for what, figures in measured(metrics).items():
+        for warning in figures.get("warnings", ()):
+            yield what, warning
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """{what is measured: its figures}: the heads, and each direction of retrieval.
+
+    Args:
+        metrics: the contents of metrics.json.
+    """
+    return {**metrics["heads"], **{f"retrieval {way}": figures for way, figures in metrics["retrieval"].items()}}
 
 
 def epoch(figures: Mapping[str, float]) -> Iterator[tuple[Any, ...]]:

@@ -150,7 +150,9 @@ def hits(
 
 def hits_of(similarity: np.ndarray, query_keys: Sequence[str], candidate_keys: Sequence[str]) -> np.ndarray:
     """The same as `hits`, from the similarity of each query to each candidate, float[N, M]."""
-    right = np.array(query_keys)[:, None] == np.array(candidate_keys)[None, :]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(query_keys))}
+    wanted, found = ([numbers.get(key, -1) for key in keys] for keys in (query_keys, candidate_keys))
+    right = np.array(wanted)[:, None] == np.array(found)[None, :]
     best = np.where(right, similarity, -np.inf).max(1)
     rank = (np.where(right, -np.inf, similarity) >= best[:, None]).sum(1)
     exists = np.isfinite(best)  # false if no candidate is right, or the network's numbers are not finite

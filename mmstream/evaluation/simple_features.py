@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from mmstream.evaluation.tfidf import Tfidf, WordCodes, character_codes
 from mmstream.interfaces import Spec
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import PRESENT
@@ -26,13 +26,9 @@ _MOST_CHARACTERS = 4_000
 """How much of each text is read."""
 _MOST_NUMBERS = 1_024
 """A tensor of more numbers is not a tabular value."""
-_MOST_TERMS = 50_000
-"""The most words, and the most sequences of characters, that TF-IDF counts; the most frequent ones."""
-_TERMS: Sequence[dict[str, Any]] = (
-    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\w+|[^\w\s]"},
-    {"analyzer": "char_wb", "ngram_range": (1, 3)},
-)
-"""Words and pairs of words; and sequences of characters, which serve scripts without spaces, too."""
+_MOST_CHARACTERS_IN_ALL, _FEWEST_CHARACTERS = 5_000_000, 200
+"""Of so many characters of all training texts together, sequences of characters are counted, as these take long; but of
+at least so many of each text."""
 _BINS = 8
 """Bins of each colour channel: a histogram has BINS³ shares."""
 _THUMBNAIL = 8
@@ -173,11 +169,16 @@ class Features:
     """
 
     def __init__(self, column: Column) -> None:
-        self._kind = column.kind
+        self._column = column
         self._fitted: list[Any] = []
         if column.kind == "text":
-            vectorizers = [TfidfVectorizer(**each, sublinear_tf=True, max_features=_MOST_TERMS) for each in _TERMS]
-            self._fitted = [each.fit(column.values[column.values != ""]) for each in vectorizers]
+            words, most = WordCodes(), max(_MOST_CHARACTERS_IN_ALL // max(len(column.values), 1), _FEWEST_CHARACTERS)
+            codes = (words, lambda text: character_codes(text[:most]))  # the latter serve scripts without spaces, too
+            self._fitted = [Tfidf(each) for each in codes]
+            self._of_training = sparse.csr_array(
+                sparse.hstack([each.fit_transform(column.values) for each in self._fitted])
+            )
+            words.is_open = False
         elif column.kind == "table":
             encoders = (StandardScaler(), OneHotEncoder(handle_unknown="ignore"))
             parts = zip(encoders, _table(column), strict=True)
@@ -187,12 +188,13 @@ class Features:
         """The features of a column of any split; of one without records, there is nothing to look at: [0, 1]."""
         if not len(column.present):
             return sparse.csr_array((0, 1))
-        if self._kind == "picture":
+        if column.kind == "text" and column is self._column:
+            return self._of_training
+        if self._column.kind == "picture":
             return sparse.csr_array(column.values)
-        if self._kind == "text":
-            texts = (
-                column.values if column.kind == "text" else np.full(len(column.present), "", object)
-            )  # none has text
+        if self._column.kind == "text":
+            has_text = column.kind == "text"
+            texts = column.values if has_text else np.full(len(column.present), "", object)
             return sparse.csr_array(sparse.hstack([each.transform(texts) for each in self._fitted]))
         values = zip(self._fitted, _table(column), strict=True)
         blocks = [sparse.csr_array(each.transform(part)) for each, part in values]

@@ -23,11 +23,12 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 from mmstream.evaluation.linear_models import FeatureSets, Outputs
+from mmstream.evaluation.products import products
 from mmstream.evaluation.simple_features import Records
 
 Effort = Literal["fast", "all"]
 """Which baselines are computed: `all` adds models that take longer to fit."""
-_COMPARED_AT_ONCE = 256
+_COMPARED_AT_ONCE = 1_024
 """How many records are compared with all training records at a time, which bounds the memory."""
 _MOST_VALUES = 2_000
 """The most values of a vocabulary that baselines predict; the most frequent ones, which come first."""
@@ -217,9 +218,9 @@ def _written(
 
 def nearest_rows(queries: sparse.csr_array, among: sparse.csr_array) -> np.ndarray:
     """int[N]: for each query, float[N, F], the nearest row by cosine among float[M, F]."""
-    queries, among = normalize(queries), normalize(among).T
+    queries, among = sparse.csr_array(normalize(queries)), sparse.csr_array(normalize(among))
     starts = range(0, queries.shape[0], _COMPARED_AT_ONCE)
-    blocks = [(queries[start : start + _COMPARED_AT_ONCE] @ among).toarray().argmax(1) for start in starts]
+    blocks = [products(queries[start : start + _COMPARED_AT_ONCE], among).argmax(1) for start in starts]
     return np.concatenate(blocks) if blocks else np.zeros(0, int)
 
 

@@ -181,6 +181,17 @@ class Head(Layer, Protocol):
                 otherwise `Numbers`.
         """
 
+    def evaluate_resamples(self, outcome: Outcome, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the metrics of many resamples of an outcome at once (optional; for metrics that take long).
+
+        Args:
+            outcome: as for `evaluate`, N rows.
+            counts: int32[R, N], how often each resample holds each row.
+
+        Returns:
+            {metric: float[R]}, for each resample what `evaluate` gives for its rows; NaN where it gives none.
+        """
+
 
 class Objective(Layer, Protocol):
     """A Keras layer: a loss between named tensors. `__init__(*, <parameters>, **kwargs)`.

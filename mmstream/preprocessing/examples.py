@@ -158,6 +158,14 @@ def shards_of(examples: str, split: str) -> list[str]:
     return [files.join(folder, shard) for shard in shards]
 
 
+def has_records(examples: str, split: str) -> bool:
+    """Whether an output of `mmstream preprocess` holds any record of a split."""
+    folder = files.join(examples, "examples", split)
+    if not files.exists(folder) or not files.list_files(folder):
+        return False
+    return next(iter(read_examples(shards_of(examples, split))), None) is not None
+
+
 def training_batches(
     shards: Sequence[str],
     specs: Mapping[str, Spec],

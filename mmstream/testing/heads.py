@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmstream.evaluation.outcomes import TrainedHead, outcome_of
+from mmstream.evaluation.outcomes import TrainedHead, outcome_of, taken
 from mmstream.interfaces import RESERVED_IDS, Classes, Field, Outcome, Texts
 from mmstream.models.writing import Generation
 from mmstream.plugins import registry
@@ -185,6 +185,18 @@ class HeadContract(FieldPartContract):
         assert head.metric in metrics
         assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values()), metrics
         assert head.evaluate(self._outcome(head, network, self._absent())) == {}
+
+    def test_metrics_of_resamples_are_those_of_their_rows(self, head: Any, network: keras.Model) -> None:
+        if not hasattr(head, "evaluate_resamples"):
+            pytest.skip("the head leaves resamples to mmstream")
+        outcome = self._outcome(head, network, self._with_given())
+        random, size = np.random.default_rng(3), len(outcome.rows)
+        counts = np.stack([np.zeros(size, int), np.eye(size, dtype=int)[0], *random.integers(0, 3, (6, size))])
+        measured = head.evaluate_resamples(outcome, counts.astype(np.int32))
+        for number, count in enumerate(counts):
+            expected = head.evaluate(taken(outcome, np.repeat(np.arange(size), count)))
+            found = {name: values[number] for name, values in measured.items() if not np.isnan(values[number])}
+            assert found == pytest.approx(expected)
 
     def test_metrics_are_best_where_each_label_is_what_was_given(self, head: Any, network: keras.Model) -> None:
         outcome = self._outcome(head, network, self._with_given())

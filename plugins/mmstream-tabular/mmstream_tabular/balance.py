@@ -75,6 +75,12 @@ def recalls(targets: np.ndarray, predictions: np.ndarray, fitted: int) -> dict[s
     """
     counts, right = targets.sum(0), (targets & predictions).sum(0)
     occurs = counts > 0
-    rare = occurs & (np.arange(len(counts)) >= fitted - max(fitted // 3, 1)) & (np.arange(len(counts)) < fitted)
-    groups = {"balanced_accuracy": occurs, "rare_recall": rare}
+    groups = {"balanced_accuracy": occurs, "rare_recall": occurs & rarest(len(counts), fitted)}
     return {name: float((right[which] / counts[which]).mean()) for name, which in groups.items() if which.any()}
+
+
+def rarest(count: int, fitted: int) -> np.ndarray:
+    """bool[C]: which of C classes are in the last third of the V fitted ones; see `recalls`."""
+    places = np.arange(count)
+    rare: np.ndarray = (places >= fitted - max(fitted // 3, 1)) & (places < fitted)
+    return rare

@@ -14,6 +14,7 @@ from sklearn import metrics
 from mmstream.interfaces import RESERVED_IDS, Classes, Fitted, LabelType, Outcome, Reading, Spec
 from mmstream.models.configured import ConfiguredLayer
 from mmstream_tabular.balance import focal_factor, inverse_frequencies, log_priors, recalls
+from mmstream_tabular.tag_metrics import tag_metrics
 
 Share = Annotated[float, annotated_types.Interval(ge=0, lt=1)]
 FEWEST_POSITIVES = 5
@@ -274,21 +275,13 @@ class Tagging(_LogitsHead):
         """
         if not isinstance(outcome, Classes):
             return {}
-        # Not with sklearn, which takes a single column for two classes.
-        right, either = (
-            (outcome.targets & outcome.predictions).sum(0),
-            outcome.targets.sum(0) + outcome.predictions.sum(0),
-        )
-        occurs = np.flatnonzero(outcome.targets[:, : outcome.fitted].any(0))
-        values: dict[str, float] = {}
-        if occurs.size:
-            targets, scores = outcome.targets[:, occurs], outcome.scores[:, occurs]
-            values["map"] = float(metrics.average_precision_score(targets, scores, average="macro"))
-        if either.any():
-            values["micro_f1"] = float(2 * right.sum() / either.sum())
-            values["macro_f1"] = float((2 * right[either > 0] / either[either > 0]).mean())
-        found = recalls(outcome.targets, outcome.predictions, outcome.fitted)
-        return values | {name: value for name, value in found.items() if name == "rare_recall"}
+        once = np.ones((1, len(outcome.rows)), np.int32)
+        measured = {name: float(values[0]) for name, values in tag_metrics(outcome, once).items()}
+        return {name: value for name, value in measured.items() if not np.isnan(value)}
+
+    def evaluate_resamples(self, outcome: Outcome, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The same for many resamples."""
+        return tag_metrics(outcome, counts) if isinstance(outcome, Classes) else {}
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
