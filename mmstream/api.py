@@ -129,6 +129,7 @@ def evaluate(
     examples: Path,
     split: Literal["train", "validation", "test"] = "test",
     baselines: Literal["none", "fast", "all"] = "fast",
+    check_labels: int = 5_000,
 ) -> dict[str, Any]:
     """Measure a model on a split of its examples, as `mmstream evaluate` does.
 
@@ -138,6 +139,8 @@ def evaluate(
         split: the split that is measured.
         baselines: the simple models that the model is compared with; "all" also fits slower models of text. There are
             none for the training split, to which they are fitted.
+        check_labels: how many records of the training split, and of the measured one, are checked for wrong labels; 0
+            for none.
 
     Returns:
         the content of metrics.json, which is written into the model's directory, as is the report.
@@ -151,7 +154,7 @@ def evaluate(
 
     if not isinstance(model, TrainedModel) or not model.embeddings:
         model = TrainedModel(model.path if isinstance(model, TrainedModel) else _path(model), embeddings=True)
-    measured = evaluation.evaluate(model, _path(examples), split, baselines)
+    measured = evaluation.evaluate(model, _path(examples), split, baselines, check_labels)
     measured.write()
     return measured.metrics
 

@@ -77,7 +77,7 @@ def evaluate(args: argparse.Namespace, rest: list[str]) -> int:
         from mmstream.trained_model.artefact import load
 
     model = load(args.model, embeddings=True)
-    evaluation = evaluate.evaluate(model, args.examples, args.split, args.baselines)
+    evaluation = evaluate.evaluate(model, args.examples, args.split, args.baselines, args.check_labels)
     folder, metrics = evaluation.write(), evaluation.metrics
     if args.json:
         terminal.json_result(metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from mmstream.errors import MmstreamError
 from mmstream.evaluation.ablation import WHOLE, ablations_of
 from mmstream.evaluation.against_baselines import baselines_of, head_beside, outcomes_of, ways_beside, worse_than
 from mmstream.evaluation.baseline_cache import Kept
+from mmstream.evaluation.doubtful_labels import Doubt, find_doubtful, write_doubtful
+from mmstream.evaluation.doubtful_report import show_doubtful
 from mmstream.evaluation.intervals import bootstrap, intervals, resample
 from mmstream.evaluation.outcomes import HeadMetrics, metrics_of, unseen
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
@@ -26,6 +28,8 @@ from mmstream.storage import files
 from mmstream.storage.json_files import write_json
 from mmstream.trained_model.artefact import TrainedModel
 
+CHECKED = 5_000
+"""Of how many records of each split the labels are checked by default."""
 _MARGIN = 0.02
 """A smaller difference in a metric causes no warning."""
 
@@ -38,14 +42,18 @@ class Evaluation:
         predictions: the predictions for the split.
         metrics: the contents of metrics.json.
         outcomes: each head's labels and targets, by head.
+        examples: output of `mmstream preprocess`.
+        doubts: the records whose labels are doubted; None if none was checked.
     """
 
     predictions: Predictions
     metrics: dict[str, Any]
     outcomes: dict[str, Outcome]
+    examples: str
+    doubts: Sequence[Doubt] | None
 
     def write(self) -> str:
-        """Write metrics.json and report.html to MODEL/evaluation/<split>/; returns that folder."""
+        """Write metrics.json, report.html and doubtful labels to MODEL/evaluation/<split>/; returns that folder."""
         from mmstream.evaluation.report import write_report
 
         model = self.predictions.model
@@ -58,13 +66,19 @@ class Evaluation:
             "best_epoch": model.about["best_epoch"],
         }
         targets, specs = self.predictions.targets, model.all_fields.specs
-        write_report(files.join(folder, "report.html"), about, self.outcomes, targets, specs)
+        doubtful = show_doubtful(self.doubts or (), self.examples, specs)
+        write_report(files.join(folder, "report.html"), about, self.outcomes, targets, specs, doubtful)
+        write_doubtful(folder, self.doubts)
         write_json(files.join(folder, "metrics.json"), self.metrics)
         return folder
 
 
 def evaluate(
-    model: TrainedModel, examples_path: str, split: str, baselines: Literal["none"] | Effort = "fast"
+    model: TrainedModel,
+    examples_path: str,
+    split: str,
+    baselines: Literal["none"] | Effort = "fast",
+    check_labels: int = CHECKED,
 ) -> Evaluation:
     """Measure a model on a split, beside baselines.
 
@@ -73,6 +87,7 @@ def evaluate(
         examples_path: output of `mmstream preprocess`, made with the model's own preprocessing.
         split: "train", "validation" or "test"; baselines are fitted to the first, so there are none for it.
         baselines: which baselines are computed.
+        check_labels: of how many records of each split the given labels are checked; 0 for none.
 
     Raises:
         MmstreamError: the examples were made by other preprocessing, or the split is empty.
@@ -97,7 +112,8 @@ def evaluate(
     metrics = {"split": split, "records": count, "heads": heads, "retrieval": _retrieval(predictions, kept)}
     if why_none:
         metrics["no_baselines"] = why_none
-    return Evaluation(predictions, metrics, outcomes)
+    doubts = find_doubtful(predictions, examples_path, split, check_labels) if check_labels else None
+    return Evaluation(predictions, metrics, outcomes, examples_path, doubts)
 
 
 def _folder(model: TrainedModel, split: str) -> str:

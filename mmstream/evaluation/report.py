@@ -15,6 +15,7 @@ from sklearn import metrics
 
 from mmstream.evaluation import plots, result_tables
 from mmstream.evaluation.against_baselines import worse_than
+from mmstream.evaluation.doubtful_report import DoubtfulRecords
 from mmstream.interfaces import Classes, Numbers, Outcome, Texts
 from mmstream.storage import files
 from mmstream.terminal import shown
@@ -65,6 +66,7 @@ def write_report(
     outcomes: Mapping[str, Outcome],
     targets: Mapping[str, Any],
     specs: Mapping[str, Any],
+    doubtful: Sequence[DoubtfulRecords] = (),
 ) -> None:
     """Write the page.
 
@@ -75,6 +77,7 @@ def write_report(
         outcomes: each head's outcome, by head.
         targets: the records' tensors and texts, as `mmstream.evaluation.predictions` gives them.
         specs: the fields' specs.
+        doubtful: the records whose labels are doubted.
     """
     heads = [
         {
@@ -99,6 +102,7 @@ def write_report(
         baselines=list(result_tables.baselines(about)),
         baseline_columns=result_tables.BASELINES,
         curves=plots.training(about["history"], about["best_epoch"]),
+        doubtful=[{"about": each, "cards": each.cards(_picture)} for each in doubtful],
     )
     files.write_bytes(path, page.encode("utf-8", "backslashreplace"))
 

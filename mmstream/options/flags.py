@@ -142,6 +142,8 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     )
     _add_split(parser)
     _add_baselines(parser, "none", "fast", "all")
+    summary = "how many records of each split to check for wrong labels; 0 for none (default: 5000)"
+    parser.add_argument("--check-labels", type=_count_or_none, default=5_000, metavar="N", help=summary)
     add_json_flag(parser)
 
 
@@ -265,6 +267,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more; found {text}")
+    return number
+
+
+def _count_or_none(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more; found {text}")
     return number
 
 
