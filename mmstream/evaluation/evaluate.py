@@ -90,8 +90,10 @@ def evaluate(
         check_labels: of how many records of each split the given labels are checked; 0 for none.
 
     Raises:
-        MmstreamError: the examples were made by other preprocessing, or the split is empty.
+        MmstreamError: the examples were made by other preprocessing, the split is empty, or `check_labels` is negative.
     """
+    if check_labels < 0:
+        raise MmstreamError(f"check_labels: expected 0 or more; found {check_labels}")
     check_examples(model, examples_path)
     ablations = ablations_of(sorted({field for head in model.heads.values() for field in head["reads"]}))
     predictions = predict_split(model, examples_path, split, ablations)

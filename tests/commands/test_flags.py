@@ -38,7 +38,13 @@ FLAGS: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
         "--break-lock": ALWAYS,
         "--json": ALWAYS,
     },
-    "evaluate": {"model": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
+    "evaluate": {
+        "model": ALWAYS,
+        "--examples": ALWAYS,
+        "--split": ALWAYS,
+        "--check-labels": ALWAYS,
+        "--json": ALWAYS,
+    },
     "compare": {"models": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
     "baseline": {"config": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--baselines": ALWAYS, "--json": ALWAYS},
     "label": {
