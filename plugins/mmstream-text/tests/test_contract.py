@@ -7,6 +7,11 @@ from mmstream.testing import EncoderContract, FieldContract, HeadContract
 WORDS = (" cat", " dog", " and", ".", "猫")
 
 
+def padded(rows: list[list[float]]) -> list[list[float]]:
+    """As many n-grams as a text of six tokens has at most."""
+    return [row + [0] * (94 - len(row)) for row in rows]
+
+
 class TestText(FieldContract):
     name = "text"
     parameters = {"length": 6, "lowercase": True}
@@ -48,6 +53,30 @@ class TestBagOfWords(EncoderContract):
     field_parameters = {"length": 6}
     vocabulary = WORDS
     tensors = TestGru.tensors
+
+
+class TestTextCnn(EncoderContract):
+    name = "text_cnn"
+    parameters = {"units": 6, "filters": 5, "widths": [2, 3], "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6}
+    vocabulary = WORDS
+    tensors = TestGru.tensors
+
+
+class TestNgrams(EncoderContract):
+    name = "ngrams"
+    parameters = {"units": 6, "dropout": 0.2}
+    field = "text"
+    field_parameters = {"length": 6, "ngrams": 40}
+    vocabulary = WORDS
+    statistics = {"ngram_count": (40.0,)}
+    tensors = {
+        "ids": TestGru.tensors["ids"][:3],
+        "ngrams": padded([[1, 7, 40], [3, 0, 0], [0, 0, 0]]),
+        "ngram_weights": padded([[0.6, 0.6, 0.5], [1.0, 0, 0], [0, 0, 0]]),
+        "ngram_spreads": padded([[1.0, 0.5, 0.2], [1.0, 0, 0], [0, 0, 0]]),
+    }
 
 
 class TestCaption(HeadContract):
