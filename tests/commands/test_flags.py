@@ -41,11 +41,12 @@ FLAGS: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
     "evaluate": {
         "model": ALWAYS,
         "--examples": ALWAYS,
+        "--baselines": ALWAYS,
         "--split": ALWAYS,
         "--check-labels": ALWAYS,
         "--json": ALWAYS,
     },
-    "compare": {"models": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
+    "compare": {"models": ALWAYS, "--examples": ALWAYS, "--baselines": ALWAYS, "--split": ALWAYS, "--json": ALWAYS},
     "baseline": {"config": ALWAYS, "--examples": ALWAYS, "--split": ALWAYS, "--baselines": ALWAYS, "--json": ALWAYS},
     "label": {
         "model": ALWAYS,
