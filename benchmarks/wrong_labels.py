@@ -261,16 +261,15 @@ def measure(folder: Path) -> dict[str, Any]:
     finally:
         doubtful_labels.quality_of = label_quality.quality_of
     seconds, figures = round(time.monotonic() - started), {}
-    splits = {split: ids_of(path, split) for split in ("train", "test")}
-    given = {split: values_of_targets(path, split, model) for split in splits}
+    splits = {split: records_of(path, split, list(planted)) for split in ("train", "test")}
     order = iter(ranked)
     for head in model.heads:
         target = model.heads[head]["target"]
         exclusive, figures[head] = model.head(head).label_type == "string", {"seconds": seconds}
-        values = label_quality.CheckedValues.of(model.fitted(head).vocabulary, given["train"][target], exclusive)
-        for split, ids in splits.items():
+        values = label_quality.CheckedValues.of(model.fitted(head).vocabulary, splits["train"][1][target], exclusive)
+        for split, (ids, given) in splits.items():
             count, ours = next(order)
-            rows, _ = values.hot(given[split][target])
+            rows, _ = values.hot(given[target])
             assert len(rows) == count, "every record can be read"
             checked = [ids[row] for row in rows]
             wrong = set(planted[target]).intersection(checked)
@@ -294,18 +293,14 @@ def scores_of_cleanlab(probabilities: np.ndarray, hot: np.ndarray, exclusive: bo
     return cleanlab.multilabel_classification.get_label_quality_scores(labels, probabilities)
 
 
-def ids_of(examples_path: str, split: str) -> list[str]:
-    """The ids of the records of a split, in order."""
-    data = examples.read_examples(examples.shards_of(examples_path, split)).batch(256)
-    return [key for batch in data for key in examples.told(batch, ["_id"])[0]]
-
-
-def values_of_targets(examples_path: str, split: str, model: Any) -> dict[str, list[Any]]:
-    """{target: the given value of each record of a split}."""
-    fields = sorted({head["target"] for head in model.heads.values()})
-    data = examples.read_examples(examples.shards_of(examples_path, split)).batch(256)
-    parts = [examples.given(batch, fields) for batch in data]
-    return {field: [value for part in parts for value in part[field]] for field in fields}
+def records_of(path: str, split: str, fields: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """The ids of the records of a split, in order, and {field: their given values}."""
+    ids, given = [], {field: [] for field in fields}
+    for batch in examples.read_examples(examples.shards_of(path, split)).batch(256):
+        ids += examples.told(batch, ["_id"])[0]
+        for field, values in examples.given(batch, list(fields)).items():
+            given[field] += list(values)
+    return ids, given
 
 
 def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> None:

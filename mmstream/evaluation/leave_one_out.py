@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
 
 from mmstream.evaluation.linear_models import PENALTIES
 
-_AT_ONCE = 1_000
+_AT_ONCE = 2_000
 """So many training records are solved together, which bounds time and memory; more are cut into such blocks."""
 _MOST_DECIDING = 500
 """So many training records decide the penalty."""
@@ -32,12 +33,13 @@ class Expected(NamedTuple):
     beyond: np.ndarray
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # on busy cores, threads that wait for each other take far longer
 def leave_one_out(similarity: Similarity, targets: np.ndarray, others: int) -> Expected:
     """Fit kernel ridge regression to training records, and predict each of them from all others.
 
     The prediction without a record follows from the solution with all records: `y - (G⁻¹ y) / diag(G⁻¹)` for the
     similarities `G` of the records, penalty included. The penalty is the one with the least squared error of these
-    predictions for the first 500 records. Beyond 1,000 records, the records are cut into blocks, and what the blocks
+    predictions for the first 500 records. Beyond 2,000 records, the records are cut into blocks, and what the blocks
     predict is averaged.
 
     Source: Golub, Heath & Wahba, "Generalized cross-validation" (1979), for leaving out one record; Zhang, Duchi &
