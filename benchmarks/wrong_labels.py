@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cleanlab.multilabel_classification
 import cleanlab.rank
@@ -226,20 +227,20 @@ def make(data: Path, dataset: str, seed: int, folder: Path) -> None:
     """Plant errors, preprocess, train; what is there already is left."""
     if (folder / "model" / "model.json").exists():
         return
-    about = DATASETS[dataset]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = about.rows(data.resolve())
+    about, rows = DATASETS[dataset], DATASETS[dataset].rows(data.resolve())
     (folder / "planted.json").write_text(json.dumps(plant(rows, about.columns, seed)))
     for row in rows:
         if (Path(row["_from"]) / row["image"][:200]).is_file():
             row["image"] = f"{row['_from']}/{row['image']}"
-    path = folder.resolve() / "manifest.jsonl"
+    path, config_path = folder.resolve() / "manifest.jsonl", folder / "config.yaml"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     source = f"source: {{use: jsonl, path: {path}, id: id, roots: [{data.resolve()}]}}\ngolden: 2\n"
-    (folder / "config.yaml").write_text(source + about.config)
-    mmstream.preprocess(folder / "config.yaml", output=folder / "examples")
-    config = load_config(str(folder / "config.yaml"), [f"training.seed={seed}"])
-    mmstream.train(config, examples=folder / "examples", output=folder / "model")
+    config_path.write_text(source + about.config)
+    mmstream.preprocess(config_path, output=folder / "examples")
+    mmstream.train(
+        load_config(str(config_path), [f"training.seed={seed}"]), examples=folder / "examples", output=folder / "model"
+    )
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -255,23 +256,19 @@ def measure(folder: Path) -> dict[str, Any]:
         return quality
 
     started = time.monotonic()
-    doubtful_labels.quality_of = remember  # what is expected is given to both
-    try:
+    with mock.patch.object(doubtful_labels, "quality_of", remember):  # what is expected is given to both
         doubts = doubtful_labels.find_doubtful(predictions, path, "test", 5_000)
-    finally:
-        doubtful_labels.quality_of = label_quality.quality_of
     seconds, figures = round(time.monotonic() - started), {}
     splits = {split: records_of(path, split, list(planted)) for split in ("train", "test")}
-    order = iter(ranked)
     for head in model.heads:
         target = model.heads[head]["target"]
         exclusive, figures[head] = model.head(head).label_type == "string", {"seconds": seconds}
         values = label_quality.CheckedValues.of(model.fitted(head).vocabulary, splits["train"][1][target], exclusive)
         for split, (ids, given) in splits.items():
-            count, ours = next(order)
+            count, ours = ranked.pop(0)
             rows, _ = values.hot(given[target])
-            assert len(rows) == count, "every record can be read"
             checked = [ids[row] for row in rows]
+            assert len(checked) == count, "every record can be read"
             wrong = set(planted[target]).intersection(checked)
             first = min(100, len(wrong))
             found = [doubt.id in wrong for doubt in doubts if (doubt.head, doubt.split) == (head, split)]
@@ -337,12 +334,11 @@ def main() -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
-    runs = commands.add_parser("run")
+    runs, tables = commands.add_parser("run"), commands.add_parser("table")
     runs.add_argument("data", type=Path)
     runs.add_argument("--output", type=Path, required=True)
     runs.add_argument("--only", nargs="*", default=(), choices=DATASETS)
     runs.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
-    tables = commands.add_parser("table")
     tables.add_argument("results", type=Path)
     given = parser.parse_args()
     if given.command == "run":
