@@ -144,8 +144,9 @@ class _Classes:
             features = models.features
             if self._effort == "all" and name.startswith("TF-IDF"):
                 for kind, estimator in _SLOW.items():
-                    model = OneVsRestClassifier(estimator()).fit(features[0][self._known[0]], self._hot[0].astype(int))
-                    validation, test = (_confidence(model, part) for part in features[1:])
+                    parts = [_with_short_indices(part) for part in features]
+                    model = OneVsRestClassifier(estimator()).fit(parts[0][self._known[0]], self._hot[0].astype(int))
+                    validation, test = (_confidence(model, part) for part in parts[1:])
                     yield f"{name}, {kind}", self._decoded(validation[self._known[1]], test)
         if len(outputs) > 1:
             yield "late fusion", self._decoded(*_weighted(list(outputs.values()), self._hot[1]))
@@ -240,6 +241,12 @@ def _best_threshold(hot: np.ndarray, outputs: np.ndarray) -> float:
     precision, recall, thresholds = precision_recall_curve(hot.reshape(-1), outputs.reshape(-1))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(thresholds[f1[:-1].argmax()])
+
+
+def _with_short_indices(features: sparse.csr_array) -> sparse.csr_array:
+    """The same with int32 indices: liblinear, on which scikit-learn's models build, takes no others."""
+    indices, pointers = (part.astype(np.int32) for part in (features.indices, features.indptr))
+    return sparse.csr_array((features.data, indices, pointers), shape=features.shape)
 
 
 def _confidence(model: OneVsRestClassifier, features: sparse.csr_array) -> np.ndarray:

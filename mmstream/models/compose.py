@@ -23,7 +23,7 @@ SAMPLED = "drawn"
 """The training network's output of sampled texts. It sorts first: layers in checkpoints follow the order of outputs."""
 
 
-ALONE = "alone"
+ALONE = "fields_alone"
 """The training network's output of what heads of a fusion predict from each of its fields alone: {head: {field}}."""
 
 
@@ -58,7 +58,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         networks whose outputs are {"embeddings": {field: [B, D]}, "fused": [B, D] (if something reads it),
         "heads": {head: predictions}, "present": {head: [B]}}; the inference network also gives "readings", what each
         autoregressive head reads, so that its logits can be checked, and the training network "drawn", the texts that
-        are sampled from such heads for the objectives that need them, and "alone", see `ALONE`.
+        are sampled from such heads for the objectives that need them, and "fields_alone", see `ALONE`.
 
     Raises:
         MmstreamError: a part does not fit the field that it reads or predicts, or an objective needs a tensor that is

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmstream.options.jobs import STALL_SECONDS
+from mmstream.options.values import count, count_or_none, minutes, seconds, seed
 from mmstream.records.record import SPLITS
 from mmstream.storage.files import expanded
 
@@ -100,16 +101,16 @@ def add_tune_flags(parser: argparse.ArgumentParser) -> None:
     )
     total = "including those of earlier runs"
     summary = f"how many trials to finish, {total} (default: 20)"
-    parser.add_argument("--trials", type=_count, default=20, metavar="N", help=summary)
+    parser.add_argument("--trials", type=count, default=20, metavar="N", help=summary)
     summary = f"how long all trials together may take, {total} (default: no limit)"
-    parser.add_argument("--minutes", type=_minutes, metavar="M", help=summary)
+    parser.add_argument("--minutes", type=minutes, metavar="M", help=summary)
     summary = (
         "what to optimise on the validation split, such as group.accuracy or val_loss (default: the mean of the main "
         "metrics of all heads)"
     )
     parser.add_argument("--metric", metavar="METRIC", help=summary)
     summary = "determines which values are tried (default: 1)"
-    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help=summary)
+    parser.add_argument("--seed", type=seed, default=1, metavar="N", help=summary)
     summary = "train every trial to its end, even if it is worse than most others"
     parser.add_argument("--no-pruning", action="store_true", help=summary)
     add_break_lock_flag(parser)
@@ -143,7 +144,7 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     _add_split(parser)
     _add_baselines(parser, "none", "fast", "all")
     summary = "how many records of each split to check for wrong labels; 0 for none (default: 5000)"
-    parser.add_argument("--check-labels", type=_count_or_none, default=5_000, metavar="N", help=summary)
+    parser.add_argument("--check-labels", type=count_or_none, default=5_000, metavar="N", help=summary)
     add_json_flag(parser)
 
 
@@ -187,7 +188,7 @@ def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream verify`."""
     add_model_flag(parser)
     _add_input(parser, "also compare the results of all code paths on these records", required=False)
-    parser.add_argument("--records", type=_count, default=64, metavar="N", help="how many to compare (default: 64)")
+    parser.add_argument("--records", type=count, default=64, metavar="N", help="how many to compare (default: 64)")
 
 
 def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -215,7 +216,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     _add_input(parser, "what to label: a file, a folder, or a pattern such as 'shards/*.tar'", required=True)
     parser.add_argument("--output", type=expanded, metavar="DIR", help="for labels/, dead_letters/, label.json")
     parser.add_argument(
-        "--preview", type=_count, metavar="N", help="show the labels of the first N rows and write nothing"
+        "--preview", type=count, metavar="N", help="show the labels of the first N rows and write nothing"
     )
     _add_embeddings(parser, "also write the embeddings of each record")
     most = "exit with code 3 if there are more than this, such as 5%% or 20 (default: 100%%)"
@@ -246,13 +247,13 @@ def _add_stream_flags(parser: argparse.ArgumentParser) -> None:
         "how often to look at files; a file is complete if it has not changed since the previous look, or, with "
         "--streaming, for this long (default: 5)"
     )
-    parser.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help=summary)
+    parser.add_argument("--every", type=seconds, default=5.0, metavar="SECONDS", help=summary)
     summary = (
         "switch to the newest model in this folder as soon as it is finished and valid; with --watch or --streaming"
     )
     parser.add_argument("--follow", type=expanded, metavar="MODELS", help=summary)
     summary = "how long --streaming may wait for more records to label together (default: 10)"
-    parser.add_argument("--max-latency", type=_seconds, default=10.0, metavar="SECONDS", help=summary)
+    parser.add_argument("--max-latency", type=seconds, default=10.0, metavar="SECONDS", help=summary)
     summary = "also send labels and dead letters to this URI, such as kafka://broker:9092/topic; with --streaming"
     parser.add_argument("--publish", metavar="URI", help=summary)
 
@@ -261,41 +262,6 @@ def add_break_lock_flag(parser: argparse.ArgumentParser) -> None:
     """Flags of everything that writes to an output directory."""
     summary = "take over the output of a hung job, which can then commit nothing more"
     parser.add_argument("--break-lock", action="store_true", help=summary)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; found {text}")
-    return number
-
-
-def _count_or_none(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more; found {text}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected more than 0 seconds; found {text}")
-    return number
-
-
-def _minutes(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected more than 0 minutes; found {text}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**31:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to {2**31 - 1}; found {text}")
-    return number
 
 
 def _add_embeddings(parser: argparse.ArgumentParser, summary: str) -> None:
@@ -347,11 +313,11 @@ def _add_job_flags(parser: argparse.ArgumentParser) -> None:
     add_break_lock_flag(parser)
     parser.add_argument(
         "--stall-timeout",
-        type=_seconds,
+        type=seconds,
         default=STALL_SECONDS,
         metavar="SECONDS",
         help="terminate a worker that has been processing the same records for this long, and find the record at fault "
         "(default: 600); on a cluster, only the trial of a single record is terminated",
     )
     summary = "threads of each worker process (default: one per core)"
-    parser.add_argument("--threads", type=_count, metavar="N", help=summary)
+    parser.add_argument("--threads", type=count, metavar="N", help=summary)

@@ -362,7 +362,7 @@ def test_own_pictures_are_labelled_from_top_to_bottom(tmp_path):
         if "mmstream init" in text:
             config = (tmp_path / "pictures.yaml").read_text()
             assert config.endswith(blocks(page, "yaml")[0])
-            (tmp_path / "pictures.yaml").write_text(config.replace("epochs: 30", "epochs: 1"))
+            (tmp_path / "pictures.yaml").write_text(config.replace("epochs: 40", "epochs: 1"))
     assert "broken.png image ValueError" in printed
     about = json.loads((tmp_path / "work/labelled/label.json").read_text())
     assert (about["read"], about["labelled"], about["dead_lettered"]) == (4, 3, 1)
