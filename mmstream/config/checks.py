@@ -133,6 +133,8 @@ def warnings(config: Config) -> list[str]:
     messages = []
     needs = [tensor for part in config.model.objectives.values() for tensor in _needs(part)]
     fusions = {config.reads(head) for head in config.model.heads.values() if needs_fusion(head)}
+    if config.model.auxiliary and not any(len(fields) > 1 for fields in fusions):
+        messages.append("model.auxiliary has no effect: no head reads a fusion of two or more fields")
     if FUSED in needs:
         fusions.add(tuple(config.model.encoders))
     if config.training.modality_dropout and not any(len(fields) > 1 for fields in fusions):
@@ -147,9 +149,10 @@ def warnings(config: Config) -> list[str]:
         name: registry.find("encoder", part.use) for name, part in config.model.encoders.items()
     }
     read = {field for head in config.model.heads.values() for field in config.reads(head)}
-    if config.model.wide and not any(hasattr(encoders[field], "sparse_features") for field in read):
+    if config.model.wide and not any(hasattr(encoders[field], "linear_features") for field in read):
         messages.append(
-            "model.wide has no effect: no head reads a field whose encoder has sparse features, as ngrams has"
+            "model.wide has no effect: no head reads a field whose encoder has linear features, as ngrams, embedding, "
+            "bag_of_tags and mlp have"
         )
     if config.training.weighting != "fixed" and len(config.model.heads) < 2:
         messages.append(f"training.weighting: {config.training.weighting} has no effect with fewer than two heads")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypedDict
 
 import numpy as np
@@ -71,6 +71,14 @@ class Fusion(Layer, Protocol):
         get as the field's embedding. It must not depend on what an absent field holds.
         """
 
+    def calibrate(self, loss: Callable[[], float], count: int) -> None:
+        """Fit weights that gradients do not train to the validation split, once the network is trained (optional).
+
+        Args:
+            loss: computes the mean loss of the heads that read the fusion, with its weights as they are at the call.
+            count: the number of examples of the validation split.
+        """
+
 
 class Head(Layer, Protocol):
     """A Keras layer: a reading → predictions of one target field. `__init__(<sizes>, *, <parameters>, **kwargs)`."""
@@ -95,7 +103,8 @@ class Head(Layer, Protocol):
     def call(self, reading: Reading, target: Any = None, training: bool | None = None) -> dict[str, Any]:
         """Predict: reading → predictions by name, float32[B, …]; an autoregressive head also gets its target.
 
-        An autoregressive head calls its logits "logits".
+        A head that writes texts or predicts classes or tags calls its logits "logits"; one that predicts numbers calls
+        them "values", in the scale of their field. `model.wide` adds linear models to these, not to those of texts.
         """
 
     def generate(self, reading: Reading) -> dict[str, Any]:

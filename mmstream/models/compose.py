@@ -15,7 +15,7 @@ from mmstream.models.layers import ZeroAbsent
 from mmstream.models.plan import FieldPart, Plan
 from mmstream.models.precision import dtype_policy
 from mmstream.models.shared_space import SharedSpace, fuse
-from mmstream.models.wide import Wide, features_of, linear_models
+from mmstream.models.wide import Wide, added_to, features_of, linear_models
 from mmstream.models.writing import Candidates, Generation, Nearest, Sampling
 from mmstream.plugins import components, registry
 
@@ -75,17 +75,18 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         fused = _fuse(config, encoded, _generator_of(config, objectives), needed)
         targets = _targets(plan)
         heads = _connect_heads(plan, encoded, fused, targets)
-        wide = linear_models(plan, encoded.encoders, {name: head.generated for name, head in heads.items()})
+        layers = {name: head.layer for name, head in heads.items()}
+        wide = linear_models(plan, encoded.encoders, layers, {name: head.generated for name, head in heads.items()})
         for name, layer in wide.items():
-            logits = layer(heads[name].generated["logits"], features_of(layer, encoded.encoders, encoded.inputs))
-            heads[name] = dataclasses.replace(heads[name], generated={"logits": logits})
+            generated, prediction = heads[name].generated, added_to(layers[name])
+            total = layer(generated[prediction], features_of(layer, encoded.encoders, encoded.inputs))
+            heads[name] = dataclasses.replace(heads[name], generated={**generated, prediction: total})
         outputs = _outputs(encoded, heads, fused)
         inference = _inference(encoded, heads, outputs)
         outputs[SAMPLED] = _sampled(config, heads, needed)
         outputs[ALONE] = _alone(config, heads, encoded)
         training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
         _build_objectives(objectives, _shapes(plan, outputs))
-        layers = {name: head.layer for name, head in heads.items()}
         return Composition(training, inference, layers, objectives, wide)
 
 
@@ -254,8 +255,11 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
         part = head.config
         if not isinstance(part, HeadConfig) or part.match is None:
             return _ConnectedHead(layer, reading, predictions, Generation(layer)(reading))
-        if not hasattr(layer, "candidates") or set(head.spec) != {"ids", "present"}:
-            raise MmstreamError(f"model.heads.{head.name}.match: {part.use!r} writes no texts that can be compared")
+        key = f"model.heads.{head.name}.match"
+        if not hasattr(layer, "candidates"):
+            raise MmstreamError(f"{key}: {part.use!r} writes no texts that can be compared")
+        if others := set(head.spec) - {"ids", "present"}:
+            raise MmstreamError(f"{key}: a text that is written has ids, but no {', '.join(sorted(others))}")
         texts = Candidates(layer, part.candidates)(reading)
         vectors = encoded.space.project(head.field, encoded.encoders[head.field]({"ids": texts["ids"]}))
         nearest = Nearest(part.candidates, name=f"nearest_{head.name}")

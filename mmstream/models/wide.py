@@ -11,13 +11,17 @@ from keras import ops
 from mmstream.models.configured import ConfiguredLayer
 from mmstream.models.plan import Plan
 
+_ADDED_TO = {"string": "logits", "strings": "logits", "number": "values", "numbers": "values"}
+"""The prediction of a head that linear models are added to, by the type of its labels."""
 _LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
 
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class Wide(ConfiguredLayer):
-    """logits = g · deep logits + Σ_f g_f (W_f x_f + b_f) + c, over the fields whose features x_f are there.
+    """y = g · deep y + Σ_f g_f (W_f x_f + b_f) + c, over the fields whose features x_f are there.
+
+    y are the logits of classes or tags, or numbers in the scale of their field.
 
     Gradients train none of these weights. They begin with g = 1 and all others 0, and are fitted when the deep network
     is trained: W_f and b_f in closed form to the training split, the gates and c to the validation split.
@@ -27,7 +31,7 @@ class Wide(ConfiguredLayer):
 
     Args:
         features: {field: F, how many features there are}.
-        outputs: K, the number of logits.
+        outputs: K, how many logits or numbers there are.
     """
 
     def __init__(self, features: Mapping[str, int], outputs: int, **kwargs: Any) -> None:
@@ -35,7 +39,7 @@ class Wide(ConfiguredLayer):
         self.features = dict(features)
         self.outputs = outputs
 
-    def build(self, logits_shape: Any, features_shape: Any) -> None:
+    def build(self, deep_shape: Any, features_shape: Any) -> None:
         """Make the weights; row 0 of a kernel belongs to no feature, and stays zero."""
 
         def weight(name: str, *shape: int) -> Any:
@@ -49,15 +53,15 @@ class Wide(ConfiguredLayer):
             shape=(len(self.features) + 2,), initializer=_deep_alone, trainable=False, name="gates"
         )
 
-    def call(self, logits: Any, features: Mapping[str, Mapping[str, Any]]) -> Any:
+    def call(self, deep: Any, features: Mapping[str, Mapping[str, Any]]) -> Any:
         """Add the linear models.
 
         Args:
-            logits: float[B, K], those of the deep network.
+            deep: float[B, K], what the deep network predicts.
             features: {field: {"present": float32[B], and either "ids": int[B] or int[B, M], numbers from 1 on, and 0
                 for none, with "weights": float[B, M] if these are not all 1; or "dense": number[B, F]}}.
         """
-        total = self.gates[0] * ops.cast(logits, "float32") + self.gates[1]
+        total = self.gates[0] * ops.cast(deep, "float32") + self.gates[1]
         for n, name in enumerate(sorted(self.features)):
             linear = self._linear(self.kernels[name], features[name]) + self.biases[name]
             total += self.gates[n + 2] * ops.expand_dims(features[name]["present"], -1) * linear
@@ -74,21 +78,27 @@ class Wide(ConfiguredLayer):
         return ops.squeeze(ops.matmul(ops.expand_dims(ops.cast(features["weights"], "float32"), 1), rows), 1)
 
 
+def added_to(head: Any) -> str:
+    """The name of the prediction that linear models are added to; "" for a head that writes texts."""
+    return "" if head.autoregressive else _ADDED_TO[head.label_type]
+
+
 def linear_models(
-    plan: Plan, encoders: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
+    plan: Plan, encoders: Mapping[str, Any], heads: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Wide]:
-    """The linear models of each head that gives logits from fields whose encoders have features; {} without `wide`.
+    """The linear models of each head that reads fields whose encoders have features; {} without `model.wide`.
 
     Args:
         plan: of the network.
         encoders: the encoder of each field.
+        heads: the layer of each head.
         predictions: those of each head.
     """
     layers = {}
     for name, part in plan.config.model.heads.items() if plan.config.model.wide else ():
-        if set(predictions[name]) != {"logits"}:
+        if not (prediction := added_to(heads[name])):
             continue
-        outputs = predictions[name]["logits"].shape[-1]
+        outputs = predictions[name][prediction].shape[-1]
         counts = {
             field: encoders[field].count_linear_features(plan.specs[field])
             for field in plan.config.reads(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +16,36 @@ from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.models.compose import Composition
-from mmstream.models.wide import Wide, features_of
+from mmstream.models.wide import Wide, added_to, features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
 
 _READ_AT_ONCE = 256
-_BOUNDS = {"deep": (0.0, 3.0), "offset": (-10.0, 10.0), "linear": (0.0, 30.0)}
-_EXPECTED = {"deep": (1.0, 0.5), "offset": (0.0, 5.0), "linear": (0.0, 10.0)}
-"""The mean and the standard deviation of each gate that are expected before any data are seen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Expected:
+    """What is known of a gate before any data are seen.
+
+    Attributes:
+        mean: of the gate.
+        deviation: the standard deviation of the gate.
+        least: its lower bound.
+        most: its upper bound.
+    """
+
+    mean: float
+    deviation: float
+    least: float
+    most: float
+
+
+_OF_LOGITS = {
+    "deep": _Expected(1, 0.5, 0, 3),
+    "offset": _Expected(0, 5, -10, 10),
+    "linear": _Expected(0, 10, 0, 30),  # a linear model predicts about 0 or 1, which makes small logits
+}
+_OF_NUMBERS = {"deep": _Expected(1, 0.5, 0, 3), "offset": _Expected(0, 1, -3, 3), "linear": _Expected(0, 1, 0, 3)}
 
 
 def fit_wide(config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str) -> None:
@@ -38,7 +61,9 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         read = {field: composition.training.get_layer(f"encoders_{field}") for field in config.reads(part)}
         useful = {field for field, encoder in read.items() if hasattr(encoder, "linear_features")}
         for field in sorted(useful - set(composition.wide[name].features if name in composition.wide else ())):
-            terminal.say(f"model.wide: {name} has no linear model of {field}: it has no logits, or too many of them")
+            terminal.say(
+                f"model.wide: {name} has no linear model of {field}: it writes texts, or the model would be too large"
+            )
     if not composition.wide:
         return
     splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
@@ -48,8 +73,9 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
     for name, layer in composition.wide.items():
         target = config.model.heads[name].target
         vocabulary = preprocessor.fitted[target].vocabulary
-        exclusive = composition.heads[name].label_type == "string"
-        known, hot = zip(*(_hot(each.given[target], vocabulary, exclusive=exclusive) for each in splits), strict=True)
+        known, hot = zip(
+            *(each.known_targets(target, composition.heads[name], vocabulary) for each in splits), strict=True
+        )
         if not len(known[0]):
             continue
         for field in layer.features:
@@ -68,7 +94,7 @@ class _Split:
         given: {target field: object[N]}, the values of the records.
         targets: {target field: {tensor: [N, …]}}.
         inputs: what the linear models read, as `Wide` takes it.
-        logits: {head: float[N, K]}, those of the deep network; of the validation split only.
+        deep: {head: {prediction: float[N, …]}}, those of the deep network; of the validation split only.
     """
 
     def __init__(
@@ -80,42 +106,65 @@ class _Split:
         encoders = {name: composition.training.get_layer(f"encoders_{name}") for name in fields}
         read = list(config.model.encoders) if split == "validation" else fields
         specs = {name: preprocessor.specs[name] for name in {*read, *targets}}
-        outputs = {name: composition.inference.output["heads"][name]["logits"] for name in composition.wide}
-        deep = keras.Model(composition.inference.input, outputs)
-        inputs, given, tensors, logits = [], [], [], []
+        outputs = {name: composition.inference.output["heads"][name] for name in composition.wide}
+        deep = keras.Model(composition.inference.input, outputs)  # the gates of linear models are still closed
+        inputs, given, tensors, predictions = [], [], [], []
         for serialised in examples.read_examples(examples.shards_of(examples_path, split)).batch(_READ_AT_ONCE):
             batch = examples.parse(serialised, specs)
             given.append(examples.given(serialised, targets))
             tensors.append({name: batch[name] for name in targets})
             inputs.append({n: x for layer in layers for n, x in features_of(layer, encoders, batch).items()})
             if split == "validation":
-                logits.append(deep({name: batch[name] for name in read}, training=False))
+                predictions.append(deep({name: batch[name] for name in read}, training=False))
         self.given = {
             name: np.concatenate([each[name] for each in given] or [np.array([], object)]) for name in targets
         }
         self.inputs = _joined(inputs)
         self.targets = _joined(tensors)
-        self.logits = _joined(logits)
+        self.deep = _joined(predictions)
         sizes = {name: size for layer in layers for name, size in layer.features.items()}
         self.features = {name: _sparse(self.inputs.get(name), sizes[name]) for name in fields}
+
+    def known_targets(self, target: str, head: Any, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The records that have a target which training knows, int[N], and these targets as float[N, K]."""
+        if head.label_type in ("string", "strings"):
+            return _hot(self.given[target], vocabulary, exclusive=head.label_type == "string")
+        if not len(self.given[target]):
+            return np.zeros(0, int), np.zeros((0, 1))
+        known = np.flatnonzero(self.targets[target]["known"].min(1))
+        return known, self.targets[target]["values"][known].astype(np.float64)
 
 
 def _fit_gates(head: Any, layer: Wide, name: str, split: _Split, target: Mapping[str, Any]) -> None:
     """The most likely gates, given the validation split and what is expected of them."""
     features = {field: split.inputs[field] for field in layer.features}
-    mask = ops.convert_to_numpy(head.target_mask(target))
-    kinds = ["deep", "offset", *("linear" for _ in layer.features)]
-    mean, deviation = (np.array([_EXPECTED[kind][n] for kind in kinds]) for n in (0, 1))
+    deep, prediction = split.deep[name], added_to(head)
+    expected = _OF_LOGITS if prediction == "logits" else _OF_NUMBERS
+    gates = [expected[kind] for kind in ("deep", "offset", *("linear" for _ in layer.features))]
+    mean, deviation = np.array([each.mean for each in gates]), np.array([each.deviation for each in gates])
 
-    def negative_log_posterior(gates: np.ndarray) -> float:
-        layer.gates.assign(gates)
-        losses = ops.convert_to_numpy(head.loss({"logits": layer(split.logits[name], features)}, target))
-        return float(np.sum(losses * mask) + np.square((gates - mean) / deviation).sum() / 2)
+    def negative_log_posterior(values: np.ndarray) -> float:
+        layer.gates.assign(values)
+        predictions = {**deep, prediction: layer(deep[prediction], features)}
+        loss = _of_numbers(predictions, target) if prediction == "values" else _of_logits(head, predictions, target)
+        return loss + float(np.square((values - mean) / deviation).sum()) / 2
 
-    starts = [mean, np.array([1.0, 0.0, *(3.0 for _ in layer.features)])]
-    bounds = [_BOUNDS[kind] for kind in kinds]
-    found = [minimize(negative_log_posterior, start, method="Powell", bounds=bounds) for start in starts]
+    others = np.array([0.3 * each.deviation if kind > 1 else each.mean for kind, each in enumerate(gates)])
+    bounds = [(each.least, each.most) for each in gates]
+    found = [minimize(negative_log_posterior, start, method="Powell", bounds=bounds) for start in (mean, others)]
     layer.gates.assign(min(found, key=lambda each: each.fun).x)
+
+
+def _of_logits(head: Any, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:
+    """The negative logarithm of the likelihood of classes or tags: the sum of the losses."""
+    return float(ops.convert_to_numpy(ops.sum(head.loss(predictions, target) * head.target_mask(target))))
+
+
+def _of_numbers(predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:
+    """The same of numbers, for normal errors whose standard deviation is not known, up to a constant."""
+    known = target["known"] > 0
+    residuals = (ops.convert_to_numpy(predictions["values"]) - target["values"])[known]
+    return len(residuals) / 2 * float(np.log(np.square(residuals).mean() + keras.config.epsilon()))
 
 
 def _hot(given: np.ndarray, vocabulary: Sequence[str], *, exclusive: bool) -> tuple[np.ndarray, np.ndarray]:

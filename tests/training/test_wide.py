@@ -16,6 +16,7 @@ fields:
   noise: {{use: number}}
   topic: {{use: category}}
   tags:  {{use: tags}}
+  price: {{use: number}}
 model:
   width: 8
   wide: true
@@ -25,6 +26,7 @@ model:
   heads:
     topic: {{use: classification}}
     tags: {{use: tagging, reads: text}}
+    price: {{use: regression}}
 training: {{epochs: 1, batch_size: 32}}
 """
 WORDS = (("ball", "team", "goal"), ("song", "band", "drum"), ("猫が好き", "犬と猫", "鳥"))
@@ -33,7 +35,7 @@ TOPICS = ("sport", "music", "動物")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Texts in two scripts whose words say the topic; one epoch is too short for the network to learn that."""
+    """Texts in two scripts whose words say the topic; one epoch is too short to learn that."""
     folder, random = tmp_path_factory.mktemp("wide"), np.random.default_rng(2)
     rows = []
     for n in range(300):
@@ -41,8 +43,11 @@ def trained(tmp_path_factory):
         words = [str(word) for word in random.choice(WORDS[topic], 2)]
         text = None if n == 7 else f"the {words[0]} and no {words[1]} number {random.integers(10)}"
         split = ("train", "train", "train", "validation", "test")[n % 5]
-        row = {"id": f"r{n}", "split": split, "text": text, "noise": float(random.normal()), "topic": TOPICS[topic]}
-        rows.append({**row, "tags": sorted(set(words)) if n % 11 else None})
+        noise = float(random.normal())
+        row = {"id": f"r{n}", "split": split, "text": text, "noise": noise, "topic": TOPICS[topic]}
+        known = n % 11 > 0  # some records have no targets
+        tags, price = sorted(set(words)), 100 + 20 * topic + 30 * noise + float(random.normal())
+        rows.append({**row, "tags": tags if known else None, "price": price if known else None})
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(manifest=write_manifest(folder / "rows.jsonl", rows)))
     assert run("preprocess", config, "--output", folder / "examples") == 0
@@ -52,9 +57,9 @@ def trained(tmp_path_factory):
 
 def test_heads_are_as_good_as_linear_models(trained):
     metrics = mmstream.evaluate(trained / "model", examples=trained / "examples")
-    for head in ("topic", "tags"):
+    for head, name in {"topic": "TF-IDF of text", "tags": "TF-IDF of text", "price": "late fusion"}.items():
         best = metrics["heads"][head]["best_baseline"]
-        assert best["name"] == "TF-IDF of text"
+        assert best["name"] == name
         assert best["value"] > 0.9
         assert best["difference"] >= -0.01
 
@@ -67,8 +72,14 @@ def test_labels_are_those_of_the_golden_records(trained, tmp_path):
 
 def test_a_key_without_effect_is_reported(trained, tmp_path, capsys):
     config = tmp_path / "config.yaml"
-    text = CONFIG.format(manifest=trained / "rows.jsonl")
-    config.write_text(text.replace("ngrams, units: 0", "bag_of_words"))
+    text = CONFIG.format(manifest=trained / "rows.jsonl").replace("classification}", "classification, reads: text}")
+    text = text.replace("regression}", "regression, reads: noise}")
+    config.write_text(text)
+    run("check", config)
+    said = capsys.readouterr().err
+    assert "model.auxiliary has no effect" in said
+    assert "model.wide has no effect" not in said
+    config.write_text(text.replace("ngrams, units: 0", "bag_of_words").replace("reads: noise", "reads: text"))
     run("check", config)
     assert "model.wide has no effect" in capsys.readouterr().err
 

@@ -34,8 +34,9 @@ class _Weighted(NamedTuple):
 def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
     """The n-grams of texts with their TF-IDF: of one or two tokens; and of one to three characters, blanks among them.
 
-    The two kinds have vocabularies of their own, and the weights of each kind have the norm 1 for a text. In scripts
-    without spaces, tokens are single graphemes, so that both kinds consist of characters.
+    Capitals are folded: a word that begins a sentence is the word that it is elsewhere. The two kinds have vocabularies
+    of their own, and the weights of each kind have the norm 1 for a text. In scripts without spaces, tokens are single
+    graphemes, so that both kinds consist of characters.
 
     Args:
         tokens: tf.RaggedTensor of strings [B, any], as `mmstream_text.tokens` gives them.
@@ -46,6 +47,7 @@ def ngrams(tokens: Any, width: int, most: int, name: str) -> dict[str, Any]:
     Returns:
         {IDS: int64[B, M], numbers from 1 on, then 0; WEIGHTS and SPREADS: float32[B, M]; COUNT: float32[B, 1]}.
     """
+    tokens = tokens.with_flat_values(tf.strings.lower(tokens.flat_values, encoding="utf-8"))
     characters = tf.strings.unicode_split(tf.strings.reduce_join(tokens, axis=1), "UTF-8")
     count = tokens.nrows()
     of_tokens = _weighted(tf.strings.ngrams(tokens, _TOKENS, separator=""), most, f"{name}.tokens", count)
