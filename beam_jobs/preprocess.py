@@ -33,6 +33,9 @@ from mmstream.stages.reading import ReadRecords
 from mmstream.storage import files
 from mmstream.supervision import worker
 
+_MANY_TRUNCATED = 0.2
+"""The share of values that are too long from which on there is a warning."""
+
 
 def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """Run the job; returns its exit code.
@@ -56,7 +59,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     if "passed_over" in about:
         counts["passed_over"] = in_words(about["passed_over"])
     terminal.summary("preprocess", {**counts, **splits, **near, "seconds": about["seconds"], "output": flags.output})
-    for warning in (*targets_of_one_value(config, flags.output), *near_report.warnings(about, config.split)):
+    of_fields = (*targets_of_one_value(config, flags.output), *truncated_values(config, flags.output))
+    for warning in (*of_fields, *near_report.warnings(about, config.split)):
         terminal.warn(warning)
     if not any(about["splits"].values()):
         terminal.fail("no record became an example; see dead_letters/")
@@ -158,6 +162,16 @@ def targets_of_one_value(config: Config, output: str) -> Iterator[str]:
         if len(values) == 1:
             problem = f"its target has only one value in the training split, {brief(values[0])}"
             yield f"model.heads.{name}: {problem}; nothing is learnt"
+
+
+def truncated_values(config: Config, output: str) -> Iterator[str]:
+    """Warnings about fields whose tensors are too short for many values."""
+    for name, (values, elements) in Preprocessor(config.fields, files.join(output, "transform")).truncated().items():
+        if values >= _MANY_TRUNCATED:
+            yield (
+                f"fields.{name}: {values:.0%} of the values of the training split are too long, and {elements:.0%} of "
+                "what they hold is cut off; raise `length`"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

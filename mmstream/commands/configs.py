@@ -66,6 +66,9 @@ def describe(args: argparse.Namespace, rest: list[str]) -> int:
     columns = ("part", "use", "reads", "gives", "parameters")
     terminal.show_table(columns, [[row[column] for column in columns] for row in description["parts"]])
     terminal.show_table(("memory", "MiB"), list(description["memory"].items()))
+    if truncated := description.get("truncated"):
+        rows = [[name, f"{share['values']:.1%}", f"{share['elements']:.1%}"] for name, share in truncated.items()]
+        terminal.show_table(("field", "values too long", "cut off"), rows)
     terminal.result(f"{description['parameters']:,} parameters in total")
     if not args.examples:
         terminal.say(f"vocabularies are assumed to hold {STAND_IN_VALUES:,} values; --examples gives the true sizes")

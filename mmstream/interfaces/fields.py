@@ -30,6 +30,8 @@ class Field(abc.ABC):
     statistics: tuple[str, ...] = ()
     """Outputs of `graph` that are not tensors of a record but numbers from the full pass, float32[B, any], equal in
     each row; `Fitted.statistics` holds them."""
+    descriptive: ClassVar[tuple[str, ...]] = ()
+    """Those of the statistics that only describe the data: examples stay valid if one of them is added or changes."""
     served: Literal["", "string", "float32"] = ""
     """The dtype of the raw values that `serve` reads; "" if a graph cannot read them, in which case an exported model
     takes the field's tensors."""
@@ -116,6 +118,14 @@ class Field(abc.ABC):
             each text begins with the column's name, such as "colour=red".
         """
         return ()
+
+    def truncated(self, fitted: Fitted) -> tuple[float, float] | None:
+        """Return how much of the training split does not fit into the field's tensors; None if that is not known.
+
+        Returns:
+            the share of the values that are too long, and the share of all their elements that are cut off.
+        """
+        return None
 
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """Augment one record, in training only, in tf.data: TensorFlow code from tensors to tensors of the same spec.

@@ -24,7 +24,13 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
     """
     paths = [path for path in files.list_files(directory) if path != "filled.json"] if directory else []
     assets = {path: files.checksum(files.join(directory, path)) for path in paths if path.startswith(_ASSETS)}
-    statistics = {name: fitted.statistics for name, fitted in Preprocessor(config.fields, directory).fitted.items()}
+    preprocessor = Preprocessor(config.fields, directory)
+    statistics = {
+        name: {
+            key: value for key, value in fitted.statistics.items() if key not in preprocessor.fields[name].descriptive
+        }
+        for name, fitted in preprocessor.fitted.items()
+    }
     fingerprint = digest_of([assets, statistics, settings_of(config.fields), field_versions(config)])
     marker = _marker(output)
     if fingerprint_of(output) == fingerprint and _is_as_written(output):

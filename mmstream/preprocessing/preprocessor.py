@@ -305,10 +305,19 @@ class Preprocessor:
             )
         return {key: value.numpy() for key, value in self.graph(inputs).items()}
 
+    def truncated(self) -> dict[str, tuple[float, float]]:
+        """How much of the training split does not fit into the tensors, for each field that knows: `Field.truncated`."""
+        shares = {name: field.truncated(self.fitted[name]) for name, field in self.fields.items()}
+        return {name: share for name, share in shares.items() if share is not None}
+
     def _read_fitted(self, name: str, field: Field) -> Fitted:
         if field.media or not self._transform:
             return Fitted()
-        statistics = {key: tuple(self._statistics[f"{name}/{key}"].tolist()) for key in field.statistics}
+        statistics = {  # an earlier version of the field may have had fewer
+            key: tuple(self._statistics[f"{name}/{key}"].tolist())
+            for key in field.statistics
+            if f"{name}/{key}" in self._statistics
+        }
         path = files.join(self._transform, "transform_fn", "assets", name)
         if not files.exists(path):
             return Fitted(statistics=statistics)

@@ -41,7 +41,9 @@ def describe_config(config: Config, examples: str = "") -> dict[str, Any]:
 
     Returns:
         {"parts": rows of {"part", "use", "reads", "gives", "parameters"}, in the order in which data flow;
-        "parameters": of the whole network; "memory": {what: MiB}; "vocabularies": {field: number of values}}.
+        "parameters": of the whole network; "memory": {what: MiB}; "vocabularies": {field: number of values};
+        with examples, "truncated": {field: {"values": the share of its values that are too long, "elements": the
+        share of all their elements, such as tokens, that are cut off}}}.
 
     Raises:
         MmstreamError: the parts do not fit together, or the examples were made with other fields.
@@ -67,6 +69,7 @@ def describe_config(config: Config, examples: str = "") -> dict[str, Any]:
             f"tensors_of_a_batch_of_{batch}": round(batch * row / _MIB, 2),
         },
         "vocabularies": {name: len(one.vocabulary) for name, one in fitted.items() if one.vocabulary},
+        **({"truncated": _truncated(config, examples)} if examples else {}),
     }
 
 
@@ -86,6 +89,11 @@ def _specs(config: Config, examples: str) -> tuple[dict[str, Spec], dict[str, Fi
     }
     present = TensorSpec((), "float32")
     return {name: {**field.spec(fitted[name]), PRESENT: present} for name, field in fields.items()}, fitted
+
+
+def _truncated(config: Config, examples: str) -> dict[str, dict[str, float]]:
+    shares = Preprocessor(config.fields, files.join(examples, "transform")).truncated()
+    return {name: {"values": values, "elements": elements} for name, (values, elements) in shares.items()}
 
 
 def _fields(config: Config, specs: Mapping[str, Spec]) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ class Text(Field):
     encoded_by = "ngrams"
     predicted_by = "caption"
     served = "string"
+    descriptive = ("truncated",)
     similarity = TextHash()
 
     def __init__(
@@ -65,7 +66,7 @@ class Text(Field):
         self.lowercase = lowercase
         self.missing = frozenset(missing)
         self.ngrams = ngrams
-        self.statistics = ("ngram_count",) if ngrams else ()
+        self.statistics = ("truncated", "ngram_count") if ngrams else ("truncated",)
 
     @classmethod
     def suggest(cls, values: Sequence[Any]) -> Suggestion | None:
@@ -141,12 +142,18 @@ class Text(Field):
         there = tf.cast(ids.row_lengths() > 0, tf.int64)
         ends = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(there)], tf.constant(END, tf.int64)), there)
         tensors = {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}
+        tensors["truncated"] = tf.repeat(_truncated(ids.row_lengths(), self.length), ids.nrows(), axis=0)
         if self.ngrams:
             from mmstream_text.ngram_features import ngrams
 
             tokens = tf.RaggedTensor.from_sparse(raw["tokens"])[:, : self.length]
             tensors |= ngrams(tokens, _most_ngrams(self.length), self.ngrams, name)
         return tensors
+
+    def truncated(self, fitted: Fitted) -> tuple[float, float] | None:
+        """The share of the texts that are longer than `length`, and the share of all tokens that are cut off."""
+        texts, tokens = fitted.statistics.get("truncated") or (None, None)
+        return None if texts is None or tokens is None else (texts, tokens)
 
     def serve(self, values: Any) -> dict[str, Any]:
         """The tokens of valid texts in the normal form C; others are an error in the graph."""
@@ -158,6 +165,23 @@ class Text(Field):
             values = tf.where(tf.strings.strip(values) == text, "", values)
         texts = tf.strings.reduce_join(values, axis=1, separator=" ") if self.several else values
         return {"tokens": tokens(texts, lowercase=self.lowercase)}
+
+
+def _truncated(counts: Any, length: int) -> Any:
+    """float32[1, 2]: of the training split, the share of the texts that are longer, and of their tokens beyond that.
+
+    Args:
+        counts: tf.Tensor int64[B], how many tokens each text has.
+        length: how many are kept.
+    """
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    beyond = tf.maximum(counts - length, 0)
+    each = [tf.minimum(counts, 1), tf.minimum(beyond, 1), counts, beyond]
+    texts, longer, tokens, cut = tf.unstack(tft.sum(tf.stack(each, axis=1), reduce_instance_dims=False), num=4)
+    shares = [longer / tf.maximum(texts, 1), cut / tf.maximum(tokens, 1)]
+    return tf.expand_dims(tf.cast(tf.stack(shares), tf.float32), 0)
 
 
 def _most_ngrams(length: int) -> int:
