@@ -10,11 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from keras import ops
 from scipy import sparse
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mmstream.evaluation.tfidf import Tfidf, WordCodes, character_codes
 from mmstream.interfaces import Spec
+from mmstream.models.colours import Colours
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import PRESENT
 
@@ -29,10 +31,6 @@ _MOST_NUMBERS = 1_024
 _MOST_CHARACTERS_IN_ALL, _FEWEST_CHARACTERS = 5_000_000, 200
 """Of so many characters of all training texts together, sequences of characters are counted, as these take long; but of
 at least so many of each text."""
-_BINS = 8
-"""Bins of each colour channel: a histogram has BINS³ shares."""
-_THUMBNAIL = 8
-"""Height and width of the thumbnail of a picture."""
 _BATCH = 256
 
 
@@ -123,7 +121,7 @@ def _column(tensors: Mapping[str, np.ndarray], texts: np.ndarray) -> Column:
         return Column("text", short, none.astype(np.int64), present)
     pictures = [tensor for tensor in values.values() if tensor.dtype == np.uint8 and tensor.ndim == 4]
     if pictures:
-        features = np.concatenate([_colours(pixels) for pixels in pictures], 1)
+        features = np.concatenate([ops.convert_to_numpy(Colours()(pixels)) for pixels in pictures], 1)
         return Column("picture", features * present[:, None], none.astype(np.int64), present)
     tabular = [tensor for tensor in values.values() if tensor.ndim <= 2 and tensor[0].size <= _MOST_NUMBERS]
     flat = [tensor.reshape(len(present), -1) for tensor in tabular]
@@ -146,19 +144,6 @@ def _joined(parts: Sequence[Column]) -> Column:
         return Column("text", np.concatenate(texts), codes, np.concatenate([part.present for part in parts]))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "codes", "present")}
     return Column(parts[0].kind, **joined)
-
-
-def _colours(pixels: np.ndarray) -> np.ndarray:
-    """float32[N, F] of pictures uint8[N, H, W, C]: the square root of each colour's share, and a thumbnail."""
-    count, height, width, channels = pixels.shape
-    bins = (pixels.reshape(count, -1, channels).astype(np.int32) * _BINS) >> 8
-    places = sum(bins[:, :, channel] * _BINS**channel for channel in range(channels))
-    shares = np.stack([np.bincount(row, minlength=_BINS**channels) for row in places]) / (height * width)
-    rows, columns = (np.arange(_THUMBNAIL) * size // _THUMBNAIL for size in (height, width))
-    sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.float32), rows, 1), columns, 2)
-    sizes = np.diff([*rows, height])[:, None] * np.diff([*columns, width])
-    thumbnails = sums / sizes[None, :, :, None] / 255 - 0.5
-    return np.concatenate([np.sqrt(shares), thumbnails.reshape(count, -1) / _THUMBNAIL], 1).astype(np.float32)
 
 
 class Features:

@@ -77,9 +77,10 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         heads = _connect_heads(plan, encoded, fused, targets)
         layers = {name: head.layer for name, head in heads.items()}
         wide = linear_models(plan, encoded.encoders, layers, {name: head.generated for name, head in heads.items()})
+        features = features_of(wide.values(), encoded.encoders, encoded.inputs)
         for name, layer in wide.items():
             generated, prediction = heads[name].generated, added_to(layers[name])
-            total = layer(generated[prediction], features_of(layer, encoded.encoders, encoded.inputs))
+            total = layer(generated[prediction], {field: features[field] for field in layer.features})
             heads[name] = dataclasses.replace(heads[name], generated={**generated, prediction: total})
         outputs = _outputs(encoded, heads, fused)
         inference = _inference(encoded, heads, outputs)

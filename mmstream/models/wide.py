@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -111,12 +111,12 @@ def linear_models(
 
 
 def features_of(
-    layer: Wide, encoders: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
+    layers: Iterable[Wide], encoders: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """What `Wide` reads, from the tensors of the fields."""
+    """{field: features}, what some linear models read, from the tensors of the fields."""
     return {
         field: {**encoders[field].linear_features(inputs[field]), "present": inputs[field]["present"]}
-        for field in layer.features
+        for field in sorted({field for layer in layers for field in layer.features})
     }
 
 

@@ -306,7 +306,7 @@ class Preprocessor:
         return {key: value.numpy() for key, value in self.graph(inputs).items()}
 
     def truncated(self) -> dict[str, tuple[float, float]]:
-        """How much of the training split does not fit into the tensors, for each field that knows: `Field.truncated`."""
+        """{field: how much of the training split does not fit into its tensors}, where `Field.truncated` knows."""
         shares = {name: field.truncated(self.fitted[name]) for name, field in self.fields.items()}
         return {name: share for name, share in shares.items() if share is not None}
 

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
+from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
 from mmstream.models.wide import Wide, added_to, features_of
 from mmstream.preprocessing import examples
@@ -87,7 +88,7 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
 
 
 class _Split:
-    """The examples of a split.
+    """The examples of a split, as many as baselines read.
 
     Attributes:
         features: {field: sparse float[N, F]}.
@@ -109,11 +110,12 @@ class _Split:
         outputs = {name: composition.inference.output["heads"][name] for name in composition.wide}
         deep = keras.Model(composition.inference.input, outputs)  # the gates of linear models are still closed
         inputs, given, tensors, predictions = [], [], [], []
-        for serialised in examples.read_examples(examples.shards_of(examples_path, split)).batch(_READ_AT_ONCE):
+        data = examples.read_examples(examples.shards_of(examples_path, split))
+        for serialised in data.take(MOST_RECORDS).batch(_READ_AT_ONCE):
             batch = examples.parse(serialised, specs)
             given.append(examples.given(serialised, targets))
             tensors.append({name: batch[name] for name in targets})
-            inputs.append({n: x for layer in layers for n, x in features_of(layer, encoders, batch).items()})
+            inputs.append(features_of(layers, encoders, batch))
             if split == "validation":
                 predictions.append(deep({name: batch[name] for name in read}, training=False))
         self.given = {
@@ -182,7 +184,7 @@ def _sparse(inputs: Mapping[str, np.ndarray] | None, size: int) -> sparse.csr_ar
     if inputs is None:
         return sparse.csr_array((0, size))
     if "dense" in inputs:
-        return sparse.csr_array(inputs["dense"].astype(np.float64))
+        return sparse.csr_array(inputs["dense"] * inputs["present"][:, None].astype(np.float64))
     ids = inputs["ids"].reshape(len(inputs["ids"]), -1)
     weights = inputs.get("weights", np.ones(ids.shape))
     rows, columns = np.nonzero(ids)

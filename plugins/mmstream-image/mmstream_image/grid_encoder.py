@@ -10,9 +10,10 @@ from keras import ops
 
 from mmstream.interfaces import Fitted, Spec
 from mmstream.models.configured import ConfiguredLayer
+from mmstream_image.linear_colours import LinearColours
 
 
-class GridEncoder(ConfiguredLayer):
+class GridEncoder(LinearColours, ConfiguredLayer):
     """An encoder that turns a picture into a grid, whose cells are the tokens.
 
     Args:
