@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -19,15 +19,12 @@ _LARGEST_KERNEL = 50_000_000
 
 @keras.saving.register_keras_serializable(package="mmstream")
 class Wide(ConfiguredLayer):
-    """y = g · deep y + Σ_f g_f (W_f x_f + b_f) + c, over the fields whose features x_f are there.
+    """y = g · deep y + Σ_f W_f x_f + b, over the fields whose features x_f are there.
 
-    y are the logits of classes or tags, or numbers in the scale of their field.
+    y are the logits of classes or tags, or numbers in the scale of their field. Gradients train none of these weights:
+    they begin with g = 1 and all others 0, and `mmstream.training.wide` fits them when the deep network is trained.
 
-    Gradients train none of these weights. They begin with g = 1 and all others 0, and are fitted when the deep network
-    is trained: W_f and b_f in closed form to the training split, the gates and c to the validation split.
-
-    Source: Cheng et al., "Wide & deep learning" (2016), for the sum; Wolpert, "Stacked generalization" (1992), for
-    gates that are fitted to other data.
+    Source: Cheng et al., "Wide & deep learning" (2016).
 
     Args:
         features: {field: F, how many features there are}.
@@ -42,16 +39,14 @@ class Wide(ConfiguredLayer):
     def build(self, deep_shape: Any, features_shape: Any) -> None:
         """Make the weights; row 0 of a kernel belongs to no feature, and stays zero."""
 
-        def weight(name: str, *shape: int) -> Any:
-            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+        def weight(name: str, *shape: int, initializer: str = "zeros") -> Any:
+            return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
         self.kernels = {
             name: weight(f"kernel_{name}", count + 1, self.outputs) for name, count in self.features.items()
         }
-        self.biases = {name: weight(f"bias_{name}", self.outputs) for name in self.features}
-        self.gates = self.add_weight(
-            shape=(len(self.features) + 2,), initializer=_deep_alone, trainable=False, name="gates"
-        )
+        self.bias = weight("bias", self.outputs)
+        self.scale = weight("scale", initializer="ones")
 
     def call(self, deep: Any, features: Mapping[str, Mapping[str, Any]]) -> Any:
         """Add the linear models.
@@ -61,10 +56,9 @@ class Wide(ConfiguredLayer):
             features: {field: {"present": float32[B], and either "ids": int[B] or int[B, M], numbers from 1 on, and 0
                 for none, with "weights": float[B, M] if these are not all 1; or "dense": number[B, F]}}.
         """
-        total = self.gates[0] * ops.cast(deep, "float32") + self.gates[1]
-        for n, name in enumerate(sorted(self.features)):
-            linear = self._linear(self.kernels[name], features[name]) + self.biases[name]
-            total += self.gates[n + 2] * ops.expand_dims(features[name]["present"], -1) * linear
+        total = self.scale * ops.cast(deep, "float32") + self.bias
+        for name in sorted(self.features):
+            total += ops.expand_dims(features[name]["present"], -1) * self._linear(self.kernels[name], features[name])
         return total
 
     def _linear(self, kernel: Any, features: Mapping[str, Any]) -> Any:
@@ -118,7 +112,3 @@ def features_of(
         field: {**encoders[field].linear_features(inputs[field]), "present": inputs[field]["present"]}
         for field in sorted({field for layer in layers for field in layer.features})
     }
-
-
-def _deep_alone(shape: Sequence[int], dtype: Any = None) -> Any:
-    return ops.cast(ops.arange(shape[0]) == 0, dtype)

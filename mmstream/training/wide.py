@@ -17,20 +17,22 @@ from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
-from mmstream.models.wide import Wide, added_to, features_of
+from mmstream.models.wide import added_to, features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
 
 _READ_AT_ONCE = 256
+_MOST_WEIGHED = 2_000_000
+"""How many numbers of each model decide the weights: records times classes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """What is known of a gate before any data are seen.
+    """What is known of a weight before any data are seen.
 
     Attributes:
-        mean: of the gate.
-        deviation: the standard deviation of the gate.
+        mean: of the weight.
+        deviation: its standard deviation.
         least: its lower bound.
         most: its upper bound.
     """
@@ -50,7 +52,13 @@ _OF_NUMBERS = {"deep": _Expected(1, 0.5, 0, 3), "offset": _Expected(0, 1, -3, 3)
 
 
 def fit_wide(config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str) -> None:
-    """Fit the linear models of each head in closed form, and then the gates by the validation split.
+    """Fit the linear models beside the deep network.
+
+    For each head, there is a linear model of each field, and one of all of them: least squares on the training split,
+    in closed form. Their sum with the deep network is weighed on the validation split, where a model that has learnt
+    its records by heart is of no use.
+
+    Source: Wolpert, "Stacked generalization" (1992), for weights that are fitted to other data than the models.
 
     Args:
         config: says what each head reads and predicts.
@@ -68,23 +76,52 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
     if not composition.wide:
         return
     splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
-    models = {
-        field: LinearModels([each.features[field] for each in (*splits, splits[1])]) for field in splits[0].features
-    }
     for name, layer in composition.wide.items():
         target = config.model.heads[name].target
-        vocabulary = preprocessor.fitted[target].vocabulary
-        known, hot = zip(
-            *(each.known_targets(target, composition.heads[name], vocabulary) for each in splits), strict=True
-        )
-        if not len(known[0]):
+        head, vocabulary = composition.heads[name], preprocessor.fitted[target].vocabulary
+        known, targets = zip(*(each.known_targets(target, head, vocabulary) for each in splits), strict=True)
+        if not len(known[0]) or not len(known[1]):
             continue
-        for field in layer.features:
-            weights, means = models[field].fit(known, hot)
-            layer.kernels[field].assign(np.concatenate([np.zeros((1, weights.shape[1])), weights]))
-            layer.biases[field].assign(means)
-        if len(known[1]):
-            _fit_gates(composition.heads[name], layer, name, splits[1], splits[1].targets[target])
+        fields = sorted(layer.features)
+        models = [_fit(splits, some, known, targets) for some in _sets(fields)]
+        deep, offset, *weights = _weigh(head, name, splits[1], target, [model.outputs for model in models])
+        weighed = list(zip(weights, models, strict=True))
+        layer.scale.assign(deep)
+        layer.bias.assign(offset + sum(weight * model.constants for weight, model in weighed))
+        for field in fields:
+            slopes = sum(weight * model.slopes[field] for weight, model in weighed if field in model.slopes)
+            layer.kernels[field].assign(np.concatenate([np.zeros((1, layer.outputs)), slopes]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LinearModel:
+    """A linear model of some fields.
+
+    Attributes:
+        slopes: {field: float[F, K]}.
+        constants: float[K].
+        outputs: float[N, K], for the validation split.
+    """
+
+    slopes: Mapping[str, np.ndarray]
+    constants: np.ndarray
+    outputs: np.ndarray
+
+
+def _sets(fields: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each field, and all of them."""
+    each: list[tuple[str, ...]] = [(field,) for field in fields]
+    return each if len(fields) < 2 else [*each, tuple(fields)]
+
+
+def _fit(
+    splits: Sequence[_Split], fields: Sequence[str], known: Sequence[np.ndarray], targets: Sequence[np.ndarray]
+) -> _LinearModel:
+    features = [sparse.csr_array(sparse.hstack([each.features[field] for field in fields], "csr")) for each in splits]
+    slopes, constants = LinearModels([*features, features[1]]).fit(known, targets)
+    ends = np.cumsum([splits[0].features[field].shape[1] for field in fields])[:-1]
+    parts = np.split(slopes, ends)
+    return _LinearModel(dict(zip(fields, parts, strict=True)), constants, features[1] @ slopes + constants)
 
 
 class _Split:
@@ -94,7 +131,6 @@ class _Split:
         features: {field: sparse float[N, F]}.
         given: {target field: object[N]}, the values of the records.
         targets: {target field: {tensor: [N, …]}}.
-        inputs: what the linear models read, as `Wide` takes it.
         deep: {head: {prediction: float[N, …]}}, those of the deep network; of the validation split only.
     """
 
@@ -108,7 +144,7 @@ class _Split:
         read = list(config.model.encoders) if split == "validation" else fields
         specs = {name: preprocessor.specs[name] for name in {*read, *targets}}
         outputs = {name: composition.inference.output["heads"][name] for name in composition.wide}
-        deep = keras.Model(composition.inference.input, outputs)  # the gates of linear models are still closed
+        deep = keras.Model(composition.inference.input, outputs)  # linear models are still 0
         inputs, given, tensors, predictions = [], [], [], []
         data = examples.read_examples(examples.shards_of(examples_path, split))
         for serialised in data.take(MOST_RECORDS).batch(_READ_AT_ONCE):
@@ -121,11 +157,11 @@ class _Split:
         self.given = {
             name: np.concatenate([each[name] for each in given] or [np.array([], object)]) for name in targets
         }
-        self.inputs = _joined(inputs)
         self.targets = _joined(tensors)
         self.deep = _joined(predictions)
         sizes = {name: size for layer in layers for name, size in layer.features.items()}
-        self.features = {name: _sparse(self.inputs.get(name), sizes[name]) for name in fields}
+        read_features = _joined(inputs)
+        self.features = {name: _sparse(read_features.get(name), sizes[name]) for name in fields}
 
     def known_targets(self, target: str, head: Any, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The records that have a target which training knows, int[N], and these targets as float[N, K]."""
@@ -137,24 +173,37 @@ class _Split:
         return known, self.targets[target]["values"][known].astype(np.float64)
 
 
-def _fit_gates(head: Any, layer: Wide, name: str, split: _Split, target: Mapping[str, Any]) -> None:
-    """The most likely gates, given the validation split and what is expected of them."""
-    features = {field: split.inputs[field] for field in layer.features}
-    deep, prediction = split.deep[name], added_to(head)
+def _weigh(head: Any, name: str, split: _Split, target: str, linear: Sequence[np.ndarray]) -> np.ndarray:
+    """The likeliest weights, given the validation split: of the deep network, an offset, and of each linear model.
+
+    Args:
+        head: the layer.
+        name: its name.
+        split: the validation split.
+        target: the field that the head predicts.
+        linear: float[N, K], the outputs of each model.
+    """
+    prediction, rows = added_to(head), slice(max(_MOST_WEIGHED // linear[0].shape[1], _READ_AT_ONCE))
+    deep = {key: values[rows] for key, values in split.deep[name].items()}
+    wanted = {key: values[rows] for key, values in split.targets[target].items()}
+    linear = [outputs[rows] for outputs in linear]
     expected = _OF_LOGITS if prediction == "logits" else _OF_NUMBERS
-    gates = [expected[kind] for kind in ("deep", "offset", *("linear" for _ in layer.features))]
-    mean, deviation = np.array([each.mean for each in gates]), np.array([each.deviation for each in gates])
+    kinds = [expected[kind] for kind in ("deep", "offset", *("linear" for _ in linear))]
+    mean, deviation = np.array([each.mean for each in kinds]), np.array([each.deviation for each in kinds])
 
-    def negative_log_posterior(values: np.ndarray) -> float:
-        layer.gates.assign(values)
-        predictions = {**deep, prediction: layer(deep[prediction], features)}
-        loss = _of_numbers(predictions, target) if prediction == "values" else _of_logits(head, predictions, target)
-        return loss + float(np.square((values - mean) / deviation).sum()) / 2
+    def negative_log_posterior(weights: np.ndarray) -> float:
+        total = weights[0] * deep[prediction] + weights[1]
+        for weight, outputs in zip(weights[2:], linear, strict=True):
+            total = total + weight * outputs
+        predictions = {**deep, prediction: total.astype(np.float32)}
+        loss = _of_numbers(predictions, wanted) if prediction == "values" else _of_logits(head, predictions, wanted)
+        return loss + float(np.square((weights - mean) / deviation).sum()) / 2
 
-    others = np.array([0.3 * each.deviation if kind > 1 else each.mean for kind, each in enumerate(gates)])
-    bounds = [(each.least, each.most) for each in gates]
+    others = np.array([0.3 * each.deviation if place > 1 else each.mean for place, each in enumerate(kinds)])
+    bounds = [(each.least, each.most) for each in kinds]
     found = [minimize(negative_log_posterior, start, method="Powell", bounds=bounds) for start in (mean, others)]
-    layer.gates.assign(min(found, key=lambda each: each.fun).x)
+    best: np.ndarray = min(found, key=lambda each: each.fun).x
+    return best
 
 
 def _of_logits(head: Any, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:

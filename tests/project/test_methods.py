@@ -37,8 +37,8 @@ def test_every_row_is_a_sound_config(methods: ModuleType) -> None:
 
 def test_every_row_was_measured_with_its_seeds(methods: ModuleType, results: dict[str, Any]) -> None:
     wanted = {row.key(seed) for row in methods.ROWS for seed in (methods.SEEDS if row.headline else methods.SEEDS[:1])}
-    trivial = {f"trivial/{row.dataset}" for row in methods.ROWS}
-    assert results.keys() == wanted | trivial
+    baselines = {f"baselines/{row.dataset}" for row in methods.ROWS}
+    assert results.keys() == wanted | baselines
 
 
 def test_no_training_took_longer_than_its_row_may(methods: ModuleType, results: dict[str, Any]) -> None:
