@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_road import run, write_manifest
 
 import mmstream
@@ -89,3 +90,21 @@ def test_the_encoder_needs_the_n_grams_of_its_field(trained, tmp_path, capsys):
     config.write_text(CONFIG.format(manifest=trained / "rows.jsonl").replace(", ngrams: 2000", ""))
     assert run("check", config) == 1
     assert "set its `ngrams`, for example `ngrams: 20000`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_exported_model_labels_alike(trained, tmp_path):
+    assert run("export", trained / "model", "--to", tmp_path / "served") == 0
+    serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
+    texts, noise = (
+        ["THE BALL and no team", "the song", "犬と猫、猫が好き", "never seen", ""],
+        [0.5, -1.0, 0.0, 2.0, 1.0],
+    )
+    found = serve(text=tf.constant(texts), noise=tf.constant(noise))
+    records = [{"text": text or None, "noise": number} for text, number in zip(texts, noise, strict=True)]
+    rows = list(mmstream.load(trained / "model").label(records))
+    for n, row in enumerate(rows):
+        assert found["topic"][n].numpy().decode() == row["topic"]
+        assert found["topic_score"][n].numpy() == pytest.approx(row["topic_score"], rel=1e-3)
+        assert found["price"][n].numpy() == pytest.approx(row["price"], rel=1e-3)
+    assert [row["topic"] for row in rows[:3]] == ["sport", "music", "動物"]
