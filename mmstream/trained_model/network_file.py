@@ -62,7 +62,7 @@ def load_network(data: bytes, name: str, config: Config) -> Any:
     """
     from keras.src.saving import saving_lib
 
-    from mmstream.models import layers, writing  # noqa: F401 - registers the core's layers with Keras
+    from mmstream.models import colours, layers, wide, writing  # noqa: F401 - registers the core's layers with Keras
 
     _check_members(data, name)
     for encoder in config.model.encoders.values():

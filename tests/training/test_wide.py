@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,6 +72,12 @@ def test_labels_are_those_of_the_golden_records(trained, tmp_path):
     assert run("verify", trained / "model", "--input", trained / "rows.jsonl") == 0
     about = mmstream.label_files(trained / "model", input=trained / "rows.jsonl", output=tmp_path / "labels")
     assert (about["labelled"], about["dead_lettered"]) == (300, 0)
+
+
+def test_a_new_process_can_load_the_network(trained):
+    code = f"import mmstream; print(mmstream.load({str(trained / 'model')!r}).network.name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "inference\n"
 
 
 def test_a_key_without_effect_is_reported(trained, tmp_path, capsys):
