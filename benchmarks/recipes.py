@@ -28,15 +28,31 @@ from mmstream.config.loading import load_config
 from mmstream.config.schema import Config
 
 SEEDS = (1, 2, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set.
+
+    Attributes:
+        path: its file below DATA.
+        targets: the columns to predict; () if `init` finds them.
+        only: the columns that are kept, none of which names files; () for all.
+    """
+
+    path: str
+    targets: Sequence[str] = ()
+    only: Sequence[str] = ()
+
+
+_TEXTS = ("id", "name", "text", "level", "force", "category", "equipment", "muscles")
 DATASETS = {
-    "equipment": ("exercises/manifest.jsonl", ["equipment"]),
-    "muscles": ("exercises/manifest.jsonl", ["muscles"]),
-    "products": ("products/manifest.jsonl", []),
-    "groceries": ("grocery/manifest.jsonl", []),
-    "signs": ("digits/sign.jsonl", ["label"]),
-    "emoji": ("emoji/manifest.jsonl", []),
+    "exercises": Dataset("exercises/manifest.jsonl", ("equipment",), _TEXTS),
+    "products": Dataset("products/manifest.jsonl"),
+    "signs": Dataset("digits/sign.jsonl", ("label",)),
+    "groceries": Dataset("grocery/manifest.jsonl"),
+    "emoji": Dataset("emoji/manifest.jsonl"),
 }
-"""{name: (the file below DATA, the columns to predict; [] if `init` finds them)}."""
 AS_WRITTEN = "as `init` writes it"
 
 
@@ -106,12 +122,16 @@ def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> 
 
 def written(name: str, data: Path, folder: Path) -> Path:
     """The config that `init` writes for a data set, with its examples beside it."""
-    path, targets = DATASETS[name]
-    config = folder / "config.yaml"
+    dataset, config = DATASETS[name], folder / "config.yaml"
     if not config.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        flags = [flag for target in targets for flag in ("--target", target)]
-        command = [sys.executable, "-m", "mmstream.cli", "init", str(data / path), "--output", str(config), *flags]
+        source = data / dataset.path
+        if dataset.only:
+            rows = [json.loads(line) for line in source.read_text().splitlines()]
+            source = folder / "rows.jsonl"
+            source.write_text("".join(json.dumps({key: row[key] for key in dataset.only}) + "\n" for row in rows))
+        flags = [flag for target in dataset.targets for flag in ("--target", target)]
+        command = [sys.executable, "-m", "mmstream.cli", "init", str(source), "--output", str(config), *flags]
         subprocess.run(command, check=True)
     if not (folder / "examples").exists():
         mmstream.preprocess(config, output=folder / "examples")

@@ -42,6 +42,10 @@ class TestNarrow(TestSound):
     name = "narrow"
 
 
+class TestMiscounting(TestSound):
+    name = "miscounting"
+
+
 class TestStranger(TestSound):
     name = "stranger"
 

@@ -14,7 +14,8 @@ def references(module: str, *names: str) -> dict[str, str]:
 
 @hookimpl
 def register_encoders() -> dict[str, str]:
-    return references("network", "Sound", "Forgetful", "Unnamed", "Mingling", "Overlong", "Narrow", "Stranger")
+    names = ("Sound", "Forgetful", "Unnamed", "Mingling", "Overlong", "Narrow", "Miscounting", "Stranger")
+    return references("network", *names)
 
 
 @hookimpl
