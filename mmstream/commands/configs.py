@@ -39,6 +39,7 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
 def check(args: argparse.Namespace, rest: list[str]) -> int:
     """Check a config and list all of its problems."""
     with importing():
+        from mmstream.models.wide import NO_EFFECT
         from mmstream.training.description import compose_unfitted
 
     if any(occurring(loading.read_text(args.config, args.set, tiny=args.tiny).data)):
@@ -48,7 +49,9 @@ def check(args: argparse.Namespace, rest: list[str]) -> int:
         values = "1 value is" if len(opened.open) == 1 else f"{len(opened.open)} values are"
         terminal.say(f"{args.config} is valid; {values} open, for `mmstream tune`")
         return 0
-    compose_unfitted(loaded_config(args))
+    config = loaded_config(args)
+    if not compose_unfitted(config).wide and config.model.wide:
+        terminal.warn(NO_EFFECT)
     terminal.say(f"{args.config} is valid")
     return 0
 

@@ -145,15 +145,6 @@ def warnings(config: Config) -> list[str]:
             messages.append(
                 f"model.impute has no effect: nothing reads a fusion of two or more of {', '.join(sorted(imputed))}"
             )
-    encoders: dict[str, Any] = {
-        name: registry.find("encoder", part.use) for name, part in config.model.encoders.items()
-    }
-    read = {field for head in config.model.heads.values() for field in config.reads(head)}
-    if config.model.wide and not any(hasattr(encoders[field], "linear_features") for field in read):
-        messages.append(
-            "model.wide has no effect: no head reads a field whose encoder has linear features, as ngrams, embedding, "
-            "bag_of_tags and mlp have"
-        )
     if config.training.weighting != "fixed" and len(config.model.heads) < 2:
         messages.append(f"training.weighting: {config.training.weighting} has no effect with fewer than two heads")
     for name, part in config.losses.items():

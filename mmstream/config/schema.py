@@ -173,7 +173,7 @@ class ModelConfig(Section):
         impute: the objective whose generator imputes the embeddings that fusions read for absent fields.
         auxiliary: the weight of what each head of a fusion loses, in training, by reading each of its fields alone; it
             is a share of the head's own weight.
-        wide: whether linear models of texts, categories, tags and numbers are added to what heads predict.
+        wide: whether linear models of the fields are added to what heads predict.
     """
 
     width: Positive = 128

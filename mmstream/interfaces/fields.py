@@ -127,6 +127,22 @@ class Field(abc.ABC):
         """
         return None
 
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """Return F, how many features `linear_features` has; 0 if the field has none."""
+        return 0
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what linear models read of the field (`model.wide`): some of its tensors, or what keras.ops computes.
+
+        Args:
+            tensors: those of a batch, {tensor: [B, *spec shape]}.
+
+        Returns:
+            {"ids": int[B] or int[B, M], numbers from 1 to F, and 0 for none}, with "weights": float[B, M] if these are
+            not all 1; or {"dense": number[B, F]}.
+        """
+        raise TypeError(f"{type(self).__name__} has no features for linear models")
+
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """Augment one record, in training only, in tf.data: TensorFlow code from tensors to tensors of the same spec.
 

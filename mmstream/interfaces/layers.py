@@ -49,17 +49,6 @@ class Encoder(Layer, Protocol):
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Encode: {tensor: [B, …]} → {"tokens": float[B, T, D], "mask": float[B, T]}."""
 
-    def count_linear_features(self, spec: Spec) -> int:
-        """Return F, how many features `linear_features` has (optional; both or neither)."""
-
-    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs of linear models beside the network, for `model.wide`: some of the field's own tensors.
-
-        Returns:
-            {"ids": int[B] or int[B, M], numbers from 1 to F, and 0 for none}, with "weights": float[B, M] if these are
-            not all 1; or {"dense": number[B, F]}.
-        """
-
 
 class Fusion(Layer, Protocol):
     """A Keras layer: several fields → one vector. `__init__(width, *, <parameters>, **kwargs)`."""

@@ -76,8 +76,9 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         targets = _targets(plan)
         heads = _connect_heads(plan, encoded, fused, targets)
         layers = {name: head.layer for name, head in heads.items()}
-        wide = linear_models(plan, encoded.encoders, layers, {name: head.generated for name, head in heads.items()})
-        features = features_of(wide.values(), encoded.encoders, encoded.inputs)
+        wide = linear_models(plan, layers, {name: head.generated for name, head in heads.items()})
+        read = {name: plan.field(name) for layer in wide.values() for name in layer.features}
+        features = features_of(wide.values(), read, encoded.inputs)
         for name, layer in wide.items():
             generated, prediction = heads[name].generated, added_to(layers[name])
             total = layer(generated[prediction], {field: features[field] for field in layer.features})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mmstream.config.schema import Config, HeadConfig, PartConfig
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Encoder, Fitted, Head, Spec
+from mmstream.interfaces import Encoder, Field, Fitted, Head, Spec
 from mmstream.plugins import components, registry
 
 
@@ -26,6 +26,11 @@ class Plan:
     config: Config
     specs: Mapping[str, Spec]
     fitted: Mapping[str, Fitted]
+
+    def field(self, name: str) -> Field:
+        """A field."""
+        field: Field = components.build("field", self.config.fields[name].use, self.config.fields[name].parameters)
+        return field
 
     def encoder(self, name: str) -> FieldPart:
         """The encoder of a field."""

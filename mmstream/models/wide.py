@@ -8,11 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
+from mmstream.interfaces import Field
 from mmstream.models.configured import ConfiguredLayer
 from mmstream.models.plan import Plan
 
 _ADDED_TO = {"string": "logits", "strings": "logits", "number": "values", "numbers": "values"}
 """The prediction of a head that linear models are added to, by the type of its labels."""
+NO_EFFECT = (
+    "model.wide has no effect: no head of classes, tags or numbers reads a field with features for linear models; a "
+    "text has them with `ngrams`, for example `ngrams: 20000`"
+)
 _LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
 
@@ -78,13 +83,12 @@ def added_to(head: Any) -> str:
 
 
 def linear_models(
-    plan: Plan, encoders: Mapping[str, Any], heads: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
+    plan: Plan, heads: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Wide]:
-    """The linear models of each head that reads fields whose encoders have features; {} without `model.wide`.
+    """The linear models of each head that reads fields with features; {} without `model.wide`.
 
     Args:
         plan: of the network.
-        encoders: the encoder of each field.
         heads: the layer of each head.
         predictions: those of each head.
     """
@@ -94,21 +98,19 @@ def linear_models(
             continue
         outputs = predictions[name][prediction].shape[-1]
         counts = {
-            field: encoders[field].count_linear_features(plan.specs[field])
-            for field in plan.config.reads(part)
-            if hasattr(encoders[field], "linear_features")
+            field: plan.field(field).count_linear_features(plan.fitted[field]) for field in plan.config.reads(part)
         }
-        counts = {field: count for field, count in counts.items() if count * outputs <= _LARGEST_KERNEL}
+        counts = {field: count for field, count in counts.items() if 0 < count * outputs <= _LARGEST_KERNEL}
         if counts:
             layers[name] = Wide(counts, outputs, name=f"wide_{name}")
     return layers
 
 
 def features_of(
-    layers: Iterable[Wide], encoders: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
+    layers: Iterable[Wide], fields: Mapping[str, Field], inputs: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """{field: features}, what some linear models read, from the tensors of the fields."""
     return {
-        field: {**encoders[field].linear_features(inputs[field]), "present": inputs[field]["present"]}
-        for field in sorted({field for layer in layers for field in layer.features})
+        name: {**fields[name].linear_features(inputs[name]), "present": inputs[name]["present"]}
+        for name in sorted({name for layer in layers for name in layer.features})
     }

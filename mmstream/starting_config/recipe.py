@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmstream.plugins import registry
+from mmstream.interfaces import Field
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.starting_config.columns import Column
 
@@ -48,8 +48,7 @@ def model(inputs: Sequence[Column]) -> Sequence[tuple[str, str, str]]:
         inputs: the fields that encoders read.
     """
     chosen = []
-    encoders = {registry.find("encoder", column.component.encoded_by) for column in inputs}
-    if any(hasattr(encoder, "linear_features") for encoder in encoders):
+    if any(column.component.linear_features is not Field.linear_features for column in inputs):
         chosen.append(("wide", "true", "linear models beside the network: what a simple model knows is not lost"))
     if len(inputs) > 1:
         chosen.append(("fusion", "{use: late}", "each field predicts, weighed by how much it helps on validation data"))

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from mmstream.interfaces import RESERVED_IDS
 from mmstream.testing.network import LAYER, ROWS, WIDTH, FieldPartContract, assert_close, predict, rows_of, symbols_of
@@ -90,28 +89,3 @@ class EncoderContract(FieldPartContract):
         assert_close(encoded["mask"][:, :count], expected["mask"])
         valid = expected["mask"][..., None]
         assert_close(encoded["tokens"][:, :count] * valid, expected["tokens"] * valid)
-
-    def test_linear_features_are_as_many_as_it_says(self) -> None:
-        layer, _ = self.make()
-        if not hasattr(layer, "linear_features"):
-            pytest.skip("the encoder has no features for linear models")
-        count, inputs = layer.count_linear_features(self.spec()), self.inputs()
-        features = _linear_features(layer, inputs)
-        if "dense" in features:
-            assert set(features) == {"dense"}
-            assert features["dense"].shape == (rows_of(inputs), count)
-        else:
-            assert set(features) <= {"ids", "weights"}
-            assert np.issubdtype(features["ids"].dtype, np.integer)
-            assert features["ids"].shape[0] == rows_of(inputs)
-            assert 0 <= features["ids"].min() <= features["ids"].max() <= count
-            assert features.get("weights", features["ids"]).shape == features["ids"].shape
-        alone = _linear_features(layer, {name: array[:1] for name, array in inputs.items()})
-        for name, array in features.items():
-            assert np.isfinite(array).all()
-            assert_close(alone[name], array[:1])
-
-
-def _linear_features(layer: Any, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    given = {name: ops.convert_to_tensor(array) for name, array in tensors.items()}
-    return {name: ops.convert_to_numpy(value) for name, value in layer.linear_features(given).items()}

@@ -155,6 +155,29 @@ class FieldContract(LightContract):
         assert (bands.shape[0], bands.dtype) == (len(table), np.uint64)
         assert similarity.are_near(table, table).all()
 
+    def test_linear_features_are_as_many_as_it_says(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
+        field = preprocessor.fields[FIELD]
+        count = field.count_linear_features(preprocessor.fitted[FIELD])
+        if not count:
+            pytest.skip("it has no features for linear models")
+        from keras import ops
+
+        def features(rows: list[Decoded]) -> dict[str, np.ndarray]:
+            tensors = {key: ops.convert_to_tensor(array) for key, array in preprocessor.tensors(rows)[FIELD].items()}
+            return {key: ops.convert_to_numpy(value) for key, value in field.linear_features(tensors).items()}
+
+        found, alone = features(decoded), features(decoded[:1])
+        if "dense" in found:
+            assert {key: array.shape for key, array in found.items()} == {"dense": (len(decoded), count)}
+        else:
+            assert set(found) <= {"ids", "weights"}
+            assert np.issubdtype(found["ids"].dtype, np.integer)
+            assert 0 <= found["ids"].min() <= found["ids"].max() <= count
+            assert found.get("weights", found["ids"]).shape == found["ids"].shape
+        for key, array in found.items():
+            assert np.isfinite(array).all()
+            np.testing.assert_allclose(alone[key], array[:1], rtol=1e-5, atol=1e-6)
+
     def test_augmented_tensors_keep_the_spec(self, preprocessor: Preprocessor, decoded: list[Decoded]) -> None:
         import tensorflow as tf
 

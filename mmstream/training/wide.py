@@ -17,7 +17,7 @@ from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
-from mmstream.models.wide import added_to, features_of
+from mmstream.models.wide import NO_EFFECT, added_to, features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
 
@@ -67,13 +67,18 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         examples_path: output of `mmstream preprocess`.
     """
     for name, part in config.model.heads.items() if config.model.wide else ():
-        read = {field: composition.training.get_layer(f"encoders_{field}") for field in config.reads(part)}
-        useful = {field for field, encoder in read.items() if hasattr(encoder, "linear_features")}
+        counts = {
+            field: preprocessor.fields[field].count_linear_features(preprocessor.fitted[field])
+            for field in config.reads(part)
+        }
+        useful = {field for field, count in counts.items() if count}
         for field in sorted(useful - set(composition.wide[name].features if name in composition.wide else ())):
             terminal.say(
                 f"model.wide: {name} has no linear model of {field}: it writes texts, or the model would be too large"
             )
     if not composition.wide:
+        if config.model.wide:
+            terminal.warn(NO_EFFECT)
         return
     splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
     for name, layer in composition.wide.items():
@@ -140,7 +145,6 @@ class _Split:
         layers = list(composition.wide.values())
         fields = sorted({field for layer in layers for field in layer.features})
         targets = sorted({config.model.heads[name].target for name in composition.wide})
-        encoders = {name: composition.training.get_layer(f"encoders_{name}") for name in fields}
         read = list(config.model.encoders) if split == "validation" else fields
         specs = {name: preprocessor.specs[name] for name in {*read, *targets}}
         outputs = {name: composition.inference.output["heads"][name] for name in composition.wide}
@@ -151,7 +155,7 @@ class _Split:
             batch = examples.parse(serialised, specs)
             given.append(examples.given(serialised, targets))
             tensors.append({name: batch[name] for name in targets})
-            inputs.append(features_of(layers, encoders, batch))
+            inputs.append(features_of(layers, preprocessor.fields, batch))
             if split == "validation":
                 predictions.append(deep({name: batch[name] for name in read}, training=False))
         self.given = {

@@ -42,10 +42,6 @@ class TestNarrow(TestSound):
     name = "narrow"
 
 
-class TestMiscounting(TestSound):
-    name = "miscounting"
-
-
 class TestStranger(TestSound):
     name = "stranger"
 
@@ -127,6 +123,10 @@ class TestUnpicklableField(TestSoundField):
 
 class TestUnevenlyHashedField(TestSoundField):
     name = "unevenly_hashed_field"
+
+
+class TestMiscountingField(TestSoundField):
+    name = "miscounting_field"
 
 
 class TestOversizeField(TestSoundField):

@@ -8,7 +8,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import annotated_types
@@ -164,6 +164,18 @@ class Image(Field):
     def spec(self, fitted: Fitted) -> Spec:
         """{"pixels": uint8[H, W, 3]}."""
         return {"pixels": TensorSpec((self.height, self.width, 3), "uint8")}
+
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """As many as RGB pictures have."""
+        from mmstream.models.colours import count_colours
+
+        return count_colours(3)
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The shares of colours and a thumbnail."""
+        from mmstream.models.colours import Colours
+
+        return {"dense": Colours()(tensors["pixels"])}
 
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """Apply the augmentations to the pixels, uint8[H, W, 3]."""

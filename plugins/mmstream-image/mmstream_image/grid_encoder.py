@@ -10,10 +10,9 @@ from keras import ops
 
 from mmstream.interfaces import Fitted, Spec
 from mmstream.models.configured import ConfiguredLayer
-from mmstream_image.linear_colours import LinearColours
 
 
-class GridEncoder(LinearColours, ConfiguredLayer):
+class GridEncoder(ConfiguredLayer):
     """An encoder that turns a picture into a grid, whose cells are the tokens.
 
     Args:

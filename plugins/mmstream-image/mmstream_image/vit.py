@@ -11,13 +11,12 @@ from keras import ops
 
 from mmstream.interfaces import Fitted, Spec
 from mmstream.models.transformer import TransformerEncoder
-from mmstream_image.linear_colours import LinearColours
 
 Count = Annotated[int, annotated_types.Ge(1)]
 
 
 @keras.saving.register_keras_serializable(package="mmstream_image")
-class Vit(LinearColours, TransformerEncoder):
+class Vit(TransformerEncoder):
     """A vision transformer: square patches of the picture are tokens that attend to each other.
 
     A patch becomes a token by an affine map of its pixels and the learnt embedding of its position. There is no class

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import annotated_types
 
-from mmstream.interfaces import PADDING, Field, Fitted, Spec, Suggestion, TensorSpec
+from mmstream.interfaces import PADDING, RESERVED_IDS, Field, Fitted, Spec, Suggestion, TensorSpec
 from mmstream_tabular import spelling as spellings
 from mmstream_tabular.vocabulary import (
     AGAIN,
@@ -116,6 +116,14 @@ class Category(Field):
             return {"id": tf.squeeze(ids.to_tensor(PADDING, shape=[None, 1]), 1)}
         where = tf.stack([raw["place"].indices[:, 0], raw["place"].values], axis=1)
         return {"id": tf.scatter_nd(where, ids.values, [ids.nrows(), len(self.columns)])}
+
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """As many as there are ids: those of values, and the reserved ones."""
+        return len(fitted.vocabulary) + RESERVED_IDS - 1
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The values."""
+        return {"ids": tensors["id"]}
 
     def serve(self, values: Any) -> dict[str, Any]:
         """Texts; empty ones are absent, and one that is not in normal form C is an error in the graph."""

@@ -49,15 +49,6 @@ class Embedding(ConfiguredLayer):
         """As many embeddings as the field has values."""
         return {"vocabulary_size": len(fitted.vocabulary)}
 
-    def count_linear_features(self, spec: Spec) -> int:
-        """As many as there are ids: those of values, and the reserved ones."""
-        return self.vocabulary_size + RESERVED_IDS - 1
-
-    @staticmethod
-    def linear_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The values."""
-        return {"ids": tensors["id"]}
-
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"id": [B] or [B, N]}."""
         self.embedding.build((None, None))
@@ -116,15 +107,6 @@ class BagOfTags(_HiddenLayer):
         """As many inputs as the field has values."""
         return {"tags": len(fitted.vocabulary)}
 
-    def count_linear_features(self, spec: Spec) -> int:
-        """As many as the field has values."""
-        return self.tags
-
-    @staticmethod
-    def linear_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The tags."""
-        return {"dense": tensors["hot"]}
-
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"hot": [B, V]}."""
         self._build(tensors_shape["hot"][-1])
@@ -154,15 +136,6 @@ class Mlp(_HiddenLayer):
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
         """Return {}: no size depends on the data, as the network takes any number of numbers."""
         return {}
-
-    def count_linear_features(self, spec: Spec) -> int:
-        """As many as the field has numbers."""
-        return spec["values"].shape[0]
-
-    @staticmethod
-    def linear_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The scaled numbers, 0 for one that is missing."""
-        return {"dense": tensors["values"]}
 
     def build(self, tensors_shape: Mapping[str, Any]) -> None:
         """Build for {"values": [B, N], "known": [B, N]}."""

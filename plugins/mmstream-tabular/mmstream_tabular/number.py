@@ -162,6 +162,14 @@ class Number(Field):
             columns["factor"].append(tf.fill(tf.shape(there), factor))
         return {key: tf.stack(tensors, axis=1) for key, tensors in columns.items()}
 
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """As many as the field has numbers."""
+        return self.count
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The scaled numbers, 0 for one that is missing."""
+        return {"dense": tensors["values"]}
+
     def serve(self, values: Any) -> dict[str, Any]:
         """Numbers, with NaN for a missing one; an infinite one is an error in the graph."""
         import tensorflow as tf

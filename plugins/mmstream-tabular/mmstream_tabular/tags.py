@@ -126,6 +126,14 @@ class Tags(Field):
         """{"hot": uint8[V]}."""
         return {"hot": TensorSpec((len(fitted.vocabulary),), "uint8")}
 
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """As many as the field has values."""
+        return len(fitted.vocabulary)
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The tags."""
+        return {"dense": tensors["hot"]}
+
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
         """One element per value of the vocabulary; unknown tags have none."""
         import tensorflow as tf

@@ -33,8 +33,8 @@ class Text(Field):
 
     Args:
         columns: columns whose texts are read as one, in that order, with a blank between them.
-        length: L; longer texts are cut off. `mmstream preprocess` warns if a fifth of the training texts are longer, and
-            `mmstream describe --examples` shows how much is lost.
+        length: L; longer texts are cut off. `mmstream preprocess` warns if a fifth of the training texts are longer,
+            and `mmstream describe --examples` shows how much is lost.
         min_count: a token seen less often in training is unknown.
         max_vocabulary: the most tokens that are kept, the most frequent first.
         lowercase: fold capitals, for languages where they mean little.
@@ -155,6 +155,14 @@ class Text(Field):
         """The share of the texts that are longer than `length`, and the share of all tokens that are cut off."""
         texts, tokens = fitted.statistics.get("truncated") or (None, None)
         return None if texts is None or tokens is None else (texts, tokens)
+
+    def count_linear_features(self, fitted: Fitted) -> int:
+        """As many as there are n-grams."""
+        return int(fitted.statistics["ngram_count"][0]) if self.ngrams else 0
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The TF-IDF of a text."""
+        return {"ids": tensors["ngrams"], "weights": tensors["ngram_weights"]}
 
     def serve(self, values: Any) -> dict[str, Any]:
         """The tokens of valid texts in the normal form C; others are an error in the graph."""

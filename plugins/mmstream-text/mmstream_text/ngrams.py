@@ -74,15 +74,6 @@ class Ngrams(ProjectedLayer):
             self.hidden.build((None, self.units))
             self.projection.build((None, self.units))
 
-    def count_linear_features(self, spec: Spec) -> int:
-        """As many as there are n-grams."""
-        return self.features
-
-    @staticmethod
-    def linear_features(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The TF-IDF of a text."""
-        return {"ids": tensors["ngrams"], "weights": tensors["ngram_weights"]}
-
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """{"ngrams": int64[B, M], "ngram_weights", "ngram_spreads": float32[B, M]} → {"tokens", "mask"}.
 

@@ -14,8 +14,7 @@ def references(module: str, *names: str) -> dict[str, str]:
 
 @hookimpl
 def register_encoders() -> dict[str, str]:
-    names = ("Sound", "Forgetful", "Unnamed", "Mingling", "Overlong", "Narrow", "Miscounting", "Stranger")
-    return references("network", *names)
+    return references("network", "Sound", "Forgetful", "Unnamed", "Mingling", "Overlong", "Narrow", "Stranger")
 
 
 @hookimpl
@@ -38,7 +37,7 @@ def register_fields() -> dict[str, str]:
     return references(
         "data",
         *("SoundField", "KeyErrorField", "HeavyField", "RestlessField", "UnpicklableField"),
-        *("UnevenlyHashedField", "OversizeField"),
+        *("UnevenlyHashedField", "OversizeField", "MiscountingField"),
     )
 
 

@@ -38,6 +38,19 @@ class SoundField(Field):
     def given(self, decoded: Any) -> float:
         return float(decoded["series"].sum())
 
+    def count_linear_features(self, fitted: Any) -> int:
+        return self.length
+
+    def linear_features(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return {"dense": tensors["series"]}
+
+
+class MiscountingField(SoundField):
+    """Its linear features are fewer than it says."""
+
+    def count_linear_features(self, fitted: Any) -> int:
+        return self.length + 1
+
 
 class KeyErrorField(SoundField):
     """A value that it does not know ends the whole job."""

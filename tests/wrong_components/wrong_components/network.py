@@ -32,12 +32,6 @@ class Sound(keras.layers.Layer):
         tokens = self.projection(ops.expand_dims(series * self.scale, -1))
         return {"tokens": tokens, "mask": ops.cast(series != 0, self.compute_dtype)}
 
-    def count_linear_features(self, spec: Any) -> int:
-        return int(spec["series"].shape[0])
-
-    def linear_features(self, tensors: Any) -> dict[str, Any]:
-        return {"dense": tensors["series"]}
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "scale": self.scale}
 
@@ -86,14 +80,6 @@ class Narrow(Sound):
     def call(self, tensors: Any, training: bool | None = None) -> dict[str, Any]:
         found = super().call(tensors, training)
         return {**found, "tokens": found["tokens"][..., : self.width // 2]}
-
-
-@serialisable
-class Miscounting(Sound):
-    """Its linear features are numbers that are too large."""
-
-    def linear_features(self, tensors: Any) -> dict[str, Any]:
-        return {"ids": ops.cast(tensors["series"], "int32") + 1_000}
 
 
 @keras.saving.register_keras_serializable(package="somebody_else")
