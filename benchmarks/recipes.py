@@ -76,6 +76,12 @@ def _encoders(by: str, other: str) -> Callable[[Config], list[str]]:
     ]
 
 
+def _gru_alone(config: Config) -> list[str]:
+    """What `init` wrote before it knew n-grams and linear models."""
+    changes = _encoders("ngrams", "gru")(config)
+    return [*changes, "model.wide=false"] if changes else []
+
+
 def _augmented(config: Config) -> list[str]:
     return [f"fields.{name}.augment=[]" for name, field in config.fields.items() if field.parameters.get("augment")]
 
@@ -84,6 +90,7 @@ ROWS = (
     Row(AS_WRITTEN, lambda config: []),
     Row("`gru`, not `ngrams`", _encoders("ngrams", "gru")),
     Row("`text_cnn`, not `ngrams`", _encoders("ngrams", "text_cnn")),
+    Row("`gru`, and `wide: false`", _gru_alone),
     Row("`wide: false`", lambda config: ["model.wide=false"] if config.model.wide else []),
     Row(
         "fusion `attention`, not `late`",
