@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import posixpath
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmstream.errors import MmstreamError
 from mmstream.storage import files
 
+_PATTERN = set("*?[]")
 _OPERATIONS = """
 Assert Const ConstV2 If Identity IdentityN NoOp PartitionedCall StatefulPartitionedCall StatelessIf StatelessWhile
 While HashTableV2 InitializeTableFromTextFileV2 LookupTableExportV2 LookupTableFindV2 LookupTableSizeV2
@@ -84,9 +89,26 @@ def load_transform_graph(path: str) -> TransformGraph:
     try:
         saved.ParseFromString(files.read_bytes(files.join(path, "saved_model.pb")))
         _check(saved, path)
-        return TransformGraph(tf.saved_model.load(path))
+        return TransformGraph(tf.saved_model.load(_readable(path)))
     except (OSError, DecodeError, ValueError) as error:
         raise MmstreamError(f"the fitted transform {path} cannot be loaded: {error}") from error
+
+
+def _readable(path: str) -> str:
+    """A path from which TensorFlow can load a SavedModel: it takes that of the weights for a pattern.
+
+    Where the name of a folder has characters of patterns, the path is that of a copy, which remains until the process
+    ends, as an export copies the vocabularies from there.
+    """
+    if not _PATTERN & set(path):
+        return path
+    copy = tempfile.mkdtemp(prefix="mmstream-")
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    for name in files.list_files(path):
+        place = Path(copy, name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(files.read_bytes(files.join(path, name)))
+    return copy
 
 
 def _check(saved: Any, path: str) -> None:

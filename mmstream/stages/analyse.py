@@ -136,6 +136,9 @@ class AnalyseColumns(beam.PTransform):
             lambda pair, keys: columns_of_part(unpacked(pair[1]), preprocessor, split, keys_of(output, split, keys)),
             beam.pvalue.AsSingleton(together),
         )
+        if self.config.split.near:
+            # Beam's local runner never runs some stages that read a side input and are fused with a combiner of TFT.
+            batches = batches | beam.Reshuffle()
         filled = (
             batches
             | beam.FlatMap(_filled)
