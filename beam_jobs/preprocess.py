@@ -59,7 +59,8 @@ def run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     if "passed_over" in about:
         counts["passed_over"] = in_words(about["passed_over"])
     terminal.summary("preprocess", {**counts, **splits, **near, "seconds": about["seconds"], "output": flags.output})
-    of_fields = (*targets_of_one_value(config, flags.output), *truncated_values(config, flags.output))
+    fitted = Preprocessor(config.fields, files.join(flags.output, "transform"))
+    of_fields = (*targets_of_one_value(config, fitted), *truncated_values(fitted))
     for warning in (*of_fields, *near_report.warnings(about, config.split)):
         terminal.warn(warning)
     if not any(about["splits"].values()):
@@ -153,20 +154,18 @@ def check_data(config: Config, rows: Sequence[Mapping[str, Any]]) -> None:
             raise MmstreamError(f"{place}: the data has no column {column!r}; it has {listed(sorted(columns))}")
 
 
-def targets_of_one_value(config: Config, output: str) -> Iterator[str]:
+def targets_of_one_value(config: Config, preprocessor: Preprocessor) -> Iterator[str]:
     """Warnings about heads that have nothing to learn: their target has only one value in the training split."""
-    targets = {head.target for head in config.model.heads.values()}
-    fitted = Preprocessor(config.fields, files.join(output, "transform"), only=targets).fitted
     for name, head in config.model.heads.items():
-        values = fitted[head.target].vocabulary
+        values = preprocessor.fitted[head.target].vocabulary
         if len(values) == 1:
             problem = f"its target has only one value in the training split, {brief(values[0])}"
             yield f"model.heads.{name}: {problem}; nothing is learnt"
 
 
-def truncated_values(config: Config, output: str) -> Iterator[str]:
+def truncated_values(preprocessor: Preprocessor) -> Iterator[str]:
     """Warnings about fields whose tensors are too short for many values."""
-    for name, (values, elements) in Preprocessor(config.fields, files.join(output, "transform")).truncated().items():
+    for name, (values, elements) in preprocessor.truncated().items():
         if values >= _MANY_TRUNCATED:
             yield (
                 f"fields.{name}: {values:.0%} of the values of the training split are too long, and {elements:.0%} of "

@@ -94,7 +94,8 @@ def linear_models(
     """
     layers = {}
     for name, part in plan.config.model.heads.items() if plan.config.model.wide else ():
-        if not (prediction := added_to(heads[name])):
+        prediction = added_to(heads[name])
+        if prediction not in predictions[name]:
             continue
         outputs = predictions[name][prediction].shape[-1]
         counts = {

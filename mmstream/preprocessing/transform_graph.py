@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import posixpath
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from mmstream.errors import MmstreamError
+from mmstream.runtime import scratch
 from mmstream.storage import files
 
 _PATTERN = set("*?[]")
@@ -102,13 +101,14 @@ def _readable(path: str) -> str:
     """
     if not _PATTERN & set(path):
         return path
-    copy = tempfile.mkdtemp(prefix="mmstream-")
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    until_the_end = contextlib.ExitStack()
+    copy = until_the_end.enter_context(scratch.folder())
+    atexit.register(until_the_end.close)
     for name in files.list_files(path):
-        place = Path(copy, name)
+        place = copy / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(files.read_bytes(files.join(path, name)))
-    return copy
+    return str(copy)
 
 
 def _check(saved: Any, path: str) -> None:

@@ -18,6 +18,7 @@ from mmstream.errors import MmstreamError
 from mmstream.models.compose import compose
 from mmstream.models.loss_weights import WeighLosses
 from mmstream.models.multimodal_model import MultimodalModel
+from mmstream.models.wide import NO_EFFECT
 from mmstream.outputs import lock, ownership, run_notes
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.record import digest_of
@@ -108,6 +109,8 @@ def _train(
         terminal.warn("there are no validation examples; the training loss decides which epoch is the best")
     with distribution(config) as replicas:
         composition = compose(config, preprocessor.specs, preprocessor.fitted)
+        if config.model.wide and not composition.wide:
+            terminal.warn(NO_EFFECT)
         model = MultimodalModel(composition, config, replicas=replicas)
         model.build()
         optimizer = make_optimizer(config, steps)

@@ -17,7 +17,7 @@ from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
-from mmstream.models.wide import NO_EFFECT, added_to, features_of
+from mmstream.models.wide import added_to, features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
 
@@ -74,11 +74,10 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         useful = {field for field, count in counts.items() if count}
         for field in sorted(useful - set(composition.wide[name].features if name in composition.wide else ())):
             terminal.say(
-                f"model.wide: {name} has no linear model of {field}: it writes texts, or the model would be too large"
+                f"model.wide: {name} has no linear model of {field}: it has no logits or numbers to add it to, or the "
+                "model would be too large"
             )
     if not composition.wide:
-        if config.model.wide:
-            terminal.warn(NO_EFFECT)
         return
     splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
     for name, layer in composition.wide.items():

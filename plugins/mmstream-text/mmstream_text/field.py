@@ -153,8 +153,8 @@ class Text(Field):
 
     def truncated(self, fitted: Fitted) -> tuple[float, float] | None:
         """The share of the texts that are longer than `length`, and the share of all tokens that are cut off."""
-        texts, tokens = fitted.statistics.get("truncated") or (None, None)
-        return None if texts is None or tokens is None else (texts, tokens)
+        shares = fitted.statistics.get("truncated")
+        return (shares[0], shares[1]) if shares else None
 
     def count_linear_features(self, fitted: Fitted) -> int:
         """As many as there are n-grams."""
