@@ -13,9 +13,14 @@ from mmstream.options import flags
 from mmstream.runtime.imports import importing
 from mmstream.supervision import supervisor, worker
 
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may run Python code while another waits for its turn. The threads of a job often call libraries,
+and wait for their turn after each call: with Python's 5 milliseconds, longer than the call takes."""
+
 
 def command() -> int:
     """Run the `mmstream` shell command; a long job on this machine gets a supervisor."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     if worker.is_child():
         worker.begin()
         terminal.divert_library_noise()

@@ -38,9 +38,9 @@ class PictureHash(SimilarityHash):
     def hash(self, decoded: Mapping[str, Any]) -> bytes | None:
         """The hash of `pixels`, uint8[H, W, 3]; None if they hardly differ from each other."""
         grey = Pillow.fromarray(decoded["pixels"]).convert("L").convert("F")
-        levels = np.asarray(grey.resize((_SIDE, _SIDE), Pillow.Resampling.BOX), np.float64)
-        levels = levels - levels.mean()
-        if levels.std() < _LEAST_CONTRAST:
+        levels = np.asarray(grey.resize((_SIDE, _SIDE), Pillow.Resampling.BOX), np.float64).ravel()
+        levels = levels - levels.sum() / levels.size
+        if np.square(levels).sum() < _LEAST_CONTRAST**2 * levels.size:
             return None
         return np.rint(levels * (127 / np.abs(levels).max())).astype(np.int8).tobytes()
 

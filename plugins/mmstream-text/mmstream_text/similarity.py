@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xxhash
+from rensa import RMinHash
 
 from mmstream.interfaces import SimilarityHash
 from mmstream_text.tokens import detokenise
@@ -41,9 +40,9 @@ class TextHash(SimilarityHash):
             return None
         padded = f" {text} "
         shingles = {padded[start : start + _SHINGLE] for start in range(max(len(padded) - _SHINGLE + 1, 1))}
-        found = _no_shingles().copy()
-        found.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in shingles])
-        return found.hashvalues.astype(np.uint8).tobytes()
+        found = RMinHash(num_perm=_SIZE, seed=1)
+        found.update([shingle.encode("utf-8", "surrogatepass") for shingle in shingles])
+        return np.array(found.digest(), np.uint32).astype(np.uint8).tobytes()
 
     def bands(self, hashes: np.ndarray) -> np.ndarray:
         """32 bands of 4 bytes: uint64[N, 32]."""
@@ -52,14 +51,6 @@ class TextHash(SimilarityHash):
     def are_near(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Whether at least 0.8 of the bytes are equal: bool[N]."""
         return (some == others).sum(1) >= _LEAST_SIMILARITY * self.size
-
-
-@functools.cache
-def _no_shingles() -> Any:
-    """The MinHash of an empty set; datasketch is imported only here, as that takes half a second."""
-    from datasketch import MinHash
-
-    return MinHash(num_perm=_SIZE, seed=1, hashfunc=xxhash.xxh32_intdigest)
 
 
 def plain(text: str) -> str:

@@ -69,7 +69,7 @@ def test_a_text_without_letters_and_digits_has_no_hash(text):
 
 
 def test_a_hash_does_not_depend_on_the_machine():
-    assert (hash_of("a cat sits on a mat") or b"")[:6].hex() == "8ae953d98a73"
+    assert (hash_of("a cat sits on a mat") or b"")[:6].hex() == "e90033b29c05"
 
 
 def test_a_long_text_takes_no_more_than_its_first_ten_thousand_characters():
