@@ -146,7 +146,7 @@ def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
     endless = "--streaming" if flags.streaming else "--watch" if flags.watch else ""
     if flags.watch and flags.streaming:
         raise UsageError(
-            "--watch and --streaming exclude each other: the former needs no cluster, the latter runs on one"
+            "--watch and --streaming cannot be combined: the former needs no cluster, the latter runs on one"
         )
     if flags.streaming:
         refuse(flags, add_label_flags, ["max-dead-letters"], "with --streaming, which runs until it is terminated")
@@ -159,10 +159,10 @@ def _refuse_idle(flags: argparse.Namespace, beam_flags: Sequence[str]) -> None:
     if flags.follow:
         refuse(flags, add_label_flags, ["relabel"], "with --follow, which keeps labels of earlier models")
     if flags.follow and (flags.expect or not endless):
-        raise UsageError("--follow needs --watch or --streaming, and excludes --expect")
+        raise UsageError("--follow needs --watch or --streaming, and cannot be combined with --expect")
     for name in ("preview", "prune"):
         if endless and getattr(flags, name):
-            raise UsageError(f"{endless} and --{name} exclude each other")
+            raise UsageError(f"{endless} and --{name} cannot be combined")
     if endless and not flags.output:
         raise UsageError("name an --output")
     if flags.publish and not flags.streaming:

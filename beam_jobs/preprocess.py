@@ -168,8 +168,8 @@ def truncated_values(preprocessor: Preprocessor) -> Iterator[str]:
     for name, (values, elements) in preprocessor.truncated().items():
         if values >= _MANY_TRUNCATED:
             yield (
-                f"fields.{name}: {values:.0%} of the values of the training split are too long, and {elements:.0%} of "
-                "what they hold is cut off; raise `length`"
+                f"fields.{name}: {values:.0%} of the training split's values are too long, so {elements:.0%} of the "
+                "field's training data is cut off; raise `length`"
             )
 
 

@@ -3,12 +3,10 @@
     .venv/bin/python benchmarks/wrong_labels.py run DATA --output work/wrong [--only emoji] [--seeds 1 2 3]
     .venv/bin/python benchmarks/wrong_labels.py table work/wrong/results.json
 
-DATA is a folder with the data sets, one folder each; see `DATASETS`. In a copy of the manifest, 5 % of the labels of
-each column are replaced: a class by another class, and one tag of a list by a tag that the record lacks; each value is
-as likely as any other. Then the data set is preprocessed, a network is trained, and labels are checked. Precision is
-the share of planted errors among the first hundred records that are doubted, or among as many as were planted, if these
-are fewer; if fewer are doubted, the rest counts as wrong. "cleanlab's own order" is that of its scores of all values,
-for the same expectations. A row that is already in results.json is not measured again. `table` prints Markdown.
+DATA is a folder with a folder for each of `DATASETS`. In a copy of its manifest, 5 % of the labels of each column are
+replaced: a class by another class, one tag of a list by a tag that the record lacks. A network is trained, and labels
+are checked. Precision is the share of planted errors among the first hundred doubted records, or among as many as were
+planted, if these are fewer. "cleanlab's own order" is that of its scores. What results.json has is not measured again.
 """
 
 from __future__ import annotations

@@ -77,9 +77,12 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
             if name not in fields:
                 wrong(path, f"there is no field {name!r}. {choices(name, fields)}")
             elif name in config.fields and not _is_compared(config.fields[name].use):
-                wrong(path, f"values of {config.fields[name].use!r} are not compared; name pictures or texts")
+                wrong(
+                    path,
+                    f"fields of type {config.fields[name].use!r} are not compared; name fields of pictures or texts",
+                )
     elif config.split.near and config.fields and not any(_is_compared(part.use) for part in config.fields.values()):
-        wrong("split.near", "has no effect: no field is a picture or a text, whose values are compared")
+        wrong("split.near", "has no effect: only pictures and texts are compared, and no field is either")
     for name, part in config.fields.items():
         if part.reference is not None and not _reads_files(part.use):
             wrong(f"fields.{name}.reference", f"has no effect: {part.use!r} reads no files")

@@ -139,7 +139,7 @@ class _Reader:
         for source in [node] if isinstance(node, MappingNode) else node.value:
             if not isinstance(source, MappingNode):
                 self._problem(
-                    node, f"{path}.<<" if path else "<<", "expected an alias of keys and values, such as *name"
+                    node, f"{path}.<<" if path else "<<", "expected an alias for keys and values, such as *name"
                 )
                 break
             lines = dict(self.document.lines)

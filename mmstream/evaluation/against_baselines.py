@@ -52,7 +52,7 @@ def baselines_of(
     if split == "train":
         return _NONE, "baselines are fitted to the training split, so they are not measured on it"
     if not examples.has_records(examples_path, "train"):
-        return _NONE, f"baselines are fitted to the training split, and {examples_path} does not hold it any more"
+        return _NONE, f"baselines are fitted to the training split, which {examples_path} no longer contains"
     config, folder = predictions.model.config, files.join(predictions.model.path, "evaluation", split)
     key = baseline_cache.key_of(config, examples_path, split, effort)
     kept = baseline_cache.load(folder, key)

@@ -112,7 +112,7 @@ def measure(config: Config, examples_path: str, split: str, effort: Effort) -> d
         MmstreamError: the config has no head, or the split is empty.
     """
     if not config.model.heads:
-        raise MmstreamError("the config has no head, and baselines predict what heads predict")
+        raise MmstreamError("the config has no heads, so there is nothing for baselines to predict")
     guesses = guess(config, examples_path, split, effort)
     heads = {name: _measured(guesses, name) for name in sorted(guesses.heads)}
     return {"split": split, "records": len(guesses.records), "heads": heads}

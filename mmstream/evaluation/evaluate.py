@@ -18,11 +18,11 @@ from mmstream.evaluation.doubtful_report import show_doubtful
 from mmstream.evaluation.intervals import bootstrap, intervals, resample
 from mmstream.evaluation.outcomes import HeadMetrics, metrics_of, unseen
 from mmstream.evaluation.predictions import Predictions, check_examples, predict_split
-from mmstream.evaluation.reliability import expected_calibration_error
+from mmstream.evaluation.reliability import all_metrics_of
 from mmstream.evaluation.retrieval import recall, searches, written_first
 from mmstream.evaluation.simple_models import Effort, Guess
 from mmstream.evaluation.written import diversity
-from mmstream.interfaces import Classes, Outcome, Texts
+from mmstream.interfaces import Outcome, Texts
 from mmstream.preprocessing import examples
 from mmstream.storage import files
 from mmstream.storage.json_files import write_json
@@ -140,7 +140,7 @@ def _evaluate_head(predictions: Predictions, name: str, guesses: Mapping[str, Gu
     reads, layer = predictions.model.heads[name]["reads"], predictions.model.head(name)
     outcomes = {each: predictions.outcome(name, each) for each in predictions.ablated if each.field in ("", *reads)}
     outcome, count = outcomes[WHOLE], len(predictions.ids)
-    metrics = metrics_of(layer, outcome)
+    metrics = all_metrics_of(layer, outcome)
     fields: dict[str, dict[str, float]] = {}
     for field in reads:  # over the records that have the field: an ablation changes nothing for the others
         having = np.flatnonzero(predictions.targets[field]["present"] > 0)
@@ -152,8 +152,6 @@ def _evaluate_head(predictions: Predictions, name: str, guesses: Mapping[str, Gu
         if layer.metric in ablated["whole"]:
             main = {kind: each[layer.metric] for kind, each in ablated.items() if layer.metric in each}
             fields[field] = {"records": len(having), **main}
-    if isinstance(outcome, Classes) and len(outcome.rows):
-        metrics["ece"] = expected_calibration_error(outcome)
     vocabulary, target = predictions.model.fitted(name).vocabulary, predictions.target_of(name)
     simple = outcomes_of(guesses, layer, vocabulary, target, outcome.rows) if len(outcome.rows) else {}
     own = HeadMetrics.of(layer, outcome, np.arange(count))

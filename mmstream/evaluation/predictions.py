@@ -126,8 +126,8 @@ def check_examples(model: TrainedModel, examples_path: str) -> None:
         raise MmstreamError(f"{examples_path} is not an output of `mmstream preprocess`")
     if files.read_bytes(ours) != files.read_bytes(theirs):
         raise MmstreamError(
-            f"the examples in {examples_path} were not made by the model's preprocessing; its vocabularies "
-            "would not fit. Evaluate on the examples that the model was trained on"
+            f"the examples in {examples_path} were not made by the model's preprocessing, so the model's vocabularies "
+            "would not fit them. Evaluate on the examples that the model was trained on"
         )
 
 
@@ -140,9 +140,9 @@ def _check_given(field: str, target: Mapping[str, Any], examples_path: str) -> N
     lacking = (target["present"] > 0) & ~has_value(target)
     if lacking.any():
         raise MmstreamError(
-            f"the examples in {examples_path} do not say what {lacking.sum():,} records hold for {field!r}: they "
-            "were made by an earlier mmstream, or the field has no `given`; run `mmstream preprocess` with a new "
-            "--output"
+            f"the examples in {examples_path} do not record what {lacking.sum():,} records contain for {field!r}: they "
+            "were written by an earlier version of mmstream, or the field has no `given`; run `mmstream preprocess` "
+            "with a new --output"
         )
 
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from mmstream.interfaces import Classes
+from mmstream.evaluation.outcomes import metrics_of
+from mmstream.interfaces import Classes, Outcome
 
 _BINS = 10
+
+
+def all_metrics_of(head: Any, outcome: Outcome) -> dict[str, float]:
+    """The metrics of a head, and of a head that predicts classes or tags the calibration error `ece`.
+
+    Args:
+        head: the layer of the head.
+        outcome: the head's outcome, from `Predictions.outcome`.
+    """
+    metrics = metrics_of(head, outcome)
+    if isinstance(outcome, Classes) and len(outcome.rows):
+        metrics["ece"] = expected_calibration_error(outcome)
+    return metrics
 
 
 def confidences(outcome: Classes) -> tuple[np.ndarray, np.ndarray]:

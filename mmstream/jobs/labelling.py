@@ -222,7 +222,7 @@ def check_input(model: TrainedModel, job_input: Input, rows: Sequence[Mapping[st
     columns = {column for row in rows for column, value in row.items() if value is not None}
     if rows and job_input.id is not None and job_input.id not in columns:
         raise MmstreamError(
-            f"the input has no column {job_input.id!r}, which identifies a record; use "
-            f"--column {job_input.id}=… to name the one that does. The input has: {listed(sorted(columns))}"
+            f"the input has no column {job_input.id!r} to identify its records; if another column identifies them, "
+            f"name it with --column {job_input.id}=…. The input has: {listed(sorted(columns))}"
         )
     model.preprocessor.check_columns(rows, needed="any")

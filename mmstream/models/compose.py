@@ -259,9 +259,14 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
             return _ConnectedHead(layer, reading, predictions, Generation(layer)(reading))
         key = f"model.heads.{head.name}.match"
         if not hasattr(layer, "candidates"):
-            raise MmstreamError(f"{key}: {part.use!r} writes no texts that can be compared")
+            raise MmstreamError(
+                f"{key}: {part.use!r} cannot write several candidate texts, which `match` would compare"
+            )
         if others := set(head.spec) - {"ids", "present"}:
-            raise MmstreamError(f"{key}: a text that is written has ids, but no {', '.join(sorted(others))}")
+            raise MmstreamError(
+                f"{key}: a generated text has only ids, but the field {head.field!r} also has "
+                f"{', '.join(sorted(others))}"
+            )
         texts = Candidates(layer, part.candidates)(reading)
         vectors = encoded.space.project(head.field, encoded.encoders[head.field]({"ids": texts["ids"]}))
         nearest = Nearest(part.candidates, name=f"nearest_{head.name}")

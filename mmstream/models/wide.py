@@ -15,8 +15,8 @@ from mmstream.models.plan import Plan
 _ADDED_TO = {"string": "logits", "strings": "logits", "number": "values", "numbers": "values"}
 """The prediction of a head that linear models are added to, by the type of its labels."""
 NO_EFFECT = (
-    "model.wide has no effect: no head of classes, tags or numbers reads a field with features for linear models; a "
-    "text has them with `ngrams`, for example `ngrams: 20000`"
+    "model.wide has no effect: no head that predicts classes, tags or numbers reads a field with features for linear "
+    "models; a text field has such features if `ngrams` is set, for example `ngrams: 20000`"
 )
 _LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""

@@ -227,8 +227,9 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         choices=("values", "metadata", "content"),
-        help="how a rerun detects that a record has changed: by its columns, also by its files' size and time, or by "
-        "their bytes (default: as in the previous run, initially as in the model's config)",
+        help="how a rerun detects that a record has changed: by its columns (values), and also by the size and "
+        "time of its files (metadata) or by their bytes (content); default: as in the previous run, initially as in "
+        "the model's config",
     )
     parser.add_argument("--relabel", action="store_true", help="replace the labels of another model, part by part")
     parser.add_argument("--prune", action="store_true", help="remove labels of records that are not in the input")
@@ -279,7 +280,10 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
     summary = "if there are several inputs, the one to replay; if there is only one, its new location"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     parser.add_argument(
-        "--model", type=expanded, metavar="MODEL", help="the model's new location; it must be the model that labelled"
+        "--model",
+        type=expanded,
+        metavar="MODEL",
+        help="the model's new location; it must be the model that made the labels",
     )
     _add_root(parser)
     _add_job_flags(parser)
@@ -288,7 +292,7 @@ def add_replay_flags(parser: argparse.ArgumentParser) -> None:
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `mmstream audit`."""
     _add_output(parser)
-    summary = "the job's input: check that the output accounts for every record once, in its current state"
+    summary = "the job's input; the output must account for each of its records exactly once, in its current state"
     parser.add_argument("--input", type=expanded, default="", metavar="PATH", help=summary)
     add_json_flag(parser)
 
@@ -317,7 +321,7 @@ def _add_job_flags(parser: argparse.ArgumentParser) -> None:
         default=STALL_SECONDS,
         metavar="SECONDS",
         help="terminate a worker that has been processing the same records for this long, and find the record at fault "
-        "(default: 600); on a cluster, only the trial of a single record is terminated",
+        "(default: 600); on a cluster, this applies only when a record is tried alone",
     )
     summary = "threads of each worker process (default: one per core)"
     parser.add_argument("--threads", type=count, metavar="N", help=summary)

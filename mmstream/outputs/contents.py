@@ -108,7 +108,7 @@ class ExamplesContents:
     def __init__(self, output: str, about: Mapping[str, Any]) -> None:
         if not about:
             raise MmstreamError(
-                "there is no job.json, which says whose examples these are; run `mmstream preprocess` again"
+                "job.json, which holds the config of these examples, is missing; run `mmstream preprocess` again"
             )
         self._config: Config = parse_config(about["config"])
         self.fingerprint = fingerprint_of(output) or ""

@@ -89,7 +89,7 @@ class _Repair:
         for name in list(files.list_files(files.join(self._output, "unfinished"))):
             name = f"unfinished/{name}"
             self._put_aside_damaged(name, partial(json_files.load, self._output, name, unfinished.Deaths))
-        self._made.lost += [f"{problem}, and this cannot be repaired" for problem in self._left(plan)]
+        self._made.lost += [f"{problem}; this cannot be repaired" for problem in self._left(plan)]
         return self._made
 
     def _left(self, plan: parts.Plan) -> Iterator[str]:
@@ -120,7 +120,9 @@ class _Repair:
         self._put_aside_damaged(parts.PLAN, partial(parts.read_plan, self._output))
         plan = parts.read_plan(self._output)
         if plan and plan.format != parts.FORMAT:
-            raise MmstreamError(f"{self._output} has format {plan.format}; this mmstream knows format {parts.FORMAT}")
+            raise MmstreamError(
+                f"{self._output} has format {plan.format}; this version of mmstream supports only format {parts.FORMAT}"
+            )
         command = next((of for folder, of in _MADE_BY if files.is_folder(files.join(self._output, folder))), "label")
         numbers = commit_records.numbers_recorded(self._output)
         records = [commit_records.recorded(self._output, number) for number in numbers]
@@ -153,7 +155,7 @@ class _Repair:
             with contextlib.suppress(DamagedFileError):
                 if about := ownership.read_about_of_run(self._output, plan.command, name):
                     json_files.write_json(files.join(self._output, ownership.ABOUT), about)
-                    self._made.done.append(f"restored {ownership.ABOUT} from what the run {name} kept")
+                    self._made.done.append(f"restored {ownership.ABOUT} from the copy that the run {name} kept")
                     return about
         if plan.command == "preprocess" or next(ownership.result_files(self._output), None) is None:
             return {}  # the next run writes it

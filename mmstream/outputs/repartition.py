@@ -100,8 +100,8 @@ def _write(output: str, plan: parts.Plan, new: str, about: tuple[Sink, dict[str,
         schema = about[1]
         if any(row.keys() != schema.keys() for row in held.rows):
             raise MmstreamError(
-                f"{parts.part_name(part)} of {output} holds rows of a model with different columns; finish `mmstream "
-                "label --relabel` first"
+                f"{parts.part_name(part)} of {output} holds rows written by a model whose output columns differ; "
+                "finish `mmstream label --relabel` first"
             )
         for finer in range(part, count, plan.parts):  # P is a power of two, so each new part is made from one old part
             rows = [row for row in held.rows if parts.part_of(row["id"], count) == finer]

@@ -50,7 +50,11 @@ def check(kind: str, use: str, parameters: Mapping[str, Any]) -> list[tuple[str,
         return [("use", str(error))]
     if kind == "head" and not hasattr(cls, "autoregressive"):
         old = ", ".join(f"`{name}` to `{new}`" for name, new in _RENAMED_OF_HEADS.items() if hasattr(cls, name))
-        advice = f"it was written for an earlier mmstream: rename its {old}" if hasattr(cls, "forced") else "declare it"
+        advice = (
+            f"it was written for an earlier version of mmstream: rename its {old}"
+            if hasattr(cls, "forced")
+            else "declare it"
+        )
         return [("use", f"the head {use!r} does not say whether it is `autoregressive`; {advice}")]
     accepted = configurable(cls)
     problems = _unknown(use, parameters, accepted)

@@ -211,7 +211,8 @@ class _Guess:
                 raise MmstreamError(f"--target {name}: {self._left_out[name]}")
             if not by_name[name].component.predicted_by:
                 raise MmstreamError(
-                    f"--target {name}: the field {by_name[name].use!r}, which reads it, cannot be predicted"
+                    f"--target {name}: this column is read by a field of type {by_name[name].use!r}, and that type of "
+                    "field cannot be predicted"
                 )
 
     def _named_by_id(self, beside: bool) -> dict[str, Column]:
@@ -261,7 +262,7 @@ class _Guess:
         if closed and len(columns) > 1:
             return closed[-1:], self._why_last(closed)
         if media and texts:
-            return texts[:1], "next to media only, a column of text is a caption"
+            return texts[:1], "if all columns are media or text, the first text is a caption"
         return [], ""
 
     def _why_last(self, closed: Sequence[Column]) -> str:

@@ -47,7 +47,10 @@ def source_of(path: str) -> Choice:
         return Choice(use, note)
     others = (name for name in registry.names("source") if _source(name).files_are_records)
     instead = next(name for name in others if pictures.paths[0].lower().endswith(_source(name).suffixes))
-    why = f"its {sample.count:,} rows are fewer, and name none of the files. To read the rows, give --source {use}"
+    why = (
+        f"the {sample.count:,} rows are fewer than the files and name none of them. To read the rows, give "
+        f"--source {use}"
+    )
     return Choice(instead, f"{taken_for(path, instead)}: {why}")
 
 

@@ -49,10 +49,16 @@ def model(inputs: Sequence[Column]) -> Sequence[tuple[str, str, str]]:
     """
     chosen = []
     if any(column.component.linear_features is not Field.linear_features for column in inputs):
-        chosen.append(("wide", "true", "linear models beside the network: what a simple model knows is not lost"))
+        chosen.append(
+            ("wide", "true", "linear models beside the network, so that what a simple model learns is not lost")
+        )
     if len(inputs) > 1:
-        chosen.append(("fusion", "{use: late}", "each field predicts, weighed by how much it helps on validation data"))
-        chosen.append(("auxiliary", "0.3", "trains what each field predicts alone, so that a weak one spoils nothing"))
+        chosen.append(
+            ("fusion", "{use: late}", "each field predicts, weighted by how much it helps on validation data")
+        )
+        chosen.append(
+            ("auxiliary", "0.3", "also trains each field to predict alone, so that a weak field does no harm")
+        )
     return chosen
 
 

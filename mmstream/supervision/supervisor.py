@@ -157,8 +157,8 @@ class _Supervisor:
 def _give_up_at(step: str, what_happened: str) -> int:
     """Report that a command ends because of what its worker listed or read; returns the exit code."""
     terminal.fail(
-        f"mmstream: {step} {what_happened}; a file may be damaged, or its disk does not answer. Repair it or leave it "
-        "out, or allow more time; run the same command again to continue"
+        f"mmstream: {step} {what_happened}; a file may be damaged, or its disk may not be responding. Repair the file "
+        "or leave it out, or allow more time; run the same command again to continue"
     )
     return 1
 

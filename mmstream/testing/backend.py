@@ -61,7 +61,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _chosen(by_backend: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     name = keras.backend.backend()
     if name not in by_backend:
-        raise NotImplementedError(f"contracts run on the backends {' and '.join(by_backend)}, and this is {name}")
+        raise NotImplementedError(
+            f"contract tests run only on these backends: {', '.join(by_backend)}; the current backend is {name}"
+        )
     return by_backend[name]
 
 

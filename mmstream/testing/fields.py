@@ -148,7 +148,7 @@ class FieldContract(LightContract):
         some, others = ([similarity.hash(row[FIELD]) for row in rows] for rows in (decoded, again))  # type: ignore[arg-type]
         assert some == others
         hashes = [value for value in some if value is not None]
-        assert hashes, "give a value that is compared"
+        assert hashes, "give at least one value that can be compared"
         assert {len(value) for value in hashes} == {similarity.size}
         table = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, similarity.size)
         bands = similarity.bands(table)

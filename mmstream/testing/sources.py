@@ -61,7 +61,7 @@ class SourceContract(LightContract):
     def test_a_file_that_is_a_record_is_the_same_read_alone(self, input_path: str) -> None:
         source = self.build()
         if not source.files_are_records or self.path != "":
-            pytest.skip("a file of this source holds many records, or the input is no folder")
+            pytest.skip("a file of this source holds many records, or the input is not a folder")
         for row in _read(source, input_path):
             (alone,) = source.read(Split(f"{input_path}/{row.origin}", 1, row.origin))
             assert _comparable(alone) == _comparable(row)

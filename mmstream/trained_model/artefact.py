@@ -79,8 +79,8 @@ class TrainedModel:
         """Warn if the fingerprint is of an earlier format, and say what it does not cover."""
         if self.is_weakly_bound:
             terminal.warn(
-                f"{self.path} was made by an earlier mmstream; its fingerprint does not cover the network's "
-                "layers, its heads or its golden records; run `mmstream train` again for one that does"
+                f"{self.path} was made by an earlier version of mmstream; its fingerprint does not cover the network's "
+                "layers, its heads or its golden records; run `mmstream train` again for a fingerprint that does"
             )
 
     @functools.cached_property

@@ -88,7 +88,7 @@ def digest_of_config(config: Config) -> str:
 def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Each difference between two models, as a line of text, from their `fingerprints`."""
     if ("network" in then) != ("network" in now):  # their digests cover different things
-        lines = ["the format: one model is from an earlier mmstream, so most of their parts cannot be compared"]
+        lines = ["the format: one model is from an earlier version of mmstream, so most parts cannot be compared"]
         lines += [PIECES["config"]] if then.get("config") != now.get("config") else []
     else:
         lines = [name for piece, name in PIECES.items() if then.get(piece) != now.get(piece)]

@@ -111,7 +111,8 @@ def read_description(path: str) -> dict[str, Any]:
     number = description.get("format") if isinstance(description, dict) else None
     if type(number) is not int or number not in range(EARLIER_FORMAT, FORMAT + 1):
         raise MmstreamError(
-            f"{path} has format {str(number)[:20]!r}; this mmstream reads formats {EARLIER_FORMAT} to {FORMAT}"
+            f"{path} has format {str(number)[:20]!r}; this version of mmstream reads formats {EARLIER_FORMAT} to "
+            f"{FORMAT}"
         )
     return validated(description, path)
 

@@ -115,8 +115,8 @@ def _check_members(data: bytes, name: str) -> None:
     ):
         if which:
             raise MmstreamError(
-                f"the network {name} cannot be loaded: its archive {problem} {which[0][:MOST_SHOWN]!r}, which is not "
-                "how `mmstream train` writes it"
+                f"the network {name} cannot be loaded: its archive {problem} {which[0][:MOST_SHOWN]!r}; "
+                "`mmstream train` writes no such archive"
             )
 
 

@@ -55,7 +55,8 @@ def validation_batches(
     size = config.training.batch_size
     specs = _specs(config, preprocessor)
     data = examples.batches(shards, specs, size, draws).map(lambda *batch: _inputs(config, *batch))
-    data = data.cache() if count <= examples.fitting(specs) else data  # otherwise each epoch decompresses them again
+    if count <= examples.fitting(specs):  # otherwise each epoch decompresses them again
+        data = data.cache().prefetch(2)  # Keras stops at the last batch, but a cache needs the end to be complete
     return data.apply(tf.data.experimental.assert_cardinality(-(-count // size)))
 
 

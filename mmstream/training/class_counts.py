@@ -122,7 +122,8 @@ def _given(examples_path: str, field: str, draws: BalancedDraws | None) -> Itera
         present = examples.parse(batch, spec)[field][PRESENT].numpy()
         if any(is_there and not value for value, is_there in zip(values, present, strict=True)):
             raise MmstreamError(
-                f"the classes of {field!r} cannot be counted: the examples in {examples_path} do not say what each "
-                "record holds, as an earlier mmstream made them; run `mmstream preprocess` with a new --output"
+                f"cannot count the classes of {field!r}: the examples in {examples_path} were written by an earlier "
+                "version of mmstream and do not record what each record contains; run `mmstream preprocess` with a new "
+                "--output"
             )
         yield values, np.ones(len(values)) if draws is None else draws(batch).numpy()

@@ -74,8 +74,8 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         useful = {field for field, count in counts.items() if count}
         for field in sorted(useful - set(composition.wide[name].features if name in composition.wide else ())):
             terminal.say(
-                f"model.wide: {name} has no linear model of {field}: it has no logits or numbers to add it to, or the "
-                "model would be too large"
+                f"model.wide: no linear model of {field} is added to the head {name}: the head has no logits or "
+                "numbers to add it to, or the linear model would be too large"
             )
     if not composition.wide:
         return

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError, UsageError, choices, listed
-from mmstream.evaluation.outcomes import metrics_of
+from mmstream.evaluation.reliability import all_metrics_of
 from mmstream.interfaces import Classes, Numbers, Outcome, Texts
 from mmstream.models.plan import Plan
 from mmstream.models.precision import dtype_policy
@@ -50,8 +50,8 @@ class Goal:
         names = [f"{head}.{metric}" for head, metric in self.parts] or [self.metric]
         if lacking := [name for name in names if name not in measured]:
             raise MmstreamError(
-                f"{listed(lacking)} could not be measured: the validation split lacks records with such a target, and "
-                "with something that the head reads"
+                f"{listed(lacking)} could not be measured: the validation split lacks records that have both the "
+                "target and a value that the head reads"
             )
         return float(np.mean([measured[name] for name in names]))
 
@@ -140,8 +140,7 @@ def _measured(config: Config, heads: Iterable[str], examples: str) -> Iterator[s
             part = plan.head(name)
             with part.naming_errors():
                 layer = part.build()
-                outcome = _perfect(layer)
-                names = [*metrics_of(layer, outcome), *(["ece"] if isinstance(outcome, Classes) else [])]
+                names = list(all_metrics_of(layer, _perfect(layer)))
             yield from (f"{name}.{metric}" for metric in names)
 
 

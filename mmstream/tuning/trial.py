@@ -75,19 +75,14 @@ def measured(model: Any, examples: str) -> dict[str, float]:
         model: opened with embeddings.
         examples: output of `mmstream preprocess`.
     """
-    from mmstream.evaluation.outcomes import metrics_of
     from mmstream.evaluation.predictions import predict_split
-    from mmstream.evaluation.reliability import expected_calibration_error
-    from mmstream.interfaces import Classes
+    from mmstream.evaluation.reliability import all_metrics_of
 
     predictions = predict_split(model, examples, "validation")
     values: dict[str, float] = {}
     for name in model.heads:
-        outcome = predictions.outcome(name)
-        metrics = metrics_of(model.head(name), outcome)
-        if isinstance(outcome, Classes) and len(outcome.rows):
-            metrics["ece"] = expected_calibration_error(outcome)
-        values |= {f"{name}.{metric}": float(value) for metric, value in metrics.items()}
+        metrics = all_metrics_of(model.head(name), predictions.outcome(name))
+        values |= {f"{name}.{metric}": value for metric, value in metrics.items()}
     return values
 
 

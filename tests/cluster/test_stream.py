@@ -252,9 +252,9 @@ def test_what_makes_no_sense_is_refused(road, tmp_path, capfd):
     label = ("label", road.model, "--input", tmp_path, "--output", tmp_path.with_name("out"), "--streaming")
     for more, why in (
         ((), "needs a runner that supports streaming"),
-        (("--watch",), "exclude each other"),
-        (("--prune",), "exclude each other"),
-        (("--runner=FlinkRunner", "--follow", "models", "--expect", "f"), "excludes --expect"),
+        (("--watch",), "cannot be combined"),
+        (("--prune",), "cannot be combined"),
+        (("--runner=FlinkRunner", "--follow", "models", "--expect", "f"), "cannot be combined with --expect"),
         (("--runner=FlinkRunner", "--publish", "nowhere"), "nothing can publish to nowhere"),
     ):
         assert run(*label, *more) in (1, 2)

@@ -228,7 +228,7 @@ def test_pictures_come_before_a_smaller_table_that_names_none_of_them(tmp_path, 
     assert run("init", folder, "--output", tmp_path / "a.yaml") == 0
     said = capsys.readouterr().err
     assert (
-        "notes.csv is passed over: its 8 rows are fewer, and name none of the files. To read the rows, give --source"
+        "notes.csv is passed over: the 8 rows are fewer than the files and name none of them. To read the rows, give"
         in said
     )
     assert load_config(str(tmp_path / "a.yaml")).source.use == "image_folder"

@@ -180,7 +180,7 @@ def test_targets_are_those_that_are_asked_for(tmp_path):
     [
         ("sizes", "--target: the data has no column 'sizes'. Did you mean 'size'? Available: image,"),
         ("note", "--target note: no field fits its 60 different values in 60 rows"),
-        ("image", "--target image: the field 'image', which reads it, cannot be predicted"),
+        ("image", "--target image: this column is read by a field of type 'image', and that type"),
     ],
 )
 def test_a_target_that_cannot_be_one_is_refused(tmp_path, capsys, target, message):

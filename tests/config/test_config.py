@@ -696,7 +696,7 @@ def test_anchors_and_merge_keys_are_resolved(load, problems):
     several = changed("{use: cnn}", "&a {use: cnn, x: 1}").replace("{use: gru}", "{<<: [{use: gru, y: 2}, *a]}")
     assert load(several).model.encoders["text"].model_dump() == {"use": "gru", "x": 1, "y": 2}
     assert problems(changed("{use: gru}", "{<<: 3, use: gru}")) == [
-        "line 12, model.encoders.text.<<: expected an alias of keys and values, such as *name"
+        "line 12, model.encoders.text.<<: expected an alias for keys and values, such as *name"
     ]
 
 
@@ -947,4 +947,6 @@ def test_keeping_near_equal_records_needs_a_field_that_is_compared(problems):
     data = YAML(typ="safe").load(SOUND)
     data["split"]["near"] = True
     data["fields"] = {"group": data["fields"]["group"]}
-    assert any("split.near: has no effect: no field is a picture or a text" in line for line in problems(dump(data)))
+    assert any(
+        "split.near: has no effect: only pictures and texts are compared" in line for line in problems(dump(data))
+    )

@@ -58,7 +58,7 @@ def test_examples_that_do_not_say_what_was_given_are_refused(road, tmp_path, mon
     monkeypatch.setattr(Preprocessor, "told", lambda self, decoded: {})  # as earlier versions did
     assert run("preprocess", road / "config.yaml", "--output", tmp_path / "examples") == 0
     assert run("evaluate", road / "model", "--examples", tmp_path / "examples") == 1
-    assert re.search(r"do not say what \d+ records hold for 'answer'", capsys.readouterr().err)
+    assert re.search(r"do not record what \d+ records contain for 'answer'", capsys.readouterr().err)
 
 
 def test_what_each_field_contributes(metrics):

@@ -261,7 +261,7 @@ def test_one_large_group_is_warned_of(rows, tmp_path, capsys):
         ("{column: part, near: true}", "`near` cannot be combined with `column`, which sets the splits"),
         ("{by_file: true, near: true}", "`near` cannot be combined with `by_file`, which sets the splits"),
         ("{near: [picture]}", "split.near[0]: there is no field 'picture'"),
-        ("{near: [image, kind]}", "split.near[1]: values of 'category' are not compared"),
+        ("{near: [image, kind]}", "split.near[1]: fields of type 'category' are not compared"),
     ],
 )
 def test_what_cannot_be_kept_together_is_refused(rows, tmp_path, capsys, split, message):

@@ -190,8 +190,8 @@ def test_a_damaged_output_is_made_anew(road, drawings, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--prune"], "exclude each other"),
-        (["--preview", "3"], "exclude each other"),
+        (["--prune"], "cannot be combined"),
+        (["--preview", "3"], "cannot be combined"),
         (["--runner", "FlinkRunner"], "no Beam pipeline"),
         (["--column", "image"], "expected NEW=OLD"),
     ],

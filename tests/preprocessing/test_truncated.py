@@ -44,7 +44,7 @@ def test_preprocess_warns_if_many_values_are_truncated(preprocessed, capsys):
     assert run("preprocess", config, "--output", examples) == 0
     said = capsys.readouterr().err
     assert (
-        "fields.text: 50% of the values of the training split are too long, and 21% of what they hold is cut off"
+        "fields.text: 50% of the training split's values are too long, so 21% of the field's training data is cut off"
         in said
     )
     assert not any("fields.note" in line and "too long" in line for line in said.splitlines())

@@ -471,11 +471,13 @@ def test_a_model_of_an_earlier_format_labels_as_before_and_says_that_it_is_weakl
         expected = ("--expect", mmstream.load(model).fingerprint)
         assert run("label", model, "--input", manifest, "--output", tmp_path / output, *expected) == 0
         said = capsys.readouterr().err
-        assert said.count("was made by an earlier mmstream; its fingerprint does not cover") == (model == earlier)
+        assert said.count("was made by an earlier version of mmstream; its fingerprint does not cover") == (
+            model == earlier
+        )
     without = [[{**row, "_fingerprint": ""} for row in read_rows(tmp_path / output)] for output in ("old", "new")]
     assert without[0] == without[1]
     assert run("label", road.model, "--input", manifest, "--output", tmp_path / "old") == 1
-    assert "one model is from an earlier mmstream" in capsys.readouterr().err
+    assert "one model is from an earlier version of mmstream" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["golden", "heads", "fingerprints", "epochs", "checksums", "fused", "calibration"])

@@ -25,6 +25,7 @@ PLAIN = (
     "model.objectives={}",
 )
 """Overrides that leave a network of one encoder and one head: most of a small training is spent on building it."""
+SAMPLING = [(), ("training.sampling={balanced: group}",)]
 
 
 def history(model):
@@ -39,8 +40,9 @@ def test_a_trained_model_holds_all_that_it_needs(road):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_where_it_stopped(road, tmp_path, monkeypatch):
-    config = load_config(str(road.config), ["training.epochs=3", *PLAIN])
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_an_interrupted_training_goes_on_where_it_stopped(road, tmp_path, monkeypatch, sampling):
+    config = load_config(str(road.config), ["training.epochs=3", *PLAIN, *sampling])
     save = Checkpoint.on_epoch_end
 
     def interrupted(self, epoch, logs=None):
@@ -226,7 +228,8 @@ train(load_config(config, more), examples, output, verbose=0)
 
 
 @pytest.mark.slow
-def test_two_devices_that_share_each_batch_learn_what_one_does(road, tmp_path):
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_two_devices_that_share_each_batch_learn_what_one_does(road, tmp_path, sampling):
     one = (
         *("training.optimizer={use: sgd, learning_rate: 0.01}", "training.schedule=constant"),
         *("model.encoders={image: {use: vit, units: 8, layers: 1, heads: 2, dropout: 0.0}}", "model.objectives={}"),
@@ -236,7 +239,10 @@ def test_two_devices_that_share_each_batch_learn_what_one_does(road, tmp_path):
     for name in ("single", "mirrored"):
         command = [sys.executable, "-c", MIRRORED, road.config, road.examples, tmp_path / name]
         done = subprocess.run(
-            [*map(str, command), *one, f"training.strategy={name}"], capture_output=True, text=True, check=False
+            [*map(str, command), *one, *sampling, f"training.strategy={name}"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         losses[name] = [float(row["group_loss"]) for row in history(tmp_path / name)]
@@ -271,7 +277,9 @@ def test_what_libraries_say_goes_to_a_file_of_the_model(road, tmp_path):
     taken, *rest = done.stderr.splitlines()  # --tiny cannot read fewer records than preprocess did
     assert taken.startswith("taken from the examples instead of the config: golden is 3, source.limit is")
     assert [line.split()[0] for line in rest] == ["train", "epochs", "best", "seconds", "model"]
-    assert "absl::InitializeLog" in (tmp_path / "model" / "logs" / "train.log").read_text()
+    log = (tmp_path / "model" / "logs" / "train.log").read_text()
+    assert "absl::InitializeLog" in log
+    assert "did not fully read the dataset being cached" not in log
 
 
 @pytest.mark.slow

@@ -35,7 +35,10 @@ def needs(data: bytes) -> tuple[tuple[int, int], int, int, tuple[str, ...]]:
     if brand in _HEIC:
         pictures = hevc.largest(data)
         if pictures.taken > MOST_TIMES_TAKEN * len(data):
-            raise LimitError(f"the items of the HEIC have {pictures.taken:,} bytes together, because they share bytes")
+            raise LimitError(
+                f"the items of the HEIC have {pictures.taken:,} bytes in total, because they share bytes; the limit is "
+                f"{MOST_TIMES_TAKEN} times the size of the file"
+            )
         frame, canvas, formats = max(frame, pictures.frame, key=_area), pictures.canvas, (*formats, "HEIF")
     more = _area(frame) * _FRAME_BYTES + _area(canvas) * _CANVAS_BYTES
     return max(frame, canvas, key=_area), 0, more, formats

@@ -58,7 +58,9 @@ def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
     if not column:
         raise ValueError(f"the header {COLUMN_HEADER!r} names no column")
     if column in texts:
-        raise ValueError(f"the column {column!r} is both the value, according to {COLUMN_HEADER!r}, and a header")
+        raise ValueError(
+            f"the column {column!r} occurs twice: as a header, and as the value's column in {COLUMN_HEADER!r}"
+        )
     return {**texts, column: value}
 
 

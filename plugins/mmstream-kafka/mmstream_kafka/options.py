@@ -79,7 +79,7 @@ def _read_file(path: str) -> dict[str, str]:
         problem = error.strerror or type(error).__name__
     else:
         return dict(_option(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if _says_something(line))
-    raise MmstreamError(f"cannot read {path}, which {FILE} names: {problem}")
+    raise MmstreamError(f"cannot read the file {path} named by {FILE}: {problem}")
 
 
 def _says_something(line: str) -> bool:

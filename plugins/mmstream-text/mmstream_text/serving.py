@@ -29,7 +29,9 @@ def tokens(texts: Any, *, lowercase: bool) -> Any:
     normal = _normalised(texts)
     if lowercase:
         lowered = tf.strings.lower(normal, encoding="utf-8")
-        strange = require(~contains(normal, _lowered_otherwise()), normal, "a text has capitals that cannot be folded")
+        strange = require(
+            ~contains(normal, _lowered_otherwise()), normal, "a text has capitals that cannot be lowercased in a graph"
+        )
         with tf.control_dependencies([strange]):
             normal = _normalised(lowered)
     letter = _class(LETTER)
