@@ -143,11 +143,11 @@ def stopped(number: int) -> int:
 
 
 def warn(message: str) -> None:
-    """Print a line about something that the user should check; the command continues."""
+    """Print a line about something that the user should check, in every mode; the command continues."""
     if _mode is None:
         _LOGGER.warning("%s", escaped(message))
     else:
-        say(f"warning: {message}")
+        _write("warning", message if _mode == "json" else f"warning: {message}", {}, lines=False)
 
 
 def say(message: str, *, lines: bool = False, **facts: Any) -> None:

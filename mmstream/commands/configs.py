@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from mmstream import terminal
 from mmstream.config import loading
@@ -38,22 +39,28 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
 
 def check(args: argparse.Namespace, rest: list[str]) -> int:
     """Check a config and list all of its problems."""
+    if any(occurring(loading.read_text(args.config, args.set, tiny=args.tiny).data)):
+        opened = load_open_config(args.config, args.set, tiny=args.tiny)
+        configs = list(opened.variants)
+        values = "1 value is" if len(opened.open) == 1 else f"{len(opened.open)} values are"
+        about = f"; {values} open, for `mmstream tune`"
+    else:
+        configs, about = [loading.load_config(args.config, args.set, tiny=args.tiny)], ""
+    for warning in dict.fromkeys(warning for config in configs for warning in _composed(config)):
+        terminal.warn(warning)
+    terminal.say(f"{args.config} is valid{about}")
+    return 0
+
+
+def _composed(config: Config) -> Iterator[str]:
+    """Compose the network of a config, which finds further problems; yields all warnings about the config."""
     with importing():
         from mmstream.models.wide import NO_EFFECT
         from mmstream.training.description import compose_unfitted
 
-    if any(occurring(loading.read_text(args.config, args.set, tiny=args.tiny).data)):
-        opened = load_open_config(args.config, args.set, tiny=args.tiny)
-        for config in opened.variants:
-            compose_unfitted(config)
-        values = "1 value is" if len(opened.open) == 1 else f"{len(opened.open)} values are"
-        terminal.say(f"{args.config} is valid; {values} open, for `mmstream tune`")
-        return 0
-    config = loaded_config(args)
+    yield from loading.warnings(config)
     if not compose_unfitted(config).wide and config.model.wide:
-        terminal.warn(NO_EFFECT)
-    terminal.say(f"{args.config} is valid")
-    return 0
+        yield NO_EFFECT
 
 
 def describe(args: argparse.Namespace, rest: list[str]) -> int:

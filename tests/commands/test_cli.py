@@ -212,7 +212,7 @@ def test_check_finds_parts_that_do_not_fit_their_field(capsys):
         assert message in capsys.readouterr().err
 
 
-def test_quiet_says_nothing_and_json_logs_are_json(capsys):
+def test_quiet_says_only_what_is_wrong_and_json_logs_are_json(capsys):
     assert cli.main(["check", EMOJI, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert cli.main(["check", EMOJI, "--json-logs"]) == 0
@@ -224,3 +224,26 @@ def test_quiet_says_nothing_and_json_logs_are_json(capsys):
     assert json.loads(capsys.readouterr().err)["level"] == "error"
     assert cli.main(["check", "not_there.yaml", "--quiet"]) == 1
     assert "not_there.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", ["2", "{any: [2, 3]}"])
+def test_warnings_are_shown_once_in_every_mode(capsys, epochs):
+    only_text = {
+        "model.encoders": "{text: {use: gru}}",
+        "model.heads": "{group: {use: classification, reads: text}}",
+        "model.objectives": "{}",
+        "model.wide": "true",
+        "training.epochs": epochs,
+    }
+    flags = [flag for key, value in only_text.items() for flag in ("--set", f"{key}={value}")]
+    assert cli.main(["check", EMOJI, "--quiet", *flags]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[:2] for line in warnings] == [
+        ["warning", "fields.image"],
+        ["warning", "fields.keywords"],
+        ["warning", "model.wide has no effect"],
+    ]
+    assert cli.main(["check", EMOJI, "--json-logs", *flags]) == 0
+    *logged, done = map(json.loads, capsys.readouterr().err.splitlines())
+    assert [f"warning: {line['message']}" for line in logged] == warnings
+    assert ({line["level"] for line in logged}, done["level"]) == ({"warning"}, "info")
