@@ -120,13 +120,13 @@ class TrainedModel:
     @property
     def pruned(self) -> Any:
         """The part of the network that the labels (and, with `embeddings`, the embeddings) need, on the same layers."""
-        from mmstream.models.compose import prune
+        from mmstream.models.network import prune
 
         return prune(self.network, self.heads, self.preprocessor.fields, embeddings=self.embeddings)
 
     def head(self, name: str) -> Any:
         """The layer of a head."""
-        from mmstream.models.compose import head_of
+        from mmstream.models.network import head_of
 
         return head_of(self.network, name)
 

@@ -37,7 +37,7 @@ def expected_arrays(
         step: the compiled network, {field: {tensor [B, …]}} → named outputs; the model's own by default.
         kept: the arrays that training kept; None in training itself.
     """
-    from mmstream.models.compose import readings_of
+    from mmstream.models.network import readings_of
 
     preprocessor, batch, step = model.preprocessor, model.batch, step or model.predict
     chunks: dict[str, list[np.ndarray]] = {}
