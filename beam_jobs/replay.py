@@ -181,12 +181,13 @@ def update_summary(output: str, plan: parts.Plan, smaller_batch: int) -> None:
     if not about:
         return  # the last run of `mmstream label` did not end; the next one writes it
     held = reconciliation.held_by(commit_records.every_recorded(output, plan.parts))
-    labelled = held["labelled"] - about["rows"]
-    of_last_run = min(labelled, about["dead_lettered"])
-    of_earlier_ones = min(labelled - of_last_run, about["skipped"])
-    about["labelled"] += of_last_run + of_earlier_ones
-    about["dead_lettered"] -= of_last_run
-    about["skipped"] -= of_earlier_ones
+    if "labelled" in about:  # a stream counts only what the output holds
+        labelled = held["labelled"] - about["rows"]
+        of_last_run = min(labelled, about["dead_lettered"])
+        of_earlier_ones = min(labelled - of_last_run, about["skipped"])
+        about["labelled"] += of_last_run + of_earlier_ones
+        about["dead_lettered"] -= of_last_run
+        about["skipped"] -= of_earlier_ones
     smaller = run_notes.least(smaller_batch, about.get("smaller_batch", 0))
     about |= {"smaller_batch": smaller} if smaller else {}
     about |= {"rows": held["labelled"], "dead_letters": held["dead_lettered"]}

@@ -101,8 +101,9 @@ class _Streams:
             return
         if others:
             raise MmstreamError(
-                f"{self._input.path} has more partitions than at the start ({', '.join(sorted(others))}); start again, "
-                "without a savepoint: records that the output already holds are left alone"
+                f"{self._input.path} has partitions that it did not have when the job started: "
+                f"{', '.join(sorted(others))}. Start the job again without a savepoint; records that the output already "
+                "holds are left alone"
             )
 
 

@@ -234,7 +234,7 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
             )
         if others := set(head.spec) - {"ids", "present"}:
             raise MmstreamError(
-                f"{key}: a generated text has only ids, but the field {head.field!r} also has "
+                f"{key}: generated text consists only of token ids, but the field {head.field!r} also has "
                 f"{', '.join(sorted(others))}"
             )
         texts = Candidates(layer, part.candidates)(reading)

@@ -47,6 +47,17 @@ def test_what_was_mended_moves_to_the_labels(road, output, mend, tmp_path):
     assert snapshot(output, *COMMITTED) == snapshot(tmp_path / "anew", *COMMITTED)
 
 
+def test_dead_letters_of_a_stream_are_replayed(output, mend):
+    """A stream does not know how often a record was read, so its label.json says only what the output holds."""
+    about = json.loads((output / "label.json").read_text())
+    of_a_stream = ("rows", "dead_letters", "fingerprint", "plugins", "seconds")
+    (output / "label.json").write_text(json.dumps({key: about[key] for key in of_a_stream}))
+    mend("late.png")
+    assert run("replay", output) == 0
+    after = json.loads((output / "label.json").read_text())
+    assert (after.keys(), after["rows"], after["dead_letters"]) == (set(of_a_stream), 29, 2)
+
+
 def test_what_fails_again_stays_as_it_is_and_its_tries_are_counted(output, capsys):
     before = snapshot(output, *COMMITTED)
     assert run("replay", output) == 0

@@ -59,7 +59,8 @@ def check(data: bytes, start: int) -> Jpeg:
         segments += 1
         if segments > MOST_SEGMENTS or padding > MOST_PADDING_BYTES:
             raise LimitError(
-                f"the JPEG has more than {MOST_SEGMENTS:,} segments, or {MOST_PADDING_BYTES:,} bytes between them"
+                f"the JPEG has more than {MOST_SEGMENTS:,} segments, or more than {MOST_PADDING_BYTES:,} bytes of "
+                "padding between segments"
             )
         if marker == 0xE1 and data.startswith(b"Exif\0\0", place + 4):
             exif += 1

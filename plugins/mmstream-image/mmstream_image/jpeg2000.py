@@ -42,7 +42,7 @@ def needs(data: bytes) -> tuple[tuple[int, int], int, int]:
     """
     starts = [match.start() for match in itertools.islice(_BEGIN.finditer(data), MOST_STREAMS + 1)]
     if len(starts) > MOST_STREAMS:
-        raise LimitError(f"the JPEG 2000 holds more than {MOST_STREAMS} pictures")
+        raise LimitError(f"the JPEG 2000 file holds more than {MOST_STREAMS} pictures")
     streams = [_needs_from(data, start) for start in starts]
     size = max((size for size, _ in streams), key=lambda size: size[0] * size[1], default=(0, 0))
     return size, 6 if size[0] else 0, max((more for _, more in streams), default=0)
@@ -57,7 +57,7 @@ def _needs_from(data: bytes, start: int) -> tuple[tuple[int, int], int]:
     if min(across, down, width, height) <= 0:
         return (0, 0), 0  # Pillow says why not
     if count > MOST_COMPONENTS:
-        raise LimitError(f"the JPEG 2000 has {count:,} components, more than the limit of {MOST_COMPONENTS}")
+        raise LimitError(f"the JPEG 2000 file has {count:,} components, more than the limit of {MOST_COMPONENTS}")
     tiles = -(-right // width) * -(-bottom // height)
     one = min(width, across) * min(height, down)
     tables = _tables(data, start + 2, min(width, across), min(height, down))
@@ -99,7 +99,7 @@ def _segments(data: bytes, place: int) -> Iterator[tuple[int, bytes]]:
         marker, length = struct.unpack_from(">HH", data, place)
         count += 1
         if count > MOST_SEGMENTS:
-            raise LimitError(f"the JPEG 2000 has more than {MOST_SEGMENTS:,} segments")
+            raise LimitError(f"the JPEG 2000 file has more than {MOST_SEGMENTS:,} segments")
         if marker == _DATA:
             place = ends
             continue

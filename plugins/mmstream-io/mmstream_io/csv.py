@@ -154,7 +154,7 @@ class Csv(Source):
         if not plain:
             raise ValueError(f"encoding: expected one in which a line end is a single byte; found {encoding!r}")
         if names is not None and (not names or len(set(names)) < len(names)):
-            raise ValueError(f"names: expected one or more different names; found {names!r}")
+            raise ValueError(f"names: expected one or more names, each of them once; found {names!r}")
         self.delimiter = delimiter
         self.encoding = encoding
         self.names = names
