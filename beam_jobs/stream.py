@@ -102,8 +102,8 @@ class _Streams:
         if others:
             raise MmstreamError(
                 f"{self._input.path} has partitions that it did not have when the job started: "
-                f"{', '.join(sorted(others))}. Start the job again without a savepoint; records that the output already "
-                "holds are left alone"
+                f"{', '.join(sorted(others))}. Start the job again without a savepoint; records that the "
+                "output already holds are left alone"
             )
 
 
