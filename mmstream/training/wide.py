@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
+from mmstream.evaluation.outcomes import TrainedHead, metrics_of, outcome_of
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
 from mmstream.models.wide import added_to, features_of
@@ -24,6 +25,8 @@ from mmstream.preprocessing.preprocessor import Preprocessor
 _READ_AT_ONCE = 256
 _MOST_WEIGHED = 2_000_000
 """How many numbers of each model decide the weights: records times classes."""
+_SHARES = (0.5, 0.25, 0.1, 0)
+"""The smaller weights of the deep network that are tried for tags, as shares of the likeliest one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +91,8 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
             continue
         fields = sorted(layer.features)
         models = [_fit(splits, some, known, targets) for some in _sets(fields)]
-        deep, offset, *weights = _weigh(head, name, splits[1], target, [model.outputs for model in models])
+        trained = TrainedHead(head, preprocessor.fitted[target], {})
+        deep, offset, *weights = _Sum.of(trained, name, splits[1], target, [each.outputs for each in models]).weights()
         weighed = list(zip(weights, models, strict=True))
         layer.scale.assign(deep)
         layer.bias.assign(offset + sum(weight * model.constants for weight, model in weighed))
@@ -176,37 +180,98 @@ class _Split:
         return known, self.targets[target]["values"][known].astype(np.float64)
 
 
-def _weigh(head: Any, name: str, split: _Split, target: str, linear: Sequence[np.ndarray]) -> np.ndarray:
-    """The likeliest weights, given the validation split: of the deep network, an offset, and of each linear model.
+@dataclasses.dataclass(frozen=True)
+class _Sum:
+    """The weighted sum of a deep network and linear models, on the validation split.
 
-    Args:
-        head: the layer.
-        name: its name.
-        split: the validation split.
-        target: the field that the head predicts.
-        linear: float[N, K], the outputs of each model.
+    Its weights are those of the deep network, of an offset, and of each linear model.
+
+    Attributes:
+        head: the head whose predictions are added up, with what was fitted to its target.
+        deep: the predictions of the deep network, {prediction: float[N, …]}.
+        linear: float[N, K], the outputs of each linear model.
+        target: of the target field, {tensor: [N, …]} and "given", object[N].
     """
-    prediction, rows = added_to(head), slice(max(_MOST_WEIGHED // linear[0].shape[1], _READ_AT_ONCE))
-    deep = {key: values[rows] for key, values in split.deep[name].items()}
-    wanted = {key: values[rows] for key, values in split.targets[target].items()}
-    linear = [outputs[rows] for outputs in linear]
-    expected = _OF_LOGITS if prediction == "logits" else _OF_NUMBERS
-    kinds = [expected[kind] for kind in ("deep", "offset", *("linear" for _ in linear))]
-    mean, deviation = np.array([each.mean for each in kinds]), np.array([each.deviation for each in kinds])
 
-    def negative_log_posterior(weights: np.ndarray) -> float:
-        total = weights[0] * deep[prediction] + weights[1]
-        for weight, outputs in zip(weights[2:], linear, strict=True):
+    head: TrainedHead
+    deep: Mapping[str, np.ndarray]
+    linear: Sequence[np.ndarray]
+    target: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, head: TrainedHead, name: str, split: _Split, target: str, linear: Sequence[np.ndarray]) -> _Sum:
+        """The sum for the head of this name, over as many records as decide the weights."""
+        rows = slice(max(_MOST_WEIGHED // linear[0].shape[1], _READ_AT_ONCE))
+        deep = {key: values[rows] for key, values in split.deep[name].items()}
+        targets = {**split.targets[target], "given": split.given[target]}
+        return cls(head, deep, [each[rows] for each in linear], {key: each[rows] for key, each in targets.items()})
+
+    def weights(self) -> np.ndarray:
+        """The likeliest weights. For tags, the deep network may get a smaller weight, with which tags are ranked best.
+
+        The likelihood of tags is that of many absent ones. It favours the model that knows how rare each tag is, even
+        if other models rank the records better.
+        """
+        best = self._likeliest()
+        if self.head.layer.label_type != "strings":
+            return best
+        return max((best, *(self._beside(share * best[0], best) for share in _SHARES)), key=self._metric)
+
+    def _likeliest(self) -> np.ndarray:
+        """The likeliest weights, given the validation split."""
+        mean, deviation = self._expected
+        others = np.where(np.arange(len(mean)) > 1, 0.3 * deviation, mean)
+        found = [self._found(start, ()) for start in (mean, others)]
+        return min(found, key=lambda each: each.fun).x
+
+    def _beside(self, deep: float, best: np.ndarray) -> np.ndarray:
+        """The likeliest weights beside a given one of the deep network, searched for from the best weights of all."""
+        return np.array([deep, *self._found(best[1:], (deep,)).x])
+
+    def _found(self, start: np.ndarray, given: Sequence[float]) -> Any:
+        """The result of `scipy.optimize.minimize` for the weights after the given ones."""
+        mean, deviation = (each[len(given) :] for each in self._expected)
+
+        def negative_log_posterior(weights: np.ndarray) -> float:
+            prior = float(np.square((weights - mean) / deviation).sum()) / 2
+            return self._loss(self._predictions([*given, *weights])) + prior
+
+        bounds = [(each.least, each.most) for each in self._kinds[len(given) :]]
+        return minimize(negative_log_posterior, start, method="Powell", bounds=bounds)
+
+    @property
+    def _kinds(self) -> list[_Expected]:
+        """What is known of each weight."""
+        expected = _OF_NUMBERS if self._prediction == "values" else _OF_LOGITS
+        return [expected[kind] for kind in ("deep", "offset", *("linear" for _ in self.linear))]
+
+    @property
+    def _expected(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mean and the standard deviation of each weight."""
+        return np.array([each.mean for each in self._kinds]), np.array([each.deviation for each in self._kinds])
+
+    @property
+    def _prediction(self) -> str:
+        return added_to(self.head.layer)
+
+    def _predictions(self, weights: Sequence[float] | np.ndarray) -> dict[str, Any]:
+        total = weights[0] * self.deep[self._prediction] + weights[1]
+        for weight, outputs in zip(weights[2:], self.linear, strict=True):
             total = total + weight * outputs
-        predictions = {**deep, prediction: total.astype(np.float32)}
-        loss = _of_numbers(predictions, wanted) if prediction == "values" else _of_logits(head, predictions, wanted)
-        return loss + float(np.square((weights - mean) / deviation).sum()) / 2
+        return {**self.deep, self._prediction: total.astype(np.float32)}
 
-    others = np.array([0.3 * each.deviation if place > 1 else each.mean for place, each in enumerate(kinds)])
-    bounds = [(each.least, each.most) for each in kinds]
-    found = [minimize(negative_log_posterior, start, method="Powell", bounds=bounds) for start in (mean, others)]
-    best: np.ndarray = min(found, key=lambda each: each.fun).x
-    return best
+    def _loss(self, predictions: Mapping[str, Any]) -> float:
+        if self._prediction == "values":
+            return _of_numbers(predictions, self.target)
+        return _of_logits(self.head.layer, predictions, self.target)
+
+    def _metric(self, weights: np.ndarray) -> float:
+        """The main metric of the head; 0 if it is not defined, as no record has a target."""
+        predictions = self._predictions(weights)
+        calibrated = dataclasses.replace(self.head, calibration=self.head.layer.calibrate(predictions, self.target))
+        return metrics_of(self.head.layer, outcome_of(calibrated, predictions, self.target)).get(
+            self.head.layer.metric, 0.0
+        )
 
 
 def _of_logits(head: Any, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:
