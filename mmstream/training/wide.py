@@ -10,48 +10,21 @@ import keras
 import numpy as np
 from keras import ops
 from scipy import sparse
-from scipy.optimize import minimize
 
 from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.evaluation.linear_models import LinearModels
-from mmstream.evaluation.outcomes import TrainedHead, metrics_of, outcome_of
+from mmstream.evaluation.outcomes import TrainedHead
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
-from mmstream.models.wide import added_to, features_of
+from mmstream.models.wide import features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.training.stacking import Stack
 
 _READ_AT_ONCE = 256
 _MOST_WEIGHED = 2_000_000
 """How many numbers of each model decide the weights: records times classes."""
-_SHARES = (0.5, 0.25, 0.1, 0)
-"""The smaller weights of the deep network that are tried for tags, as shares of the likeliest one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Expected:
-    """What is known of a weight before any data are seen.
-
-    Attributes:
-        mean: of the weight.
-        deviation: its standard deviation.
-        least: its lower bound.
-        most: its upper bound.
-    """
-
-    mean: float
-    deviation: float
-    least: float
-    most: float
-
-
-_OF_LOGITS = {
-    "deep": _Expected(1, 0.5, 0, 3),
-    "offset": _Expected(0, 5, -10, 10),
-    "linear": _Expected(0, 10, 0, 30),  # a linear model predicts about 0 or 1, which makes small logits
-}
-_OF_NUMBERS = {"deep": _Expected(1, 0.5, 0, 3), "offset": _Expected(0, 1, -3, 3), "linear": _Expected(0, 1, 0, 3)}
 
 
 def fit_wide(config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str) -> None:
@@ -92,7 +65,7 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
         fields = sorted(layer.features)
         models = [_fit(splits, some, known, targets) for some in _sets(fields)]
         trained = TrainedHead(head, preprocessor.fitted[target], {})
-        deep, offset, *weights = _Sum.of(trained, name, splits[1], target, [each.outputs for each in models]).weights()
+        deep, offset, *weights = splits[1].stack(trained, name, target, models).weights()
         weighed = list(zip(weights, models, strict=True))
         layer.scale.assign(deep)
         layer.bias.assign(offset + sum(weight * model.constants for weight, model in weighed))
@@ -170,6 +143,14 @@ class _Split:
         read_features = _joined(inputs)
         self.features = {name: _sparse(read_features.get(name), sizes[name]) for name in fields}
 
+    def stack(self, head: TrainedHead, name: str, target: str, models: Sequence[_LinearModel]) -> Stack:
+        """The sum of the deep network and linear models for a head, over as many records as decide the weights."""
+        rows = slice(max(_MOST_WEIGHED // models[0].outputs.shape[1], _READ_AT_ONCE))
+        deep = {key: values[rows] for key, values in self.deep[name].items()}
+        targets = {**self.targets[target], "given": self.given[target]}
+        linear = [model.outputs[rows] for model in models]
+        return Stack(head, deep, linear, {key: each[rows] for key, each in targets.items()})
+
     def known_targets(self, target: str, head: Any, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The records that have a target which training knows, int[N], and these targets as float[N, K]."""
         if head.label_type in ("string", "strings"):
@@ -178,112 +159,6 @@ class _Split:
             return np.zeros(0, int), np.zeros((0, 1))
         known = np.flatnonzero(self.targets[target]["known"].min(1))
         return known, self.targets[target]["values"][known].astype(np.float64)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sum:
-    """The weighted sum of a deep network and linear models, on the validation split.
-
-    Its weights are those of the deep network, of an offset, and of each linear model.
-
-    Attributes:
-        head: the head whose predictions are added up, with what was fitted to its target.
-        deep: the predictions of the deep network, {prediction: float[N, …]}.
-        linear: float[N, K], the outputs of each linear model.
-        target: of the target field, {tensor: [N, …]} and "given", object[N].
-    """
-
-    head: TrainedHead
-    deep: Mapping[str, np.ndarray]
-    linear: Sequence[np.ndarray]
-    target: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, head: TrainedHead, name: str, split: _Split, target: str, linear: Sequence[np.ndarray]) -> _Sum:
-        """The sum for the head of this name, over as many records as decide the weights."""
-        rows = slice(max(_MOST_WEIGHED // linear[0].shape[1], _READ_AT_ONCE))
-        deep = {key: values[rows] for key, values in split.deep[name].items()}
-        targets = {**split.targets[target], "given": split.given[target]}
-        return cls(head, deep, [each[rows] for each in linear], {key: each[rows] for key, each in targets.items()})
-
-    def weights(self) -> np.ndarray:
-        """The likeliest weights. For tags, the deep network may get a smaller weight, with which tags are ranked best.
-
-        The likelihood of tags is that of many absent ones. It favours the model that knows how rare each tag is, even
-        if other models rank the records better.
-        """
-        best = self._likeliest()
-        if self.head.layer.label_type != "strings":
-            return best
-        return max((best, *(self._beside(share * best[0], best) for share in _SHARES)), key=self._metric)
-
-    def _likeliest(self) -> np.ndarray:
-        """The likeliest weights, given the validation split."""
-        mean, deviation = self._expected
-        others = np.where(np.arange(len(mean)) > 1, 0.3 * deviation, mean)
-        found = [self._found(start, ()) for start in (mean, others)]
-        return min(found, key=lambda each: each.fun).x
-
-    def _beside(self, deep: float, best: np.ndarray) -> np.ndarray:
-        """The likeliest weights beside a given one of the deep network, searched for from the best weights of all."""
-        return np.array([deep, *self._found(best[1:], (deep,)).x])
-
-    def _found(self, start: np.ndarray, given: Sequence[float]) -> Any:
-        """The result of `scipy.optimize.minimize` for the weights after the given ones."""
-        mean, deviation = (each[len(given) :] for each in self._expected)
-
-        def negative_log_posterior(weights: np.ndarray) -> float:
-            prior = float(np.square((weights - mean) / deviation).sum()) / 2
-            return self._loss(self._predictions([*given, *weights])) + prior
-
-        bounds = [(each.least, each.most) for each in self._kinds[len(given) :]]
-        return minimize(negative_log_posterior, start, method="Powell", bounds=bounds)
-
-    @property
-    def _kinds(self) -> list[_Expected]:
-        """What is known of each weight."""
-        expected = _OF_NUMBERS if self._prediction == "values" else _OF_LOGITS
-        return [expected[kind] for kind in ("deep", "offset", *("linear" for _ in self.linear))]
-
-    @property
-    def _expected(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mean and the standard deviation of each weight."""
-        return np.array([each.mean for each in self._kinds]), np.array([each.deviation for each in self._kinds])
-
-    @property
-    def _prediction(self) -> str:
-        return added_to(self.head.layer)
-
-    def _predictions(self, weights: Sequence[float] | np.ndarray) -> dict[str, Any]:
-        total = weights[0] * self.deep[self._prediction] + weights[1]
-        for weight, outputs in zip(weights[2:], self.linear, strict=True):
-            total = total + weight * outputs
-        return {**self.deep, self._prediction: total.astype(np.float32)}
-
-    def _loss(self, predictions: Mapping[str, Any]) -> float:
-        if self._prediction == "values":
-            return _of_numbers(predictions, self.target)
-        return _of_logits(self.head.layer, predictions, self.target)
-
-    def _metric(self, weights: np.ndarray) -> float:
-        """The main metric of the head; 0 if it is not defined, as no record has a target."""
-        predictions = self._predictions(weights)
-        calibrated = dataclasses.replace(self.head, calibration=self.head.layer.calibrate(predictions, self.target))
-        return metrics_of(self.head.layer, outcome_of(calibrated, predictions, self.target)).get(
-            self.head.layer.metric, 0.0
-        )
-
-
-def _of_logits(head: Any, predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:
-    """The negative logarithm of the likelihood of classes or tags: the sum of the losses."""
-    return float(ops.convert_to_numpy(ops.sum(head.loss(predictions, target) * head.target_mask(target))))
-
-
-def _of_numbers(predictions: Mapping[str, Any], target: Mapping[str, Any]) -> float:
-    """The same of numbers, for normal errors whose standard deviation is not known, up to a constant."""
-    known = target["known"] > 0
-    residuals = (ops.convert_to_numpy(predictions["values"]) - target["values"])[known]
-    return len(residuals) / 2 * float(np.log(np.square(residuals).mean() + keras.config.epsilon()))
 
 
 def _hot(given: np.ndarray, vocabulary: Sequence[str], *, exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
