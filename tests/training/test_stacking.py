@@ -40,7 +40,7 @@ def test_a_network_that_knows_only_how_rare_tags_are_does_not_spoil_their_rankin
     evidence = random.normal(size=(RECORDS, VALUES))
     hot = rarity + 3 * evidence + random.logistic(size=(RECORDS, VALUES)) > 0
     deep = rarity + 1.5 * random.normal(size=(RECORDS, VALUES))
-    linear = 1 / (1 + np.exp(-(rarity + 3 * evidence)))
+    linear = 1 / (1 + np.exp(-3 * evidence))
     stack = stack_of(Tagging(VALUES), hot, deep, [linear])
     weights = stack.weights()
     assert weights[0] < 0.3
