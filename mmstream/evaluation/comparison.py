@@ -115,7 +115,7 @@ def compare(
     whole = [_predict(*each, split) for each in zip(names_of(models), opened, places, strict=True)]
     ids = _common_ids([each.predictions.ids for each in whole])
     if not ids:
-        raise MmstreamError(f"the models have no record of the split {split!r} in common")
+        raise MmstreamError(f"the models share no records of the split {split!r}")
     contenders = [each.of(ids) for each in whole]
     refusals: list[Refusal] = []
     simple = ComparedBaselines.of(whole[0].predictions, whole[0].examples, split, baselines, ids)

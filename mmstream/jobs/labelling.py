@@ -170,7 +170,7 @@ def check_columns(before: Mapping[str, Any], model: TrainedModel, output: str) -
     if columns:
         raise MmstreamError(
             f"{output} holds rows of other inputs, made by a model with different columns (they differ in "
-            f"{', '.join(sorted(columns))}); remove them with --prune, or name another --output"
+            f"{', '.join(sorted(columns))}); remove those rows with --prune, or name another --output"
         )
 
 

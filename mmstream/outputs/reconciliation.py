@@ -128,8 +128,8 @@ def reconcile(output: str, run: str, plan: parts.Plan, done: str, holder: str = 
     if missing or not result.read == totals.get("read") == accounted == of_this_input:
         raise MmstreamError(
             f"the counts of {output} do not add up: {result.read} read at the source, {totals.get('read')} reached the "
-            f"parts, {accounted} accounted for, {of_this_input} held, parts without a commit record: "
-            f"{missing or 'none'}. Something else has changed the output while this job ran, or a worker was lost. "
+            f"parts, {accounted} accounted for, {of_this_input} held by the parts; parts without a commit record: "
+            f"{missing or 'none'}. Something else changed the output while this job ran, or a worker was lost. "
             f"Run the same command again, then `mmstream audit {output}`. {repair_hint(output)}"
         )
     return result

@@ -48,7 +48,7 @@ class SharedModel:
         if self.fingerprint not in ("", model.fingerprint):
             raise MmstreamError(
                 f"the model {self.path} has the fingerprint {model.fingerprint} here, but {self.fingerprint} where "
-                "the job was started: it was changed, or different package versions are installed"
+                "the job was started: the model was changed, or different package versions are installed"
             )
         return _Opened(model, self.follow)
 

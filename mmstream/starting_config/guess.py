@@ -114,7 +114,7 @@ class Guess:
         """
         if self._without_pictures and not self._targets and all(_is_closed(column) for column in inputs):
             raise MmstreamError(
-                f"the pictures of {self._path} cannot be read; {self._without_pictures}. To do without them, "
+                f"the pictures of {self._path} cannot be read; {self._without_pictures}. To do without pictures, "
                 "name the column to predict with --target COLUMN"
             )
 

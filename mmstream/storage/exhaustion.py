@@ -23,6 +23,6 @@ def check_exhausted(error: BaseException, what: str) -> None:
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         reason = (error.strerror or str(error)).lower()
         raise MmstreamError(
-            f"{reason} while reading {what}: the record is not at fault, so the job ends without any loss; raise the "
-            "limit (`ulimit -n` for open files) or lower --threads, and run the same command again"
+            f"{reason} while reading {what}: the record is not at fault, so the job stops, and nothing is lost; raise "
+            "the limit (`ulimit -n` for open files) or lower --threads, and run the same command again"
         ) from error

@@ -70,7 +70,8 @@ def check_claims(path: str, about: Mapping[str, Any], config: Config) -> None:
     for piece, digest in digests.items():
         if about["fingerprints"][piece] != digest:
             raise MmstreamError(
-                f"the fingerprint of the model {path} does not match the model's contents in {PIECES[piece]}"
+                f"the fingerprint of the model {path} does not match the model's contents; "
+                f"what differs: {PIECES[piece]}"
             )
 
 

@@ -123,7 +123,7 @@ def _given(examples_path: str, field: str, draws: BalancedDraws | None) -> Itera
         if any(is_there and not value for value, is_there in zip(values, present, strict=True)):
             raise MmstreamError(
                 f"cannot count the classes of {field!r}: the examples in {examples_path} were written by an earlier "
-                "version of mmstream and do not record what each record contains; run `mmstream preprocess` with a new "
+                "version of mmstream and do not say what each record contains; run `mmstream preprocess` with a new "
                 "--output"
             )
         yield values, np.ones(len(values)) if draws is None else draws(batch).numpy()

@@ -161,7 +161,8 @@ def open_model_directory(output: str, work: Path, key: str) -> bool:
     if state.exists():
         if state.read_text() != key:
             raise MmstreamError(
-                f"the training in {output} used another config or other examples; name another --output, or remove it"
+                f"the training in {output} used another config or other examples; "
+                "name another --output, or remove this one"
             )
         return (folder / "model.json").exists()
     if any(path.name != lock.FILE for path in folder.iterdir()):

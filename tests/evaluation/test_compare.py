@@ -247,7 +247,7 @@ def test_models_without_a_record_in_common_are_an_error(tables, tmp_path, capsys
     shutil.copytree(tables / "fewer" / "examples" / "validation", tmp_path / "others" / "examples" / "test")
     places = ("--examples", tables / "examples", "--examples", tmp_path / "others")
     assert run("compare", tables / "good", tables / "later", *places) == 1
-    assert "mmstream: the models have no record of the split 'test' in common\n" in capsys.readouterr().err
+    assert "mmstream: the models share no records of the split 'test'\n" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -30,7 +30,9 @@ class PairwiseObjective(ConfiguredLayer):
     def __init__(self, fields: Sequence[str], temperature: float, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         if len(set(fields)) < len(fields):
-            raise ValueError(f"fields: a field is aligned with others, not with itself; found {', '.join(fields)}")
+            raise ValueError(
+                f"fields: name each field once, as a field is aligned with others; found {', '.join(fields)}"
+            )
         self.fields = list(fields)
         self.temperature = temperature
 

@@ -64,7 +64,9 @@ class Adversarial(ConfiguredLayer):
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         if len(set(fields)) < len(fields):
-            raise ValueError(f"fields: a field is imputed from others, not from itself; found {', '.join(fields)}")
+            raise ValueError(
+                f"fields: name each field once, as a field is imputed from others; found {', '.join(fields)}"
+            )
         self.fields, self.hidden, self.form = list(fields), hidden, form
         self.feature_matching, self.distance = feature_matching, distance
         self.discriminator, self.spectral = list(discriminator), spectral

@@ -36,7 +36,7 @@ def needs(data: bytes) -> tuple[tuple[int, int], int, int, tuple[str, ...]]:
         pictures = hevc.largest(data)
         if pictures.taken > MOST_TIMES_TAKEN * len(data):
             raise LimitError(
-                f"the items of the HEIC have {pictures.taken:,} bytes in total, because they share bytes; the limit is "
+                f"the items of the HEIC share bytes and add up to {pictures.taken:,} bytes; the limit is "
                 f"{MOST_TIMES_TAKEN} times the size of the file"
             )
         frame, canvas, formats = max(frame, pictures.frame, key=_area), pictures.canvas, (*formats, "HEIF")

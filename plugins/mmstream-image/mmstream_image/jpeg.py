@@ -97,7 +97,7 @@ def _check_scans(data: bytes, place: int, segments: int) -> None:
         scans += marker == 0xDA
         segments += 1
         if scans > MOST_SCANS or segments > MOST_SEGMENTS:
-            raise LimitError(f"the JPEG has more than {MOST_SCANS} scans, or {MOST_SEGMENTS:,} segments")
+            raise LimitError(f"the JPEG has more than {MOST_SCANS} scans, or more than {MOST_SEGMENTS:,} segments")
         place += max(int.from_bytes(data[place : place + 2], "big"), 2)
 
 

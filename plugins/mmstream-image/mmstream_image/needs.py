@@ -88,7 +88,7 @@ def _of_tiles(picture: Pillow.Image, pixels: int) -> int:
     tiles: list[Any] = getattr(picture, "tile", [])
     painted = sum(max(right - left, 0) * max(bottom - top, 0) for _, (left, top, right, bottom), *_ in tiles)
     if painted > _MOST_TIMES_OVER * pixels:
-        raise LimitError(f"the picture's pieces cover it more than the limit of {_MOST_TIMES_OVER} times")
+        raise LimitError(f"the pieces of the picture cover it too often; the limit is {_MOST_TIMES_OVER} times")
     slow = sorted({codec for codec, *_ in tiles if codec in Pillow.DECODERS} - _QUICK)
     if not slow:
         return 0

@@ -175,7 +175,7 @@ REFUSED = {
     "a TIFF of many strips": (tiff_of(plain_tags() | {273: (4, 70_000, bytes(280_000))}), "is in 70,000 pieces"),
     "a TIFF that is painted over": (
         tiff_of(plain_tags() | {278: (4, 1, 4), 273: (4, 60, struct.pack("<60L", *[8, 9] * 30))}, bytes(64)),
-        "cover it more than the limit of 8 times",
+        "cover it too often; the limit is 8 times",
     ),
     "a BigTIFF of many tags": (
         struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 70_000) + bytes(1_400_008),

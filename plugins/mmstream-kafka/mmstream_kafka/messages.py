@@ -59,7 +59,7 @@ def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
         raise ValueError(f"the header {COLUMN_HEADER!r} names no column")
     if column in texts:
         raise ValueError(
-            f"the column {column!r} occurs twice: as a header, and as the value's column in {COLUMN_HEADER!r}"
+            f"the column {column!r} occurs twice: as a header, and in {COLUMN_HEADER!r}, which names the value's column"
         )
     return {**texts, column: value}
 
