@@ -258,8 +258,8 @@ def _check_columns(others: LabelPart, model: TrainedModel, part: str) -> None:
     if differ:
         columns = ", ".join(sorted(differ[0].keys() ^ model.schema.keys()))
         raise MmstreamError(
-            f"{part} holds {len(differ)} rows for records that this input does not have, written by a model whose "
-            f"output columns differ ({columns}); remove these rows with --prune, or name another --output"
+            f"{part} holds {len(differ)} rows whose records are not in this input; a model with other output columns "
+            f"({columns}) wrote these rows. Remove them with --prune, or name another --output"
         )
 
 

@@ -133,7 +133,7 @@ def test_rows_of_a_model_with_other_columns_are_not_bent_to_the_new_ones(road, f
     recommit(output)
     before = snapshot(output, *COMMITTED)
     assert label(road.model, manifest, output) == 1
-    assert "columns differ (size): remove them with --prune" in capsys.readouterr().err
+    assert "other output columns (size) wrote these rows. Remove them with --prune" in capsys.readouterr().err
     assert snapshot(output, *COMMITTED) == before
     assert label(road.model, manifest, output, "--prune") == 0
 

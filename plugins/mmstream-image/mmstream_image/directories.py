@@ -57,7 +57,7 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     head = file.read(8 if large else 2)
     count = int.from_bytes(head, "little" if order == "<" else "big")
     if count > MOST_TAGS:
-        raise LimitError(f"a directory has {count:,} tags, more than the limit of {MOST_TAGS:,}")
+        raise LimitError(f"a TIFF directory has {count:,} tags, more than the limit of {MOST_TAGS:,}")
     entry = struct.Struct(order + ("HHQQ" if large else "HHLL"))
     table = file.read(count * entry.size)
     file.seek(start)
@@ -78,10 +78,12 @@ def check(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
             numbers += length * (_FRACTION_COST if kind in _FRACTIONS else 1)
     if total > end:
         raise LimitError(
-            f"the tags of a directory declare {total:,} bytes, more than the {end:,} of the file: they overlap"
+            f"the tags of a TIFF directory declare {total:,} bytes, more than the {end:,} of the file: they overlap"
         )
     if numbers > MOST_NUMBERS:
-        raise LimitError(f"the tags of a directory hold {numbers:,} numbers, more than the limit of {MOST_NUMBERS:,}")
+        raise LimitError(
+            f"the tags of a TIFF directory hold {numbers:,} numbers, more than the limit of {MOST_NUMBERS:,}"
+        )
 
 
 def _load_checked(self: ImageFileDirectory_v2, fp: IO[bytes]) -> None:

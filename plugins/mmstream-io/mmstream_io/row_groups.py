@@ -256,7 +256,7 @@ def _rows_at_a_time(columns: Sequence[_Column]) -> int:
         expanded = _expanded_row(columns)
     if expanded > MAX_EXPANDED_BYTES:
         raise _UnreadableError(
-            f"a row may take up {expanded:,} bytes of memory, because it refers to large values repeatedly; the "
+            f"a row could expand to {expanded:,} bytes in memory, because it refers to large values repeatedly; the "
             f"limit is {MAX_EXPANDED_BYTES:,}"
         )
     fitting = (n for n in reversed(_COUNTS) if sum(column.most_bytes(n) for column in columns) <= BATCH_BYTES)

@@ -56,7 +56,7 @@ def _of_bytes(value: bytes, headers: Headers) -> dict[str, Any]:
         texts[name] = None if data is None else _text(data, f"the header {name!r}")
     column = texts.pop(COLUMN_HEADER)
     if not column:
-        raise ValueError(f"the header {COLUMN_HEADER!r} names no column")
+        raise ValueError(f"the header {COLUMN_HEADER!r} is empty; it must name a column")
     if column in texts:
         raise ValueError(
             f"the column {column!r} occurs twice: as a header, and in {COLUMN_HEADER!r}, which names the value's column"

@@ -69,8 +69,8 @@ def test_a_header_makes_the_value_the_bytes_of_a_column():
         (PNG, None, [IMAGE, ("caption", b"\xff")], "the header 'caption' is not UTF-8"),
         (PNG, None, [IMAGE, ("image", b"x")], "the column 'image' occurs twice: as a header"),
         (PNG, None, [IMAGE, ("a", b"x"), ("a", b"y")], "the header 'a' occurs twice"),
-        (PNG, None, [(COLUMN_HEADER, b"")], "names no column"),
-        (PNG, None, [(COLUMN_HEADER, None)], "names no column"),
+        (PNG, None, [(COLUMN_HEADER, b"")], "is empty; it must name a column"),
+        (PNG, None, [(COLUMN_HEADER, None)], "is empty; it must name a column"),
         (PNG, None, [IMAGE, IMAGE], "occurs twice"),
     ],
 )
