@@ -4,9 +4,10 @@
     .venv/bin/python benchmarks/wrong_labels.py table work/wrong/results.json
 
 DATA is a folder with a folder for each of `DATASETS`. In a copy of its manifest, 5 % of the labels of each column are
-replaced: a class by another class, one tag of a list by a tag that the record lacks. A network is trained, and labels
-are checked. Precision is the share of planted errors among the first hundred doubted records, or among as many as were
-planted, if these are fewer. "cleanlab's own order" is that of its scores. What results.json has is not measured again.
+replaced: a class by another class, one tag of a list by a tag that the record lacks; each value is as likely as any
+other. A network is trained, and labels are checked. Precision is the share of planted errors among the first hundred
+doubted records, or as many as were planted, if these are fewer; if fewer are doubted, the rest counts as wrong.
+"cleanlab's own order" is that of its scores of all values, for the same expectations. A row is measured once.
 """
 
 from __future__ import annotations
@@ -300,7 +301,6 @@ def records_of(path: str, split: str, fields: Sequence[str]) -> tuple[list[str],
 
 def run(data: Path, output: Path, only: Sequence[str], seeds: Sequence[int]) -> None:
     """Make and measure what is not in results.json yet."""
-    output.mkdir(parents=True, exist_ok=True)
     place = output / "results.json"
     results: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
     for dataset in only or DATASETS:

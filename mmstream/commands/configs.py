@@ -46,8 +46,11 @@ def check(args: argparse.Namespace, rest: list[str]) -> int:
         about = f"; {values} open, for `mmstream tune`"
     else:
         configs, about = [loading.load_config(args.config, args.set, tiny=args.tiny)], ""
-    for warning in dict.fromkeys(warning for config in configs for warning in _composed(config)):
-        terminal.warn(warning)
+    said: set[str] = set()
+    for warning in (warning for config in configs for warning in _composed(config)):
+        if warning not in said:
+            terminal.warn(warning)
+        said.add(warning)
     terminal.say(f"{args.config} is valid{about}")
     return 0
 

@@ -18,6 +18,8 @@ class SimilarityHash(abc.ABC):
 
     size: ClassVar[int]
     """K, the bytes of a hash."""
+    version: ClassVar[int] = 1
+    """To be raised if equal values get other hashes; outputs then make the hashes that they keep again."""
 
     @abc.abstractmethod
     def hash(self, decoded: Mapping[str, Any]) -> bytes | None:

@@ -28,7 +28,8 @@ class Hashing:
 
     Attributes:
         similarities: what makes the hashes of each field that is compared, by its name.
-        key: a digest of all that hashes depend on besides the records: settings and versions of the fields.
+        key: a digest of all that hashes depend on besides the records: settings and versions of the fields, and
+            versions of the hashes.
     """
 
     similarities: Mapping[str, SimilarityHash]
@@ -43,7 +44,8 @@ class Hashing:
             if component.similarity is not None:
                 similarities[name] = component.similarity
         versions = {name: registry.component("field", part.use).version for name, part in fields.items()}
-        return cls(similarities, digest_of([settings_of(fields), versions]))
+        of_hashes = {name: similarity.version for name, similarity in similarities.items()}
+        return cls(similarities, digest_of([settings_of(fields), versions, of_hashes]))
 
     def hashes(self, decoded: Decoded) -> dict[str, bytes]:
         """The hash of each value that has one."""

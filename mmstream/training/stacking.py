@@ -70,7 +70,7 @@ class Stack:
         if other models rank the records better.
         """
         best = self._likeliest()
-        if self.head.layer.label_type != "strings":
+        if self.head.layer.label_type != "strings" or not best[0]:
             return best
         others = [self._beside(share * best[0], best) for share in _SHARES]
         metrics = [self._metric(weights) for weights in others]

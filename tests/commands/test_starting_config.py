@@ -180,7 +180,11 @@ def test_targets_are_those_that_are_asked_for(tmp_path):
     [
         ("sizes", "--target: the data has no column 'sizes'. Did you mean 'size'? Available: image,"),
         ("note", "--target note: no field fits its 60 different values in 60 rows"),
-        ("image", "--target image: this column is read by a field of type 'image', and that type"),
+        (
+            "image",
+            "--target image: this column is read by a field of type 'image', and that type of field cannot be "
+            "predicted",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_one_is_refused(tmp_path, capsys, target, message):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmstream_text.similarity import TextHash
 from PIL import Image, ImageEnhance
 from small_road import EMOJI, run, snapshot, write_manifest
 
@@ -165,9 +166,10 @@ def test_a_rerun_and_other_parts_give_the_same_figures(rows, tmp_path, monkeypat
         "none were kept",
         pytest.param("they were edited", marks=pytest.mark.slow),
         pytest.param("they belong to other records", marks=pytest.mark.slow),
+        "an earlier version made them",
     ],
 )
-def test_hashes_that_do_not_fit_are_made_again_and_the_examples_are_kept(rows, tmp_path, harm):
+def test_hashes_that_do_not_fit_are_made_again_and_the_examples_are_kept(rows, tmp_path, monkeypatch, harm):
     folder, made = rows
     output = tmp_path / "out"
     given = with_parts(made, drawn="test")
@@ -178,6 +180,11 @@ def test_hashes_that_do_not_fit_are_made_again_and_the_examples_are_kept(rows, t
         path.unlink()
     elif harm == "they were edited":
         path.write_text(path.read_text().replace('"image": "', '"image": "AAAA', 1))
+    elif harm == "an earlier version made them":
+        with monkeypatch.context() as patch:
+            patch.setattr(TextHash, "version", 0)
+            assert preprocess(folder, given, output, GIVEN) == 0
+        assert snapshot(output, "examples", "parts", "hashes") != before
     else:
         path.write_text(path.read_text().replace(json.loads(path.read_text().splitlines()[0])["inputs"], "0" * 32))
     assert preprocess(folder, given, output, GIVEN) == 0

@@ -142,8 +142,8 @@ def test_another_encoding_may_be_named(read, encoding, text):
         ({"encoding": "no-such"}, "encoding: there is no 'no-such'"),
         ({"encoding": "utf-16"}, "expected one in which a line end is a single byte"),
         ({"encoding": "utf-16-le"}, "expected one in which a line end is a single byte"),
-        ({"names": []}, "names: expected one or more names"),
-        ({"names": ["a", "b", "a"]}, "names: expected one or more names"),
+        ({"names": []}, "names: expected one or more names, each of them once"),
+        ({"names": ["a", "b", "a"]}, "names: expected one or more names, each of them once"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(parameters, message):

@@ -67,7 +67,7 @@ def test_a_header_makes_the_value_the_bytes_of_a_column():
         (b'{"image": {"dict": 5}}', None, (), "the column 'image' is not valid base64"),
         (b"{}", b"\xff", (), "the key is not UTF-8"),
         (PNG, None, [IMAGE, ("caption", b"\xff")], "the header 'caption' is not UTF-8"),
-        (PNG, None, [IMAGE, ("image", b"x")], "the column 'image' occurs twice: as a header"),
+        (PNG, None, [IMAGE, ("image", b"x")], "the column 'image' occurs twice: as a header, and in"),
         (PNG, None, [IMAGE, ("a", b"x"), ("a", b"y")], "the header 'a' occurs twice"),
         (PNG, None, [(COLUMN_HEADER, b"")], "is empty; it must name a column"),
         (PNG, None, [(COLUMN_HEADER, None)], "is empty; it must name a column"),

@@ -32,6 +32,7 @@ class TextHash(SimilarityHash):
     """
 
     size = _SIZE
+    version = RMinHash.ALGORITHM_VERSION
 
     def hash(self, decoded: Mapping[str, Any]) -> bytes | None:
         """The hash of `tokens`; None if they hold neither letters nor digits."""
