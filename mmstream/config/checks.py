@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mmstream.config.adaptation_checks import check_adaptation
 from mmstream.config.schema import FUSED, Config, needs_fusion
 from mmstream.config.sections import Use
 from mmstream.errors import choices
@@ -126,7 +127,7 @@ def check_wiring(config: Config, lines: Mapping[str, int]) -> list[Problem]:
             wrong(f"{path}.candidates", "has no effect without `match`")
         if needs_fusion(head) and not _has_fusion(config, lines):
             wrong(f"{path}.reads", "it reads a fusion, but there is no model.fusion")
-    for path, message in _check_sampling(config, lines):
+    for path, message in (*_check_sampling(config, lines), *check_adaptation(config, lines)):
         wrong(path, message)
     return problems
 

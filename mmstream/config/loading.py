@@ -284,7 +284,7 @@ def _known_keys(parts: Sequence[Any]) -> list[str]:
             annotation = section.model_fields[part].annotation
             kinds = [kind for kind in (annotation, *typing.get_args(annotation)) if inspect.isclass(kind)]
             section = next((kind for kind in kinds if issubclass(kind, pydantic.BaseModel)), section)
-    return list(section.model_fields)
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _resolve_paths(config: Config, path: str) -> Config:
@@ -296,4 +296,9 @@ def _resolve_paths(config: Config, path: str) -> Config:
             "roots": [files.join(absolute, files.expanded(root)) for root in config.source.roots],
         }
     )
-    return config.model_copy(update={"source": source})
+    donors = [
+        each.model_copy(update={"donor": files.join(absolute, files.expanded(each.donor))})
+        for each in config.training.initialise
+    ]
+    training = config.training.model_copy(update={"initialise": donors}) if donors else config.training
+    return config.model_copy(update={"source": source, "training": training})

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from mmstream.config.adaptation import FOREVER, NEVER, AdaptedPart, FreezeConfig, LoraConfig
 from mmstream.config.sections import Positive, Section, Text, Use, Weight
 from mmstream.config.split import SplitConfig
 from mmstream.config.training import TrainingConfig
@@ -102,7 +103,18 @@ class FieldConfig(Use):
 
 
 class PartConfig(Use):
-    """An encoder or a fusion."""
+    """A fusion."""
+
+
+class EncoderConfig(AdaptedPart, Use):
+    """An encoder; `freeze`, `learning_rate_scale` and `adapt` are about its pretrained part, its backbone.
+
+    Attributes:
+        freeze: True by default for an encoder with a backbone; others have nothing to freeze.
+        adapt: what is trained in a frozen backbone.
+    """
+
+    adapt: LoraConfig | None = None
 
 
 class _WeightedConfig(Use):
@@ -177,7 +189,7 @@ class ModelConfig(Section):
     """
 
     width: Positive = 128
-    encoders: dict[str, PartConfig]
+    encoders: dict[str, EncoderConfig]
     fusion: PartConfig | None = None
     heads: dict[str, HeadConfig] = {}
     objectives: dict[str, ObjectiveConfig] = {}
@@ -264,6 +276,21 @@ class Config(Section):
         """All parts that have a loss, heads first."""
         return {**self.model.heads, **self.model.objectives}
 
+    def freeze_of(self, part: str) -> FreezeConfig:
+        """The epochs in which a part, such as "encoders.image", does not change because `training.initialise` says so.
+
+        A part whose weights come from nowhere else is never frozen.
+        """
+        donors = (each for each in self.training.initialise if part in each.parts)
+        return next((each.freeze for each in donors if each.freeze is not None), NEVER)
+
+    def freeze_of_backbone(self, field: str) -> FreezeConfig:
+        """The epochs in which the backbone of a field's encoder does not change."""
+        named, part = self.freeze_of(f"encoders.{field}"), self.model.encoders[field]
+        if named != NEVER:
+            return named
+        return FOREVER if part.freeze is None else part.freeze
+
     def reads(self, head: HeadConfig) -> tuple[str, ...]:
         """The fields that a head reads, directly or through a fusion."""
         if head.reads == FUSED:
@@ -276,7 +303,7 @@ class Config(Section):
         yaml = YAML()
         yaml.default_flow_style = None
         yaml.width = 120
-        yaml.dump(_quoted(self.model_dump(mode="json", exclude_unset=True)), out)
+        yaml.dump(_quoted(self.model_dump(mode="json", exclude_unset=True, by_alias=True)), out)
         return out.getvalue()
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic_core import PydanticCustomError
 
+from mmstream.config.adaptation import InitialiseConfig
 from mmstream.config.sections import Positive, Section, Share, Text, Use
 
 
@@ -56,6 +57,7 @@ class TrainingConfig(Section):
         strategy: "mirrored" divides each batch among all GPUs of this machine (or, without a GPU, its virtual CPU
             devices), each of which holds the whole network; "single" trains on one device.
         jit_compile: compile training with XLA, which is worthwhile on GPUs.
+        initialise: the models from which parts take their weights.
     """
 
     epochs: Positive = 50
@@ -71,6 +73,12 @@ class TrainingConfig(Section):
     steps_per_epoch: Positive | None = None
     strategy: Literal["single", "mirrored"] = "single"
     jit_compile: bool = False
+    initialise: list[InitialiseConfig] = []
+
+    @pydantic.field_validator("initialise", mode="before")
+    @classmethod
+    def _takes_one(cls, initialise: Any) -> Any:
+        return [initialise] if isinstance(initialise, dict) else initialise
 
     @pydantic.field_validator("sampling", mode="before")
     @classmethod

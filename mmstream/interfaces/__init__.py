@@ -13,7 +13,7 @@ those after it are named in the config file and checked against their annotation
 from __future__ import annotations
 
 from mmstream.interfaces.fields import Field
-from mmstream.interfaces.layers import Encoder, Fusion, Head, Objective, Reading
+from mmstream.interfaces.layers import Backbone, Encoder, Fusion, Head, Objective, Reading
 from mmstream.interfaces.outcomes import Classes, Numbers, Outcome, Texts
 from mmstream.interfaces.rows import PassedOver, Row, Split
 from mmstream.interfaces.similarity import SimilarityHash
@@ -21,6 +21,7 @@ from mmstream.interfaces.sources import Sink, Source
 from mmstream.interfaces.streams import Message, Publisher, Stream
 from mmstream.interfaces.suggestion import Suggestion
 from mmstream.interfaces.tensors import END, PADDING, RESERVED_IDS, START, UNKNOWN, Fitted, LabelType, Spec, TensorSpec
+from mmstream.interfaces.tokenizers import Tokenizer
 
 __all__ = [
     "END",
@@ -28,6 +29,7 @@ __all__ = [
     "RESERVED_IDS",
     "START",
     "UNKNOWN",
+    "Backbone",
     "Classes",
     "Encoder",
     "Field",
@@ -52,4 +54,5 @@ __all__ = [
     "Suggestion",
     "TensorSpec",
     "Texts",
+    "Tokenizer",
 ]

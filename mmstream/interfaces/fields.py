@@ -63,6 +63,14 @@ class Field(abc.ABC):
         """
         return ""
 
+    def assets(self) -> dict[str, bytes]:
+        """Return files that `decode` needs besides the parameters, by name; examples and models keep them."""
+        return {}
+
+    def open_assets(self, assets: Mapping[str, bytes]) -> None:
+        """Take these files from examples or a model; called before `decode` if `assets` gave any."""
+        raise TypeError(f"{type(self).__name__} needs no files")
+
     @abc.abstractmethod
     def decode(self, value: Any) -> dict[str, Any] | None:
         """Check and decode one value. Never called with None.
@@ -142,6 +150,11 @@ class Field(abc.ABC):
             not all 1; or {"dense": number[B, F]}.
         """
         raise TypeError(f"{type(self).__name__} has no features for linear models")
+
+    @property
+    def augments(self) -> bool:
+        """Whether `augment` changes anything; by default, if the class has an `augment` of its own."""
+        return type(self).augment is not Field.augment
 
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """Augment one record, in training only, in tf.data: TensorFlow code from tensors to tensors of the same spec.

@@ -39,8 +39,32 @@ class Layer(Protocol):
         """Return how many numbers the layer's weights hold."""
 
 
+class Backbone(Layer, Protocol):
+    """A Keras layer with pretrained weights, which an encoder reads; see `Encoder.backbone`."""
+
+    def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """Turn {tensor: [B, …]} into what the encoder reads, {name: float[B, …]}."""
+
+    def load_pretrained(self) -> str:
+        """Load the pretrained weights: once before a training, and not when a trained model is loaded.
+
+        Returns:
+            where they come from and their checksum, for people: "MiniLM of package x 0.1.0, sha256 53aa5117…".
+
+        Raises:
+            MmstreamError: they are not there, or not those that they should be.
+        """
+
+
 class Encoder(Layer, Protocol):
     """A Keras layer: one field's tensors → tokens. `__init__(width, <sizes>, *, <parameters>, **kwargs)`."""
+
+    def backbone(self, name: str) -> Backbone:
+        """Make the pretrained part, a layer of this name (optional).
+
+        It reads the field's tensors, and `call` reads what it gives. It is frozen unless the config says otherwise, so
+        that what it gives for an example need be computed only once.
+        """
 
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:

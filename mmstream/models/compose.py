@@ -11,6 +11,7 @@ import keras
 from mmstream.config.schema import FUSED, Config, HeadConfig, needs_fusion
 from mmstream.errors import MmstreamError, choices
 from mmstream.interfaces import Fitted, Head, Objective, Reading, Spec
+from mmstream.models.backbones import Encoding, Tensors, encoding_of
 from mmstream.models.layers import ZeroAbsent
 from mmstream.models.plan import FieldPart, Plan
 from mmstream.models.precision import dtype_policy
@@ -37,6 +38,8 @@ class Composition:
         heads: the layer of each head.
         objectives: the layer of each objective, built.
         wide: the linear models beside the deep network, of each head that has any; only inference reads them.
+        encodings: the encoder of each field, with its backbone.
+        fixed: {field: what layers give whose weights never change in training}, as tensors of the training network.
     """
 
     training: keras.Model
@@ -44,6 +47,8 @@ class Composition:
     heads: dict[str, Head]
     objectives: dict[str, Objective]
     wide: dict[str, Wide]
+    encodings: dict[str, Encoding]
+    fixed: dict[str, Tensors]
 
 
 def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitted]) -> Composition:
@@ -89,7 +94,7 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         outputs[ALONE] = _alone(config, heads, encoded)
         training = keras.Model({"fields": encoded.inputs, "targets": targets}, outputs, name="training")
         _build_objectives(objectives, _shapes(plan, outputs))
-        return Composition(training, inference, layers, objectives, wide)
+        return Composition(training, inference, layers, objectives, wide, encoded.encodings, encoded.fixed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +103,15 @@ class _EncodedFields:
 
     Attributes:
         inputs: the inputs of the network, {field: {tensor}}.
-        encoders: the encoder of each field.
+        encodings: the encoder of each field, with its backbone.
+        fixed: {field: what layers give whose weights never change}.
         space: the space that the fields share.
         readings: the reading of each field alone.
     """
 
     inputs: dict[str, dict[str, Any]]
-    encoders: dict[str, Any]
+    encodings: dict[str, Encoding]
+    fixed: dict[str, Tensors]
     space: SharedSpace
     readings: dict[str, Reading]
 
@@ -135,19 +142,23 @@ def _encode(plan: Plan) -> _EncodedFields:
     """Connect the encoder of each field, and map its tokens into the shared space."""
     width, names = plan.config.model.width, sorted(plan.config.model.encoders)
     inputs = {name: _inputs("fields", name, plan.specs[name]) for name in names}
-    encoders, encoded = {}, {}
+    encodings, encoded, fixed = {}, {}, {}
     for name in names:
         part = plan.encoder(name)
         with part.naming_errors():
-            encoders[name] = part.build(width=width)
-            encoded[name] = encoders[name]({key: value for key, value in inputs[name].items() if key != "present"})
+            encodings[name] = encoding_of(plan.config, name, part.build(width=width))
+            stages = encodings[name].stages({key: value for key, value in inputs[name].items() if key != "present"})
+            encoded[name] = stages[-1]
+            given = encodings[name].fixed_of(stages)
+            if given is not None:
+                fixed[name] = given
     space = SharedSpace(encoded, width)
     readings = {}
     for name, each in encoded.items():
         present = inputs[name]["present"]
         vector = ZeroAbsent(name=f"embedding_{name}")(space.project(name, each), present)
         readings[name] = Reading(tokens=each["tokens"], mask=each["mask"], present=present, vector=vector)
-    return _EncodedFields(inputs, encoders, space, readings)
+    return _EncodedFields(inputs, encodings, fixed, space, readings)
 
 
 def _inputs(kind: str, field: str, spec: Spec) -> dict[str, Any]:
@@ -238,7 +249,7 @@ def _connect_head(head: FieldPart, reading: Reading, target: Any, encoded: _Enco
                 f"{', '.join(sorted(others))}"
             )
         texts = Candidates(layer, part.candidates)(reading)
-        vectors = encoded.space.project(head.field, encoded.encoders[head.field]({"ids": texts["ids"]}))
+        vectors = encoded.space.project(head.field, encoded.encodings[head.field]({"ids": texts["ids"]}))
         nearest = Nearest(part.candidates, name=f"nearest_{head.name}")
         return _ConnectedHead(
             layer, reading, predictions, nearest(texts, vectors, encoded.readings[part.match]["vector"])

@@ -14,8 +14,11 @@ class ConfiguredLayer(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
-        own = {p.name: getattr(self, p.name) for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
-        return {**super().get_config(), **own}
+        config: dict[str, Any] = super().get_config()
+        for parameter in parameters:  # those of Keras, such as `dtype`, are there already
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD and parameter.name not in config:
+                config[parameter.name] = getattr(self, parameter.name)
+        return config
 
 
 class ProjectedLayer(ConfiguredLayer):

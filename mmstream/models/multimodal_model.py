@@ -25,12 +25,23 @@ class MultimodalModel(keras.Model):
         composition: the networks and layers.
         config: precision, weights and targets of heads, weights of objectives.
         replicas: how many devices share a batch; their gradients are summed, so the loss is divided by this.
+        fixed: the layers whose weights never change, of the fields of which the training network reads what these give
+            and the input holds the tensors: {field: {tensor}} → {field: what they give}.
     """
 
-    def __init__(self, composition: Composition, config: Config, *, replicas: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        composition: Composition,
+        config: Config,
+        *,
+        replicas: int = 1,
+        fixed: keras.Model | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": config.training.precision, **kwargs})
         self.replicas = replicas
         self.training_network = composition.training
+        self.fixed_network = fixed
         self.head_layers = composition.heads
         self.objective_layers = composition.objectives
         self.auxiliary = config.model.auxiliary
@@ -55,9 +66,20 @@ class MultimodalModel(keras.Model):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Named outputs, as `compose` describes them."""
-        taken = self.training_network.input
-        read = {kind: {name: inputs[kind][name] for name in taken[kind]} for kind in taken}
-        return self.training_network(read, training=training)
+        read = {"fields": self.read(inputs["fields"]), "targets": inputs["targets"]}
+        return self.training_network(_only(self.training_network.input, read), training=training)
+
+    def read(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What the training network reads of a batch of fields; layers that never change work as they do in labelling.
+
+        Args:
+            fields: {field: {tensor: [B, …]}}.
+        """
+        read = dict(fields)
+        if self.fixed_network is not None:
+            given = self.fixed_network(_only(self.fixed_network.input, fields), training=False)
+            read |= {name: {**fields[name], **each} for name, each in given.items()}
+        return _only(self.training_network.input["fields"], read)
 
     def compute_loss(
         self,
@@ -99,6 +121,11 @@ class MultimodalModel(keras.Model):
             _mean(head.loss(each, target), known * ops.cast(x["fields"][field]["present"], "float32"))
             for field, each in predictions.items()
         ) / len(predictions)
+
+
+def _only(taken: Any, given: Any) -> Any:
+    """Of nested dicts, those items that a network takes."""
+    return {key: _only(each, given[key]) for key, each in taken.items()} if isinstance(taken, dict) else given
 
 
 def _mean(values: Any, weights: Any) -> Any:

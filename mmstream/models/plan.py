@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from mmstream.config.schema import Config, HeadConfig, PartConfig
+from mmstream.config.schema import Config, EncoderConfig, HeadConfig
 from mmstream.errors import MmstreamError
 from mmstream.interfaces import Encoder, Field, Fitted, Head, Spec
 from mmstream.plugins import components, registry
@@ -57,10 +57,16 @@ class FieldPart:
 
     kind: Literal["encoder", "head"]
     name: str
-    config: PartConfig | HeadConfig
+    config: EncoderConfig | HeadConfig
     field: str
     spec: Spec
     fitted: Fitted
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The arguments of its constructor that follow from the field."""
+        component: type[Encoder | Head] = registry.find(self.kind, self.config.use)
+        return component.sizes(self.spec, self.fitted)
 
     def build(self, **arguments: Any) -> Any:
         """Construct its layer.
@@ -68,10 +74,10 @@ class FieldPart:
         Args:
             arguments: what else the constructor needs, such as the shared width.
         """
-        component: type[Encoder | Head] = registry.find(self.kind, self.config.use)
-        sizes = component.sizes(self.spec, self.fitted)
         name = f"{self.kind}s_{self.name}"
-        return components.build(self.kind, self.config.use, self.config.parameters, name=name, **arguments, **sizes)
+        return components.build(
+            self.kind, self.config.use, self.config.parameters, name=name, **arguments, **self.sizes
+        )
 
     @contextlib.contextmanager
     def naming_errors(self) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from mmstream.config.schema import Config
 from mmstream.outputs import lock, ownership
 from mmstream.plugins import registry
@@ -31,6 +33,8 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
         }
         for name, fitted in preprocessor.fitted.items()
     }
+    of_fields = preprocessor.assets()
+    assets |= {path: hashlib.sha256(data).hexdigest() for path, data in of_fields.items()}
     fingerprint = digest_of([assets, statistics, settings_of(config.fields), field_versions(config)])
     marker = _marker(output)
     if fingerprint_of(output) == fingerprint and _is_as_written(output):
@@ -41,6 +45,8 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
         files.remove_folder(files.join(output, "transform"))
     for path in paths:
         files.write_bytes(files.join(output, "transform", path), files.read_bytes(files.join(directory, path)))
+    for path, data in of_fields.items():
+        files.write_bytes(files.join(output, "transform", path), data)
     files.write_bytes(marker, fingerprint.encode())
     return fingerprint
 

@@ -24,6 +24,7 @@ _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source):", re.MULTILINE
 _PLACES: Mapping[str, str] = {
     "source": "source: {}",
     "field": "fields:\n  {name}: {}",
+    "tokenizer": "fields:\n  a_field: {use: text, length: 32, tokens: {preset: {name}}}",
     "encoder": "model:\n  encoders:\n    a_field: {}",
     "fusion": "model:\n  fusion: {}",
     "head": "model:\n  heads:\n    a_field: {}",

@@ -32,6 +32,11 @@ def register_fields() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_tokenizers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Tokenizers, which divide texts into the pieces that pretrained encoders know."""
+
+
+@hookspec
 def register_encoders() -> dict[str, str]:  # type: ignore[empty-body]
     """Encoders, which turn a field's tensors into tokens of the shared width."""
 

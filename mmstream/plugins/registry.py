@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmstream.interfaces import Encoder, Fusion, Head, Objective
 
 GROUP = "mmstream"
-KINDS = ("source", "sink", "publisher", "field", "encoder", "fusion", "head", "objective")
+KINDS = ("source", "sink", "publisher", "field", "tokenizer", "encoder", "fusion", "head", "objective")
 
 _HOOKS = {f"register_{kind}s": kind for kind in KINDS}
 _REFERENCE = re.compile(r"[\w.]+:[\w.]+")

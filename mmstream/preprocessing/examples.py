@@ -17,7 +17,8 @@ from mmstream.storage import files
 
 _COMPRESSION_LEVEL = 1  # zlib's fastest: higher levels save a tenth of the space for three times the time
 _KEPT_BYTES = 512 * 1024 * 1024
-_PARSED_AT_ONCE = 64
+PARSED_AT_ONCE = 64
+"""How many examples are parsed together."""
 
 Draws = Callable[[Any], Any]
 """A batch of serialised examples → float64[B], how often each is to be drawn in an epoch; TensorFlow code."""
@@ -63,7 +64,31 @@ def serialise(tensors: Tensors, row: int, told: Mapping[str, str]) -> bytes:
     import tensorflow as tf
 
     example = tf.train.Example()
-    features = example.features.feature
+    _add(example.features.feature, tensors, row)
+    for name, text in told.items():
+        example.features.feature[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def with_tensors(serialised: bytes, tensors: Tensors, row: int, without: Iterable[str]) -> bytes:
+    """A serialised example with other tensors.
+
+    Args:
+        serialised: the example.
+        tensors: tensors of a batch, one row of which is added.
+        row: the number of the row.
+        without: what is removed first, such as "image/pixels".
+    """
+    import tensorflow as tf
+
+    example = tf.train.Example.FromString(serialised)
+    for name in without:
+        example.features.feature.pop(name, None)
+    _add(example.features.feature, tensors, row)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def _add(features: Any, tensors: Tensors, row: int) -> None:
     for field, arrays in tensors.items():
         for name, array in arrays.items():
             feature = features[f"{field}/{name}"]
@@ -73,9 +98,6 @@ def serialise(tensors: Tensors, row: int, told: Mapping[str, str]) -> bytes:
                 feature.int64_list.value.extend(array[row].reshape(-1).tolist())
             else:
                 feature.float_list.value.extend(array[row].reshape(-1).tolist())
-    for name, text in told.items():
-        features[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
-    return example.SerializeToString(deterministic=True)
 
 
 def read_examples(shards: Sequence[str]) -> Any:
@@ -139,7 +161,7 @@ def as_given(texts: Sequence[str], values: Sequence[str]) -> np.ndarray:
 def texts(shards: Sequence[str], fields: Sequence[str]) -> dict[str, set[str]]:
     """The distinct texts of some text fields in some shards."""
     different: dict[str, set[str]] = {field: set() for field in fields}
-    for batch in read_examples(shards).batch(_PARSED_AT_ONCE):
+    for batch in read_examples(shards).batch(PARSED_AT_ONCE):
         for field, values in zip(fields, told(batch, [f"_text/{field}" for field in fields]), strict=True):
             different[field].update(values)
     return {field: values - {""} for field, values in different.items()}
@@ -158,10 +180,15 @@ def shards_of(examples: str, split: str) -> list[str]:
     return [files.join(folder, shard) for shard in shards]
 
 
+def has_shards(examples: str, split: str) -> bool:
+    """Whether an output of `mmstream preprocess` holds shards of a split."""
+    folder = files.join(examples, "examples", split)
+    return files.exists(folder) and next(iter(files.list_files(folder)), None) is not None
+
+
 def has_records(examples: str, split: str) -> bool:
     """Whether an output of `mmstream preprocess` holds any record of a split."""
-    folder = files.join(examples, "examples", split)
-    if not files.exists(folder) or not files.list_files(folder):
+    if not has_shards(examples, split):
         return False
     return next(iter(read_examples(shards_of(examples, split))), None) is not None
 
@@ -198,12 +225,13 @@ def training_batches(
         batch = {}
         for index, (name, spec) in enumerate(sorted(specs.items())):
             values = {key: value for key, value in tensors[name].items() if key != PRESENT}
-            augmented = fields[name].augment(values, tf.cast(seeds, tf.int32) + tf.constant([0, index], tf.int32))
-            batch[name] = {key: tf.ensure_shape(value, spec[key].shape) for key, value in augmented.items()}
+            if fields[name].augments:
+                values = fields[name].augment(values, tf.cast(seeds, tf.int32) + tf.constant([0, index], tf.int32))
+            batch[name] = {key: tf.ensure_shape(value, spec[key].shape) for key, value in values.items()}
             batch[name][PRESENT] = tensors[name][PRESENT]
         return batch
 
-    data = batches(shards, specs, _PARSED_AT_ONCE, draws).unbatch()
+    data = batches(shards, specs, PARSED_AT_ONCE, draws).unbatch()
     data = data.cache() if buffer == count else data
     data = data if draws is None else _drawn(data, seed)
     data = data.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)

@@ -15,6 +15,7 @@ The component is looked up by its name, so the plugin must be installed (`pip in
 tested, too. There is one contract for each kind of component, and two for sources:
 
     FieldContract SourceContract SinkContract       light: nothing heavy is imported for them
+    TokenizerContract                               light, too
     StreamContract PublisherContract                light, too: a source that reads no files, and a publisher
     EncoderContract FusionContract HeadContract     parts of a network, saved and reloaded in a fresh process
     ObjectiveContract
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mmstream.testing.sinks import SinkContract
     from mmstream.testing.sources import SourceContract
     from mmstream.testing.streams import PublisherContract, StreamContract
+    from mmstream.testing.tokenizers import TokenizerContract
 
 __all__ = [
     "EncoderContract",
@@ -49,6 +51,7 @@ __all__ = [
     "SinkContract",
     "SourceContract",
     "StreamContract",
+    "TokenizerContract",
 ]
 
 _HOME = {
@@ -61,6 +64,7 @@ _HOME = {
     "SinkContract": "sinks",
     "SourceContract": "sources",
     "StreamContract": "streams",
+    "TokenizerContract": "tokenizers",
 }
 
 # A failed assertion then shows both sides, as in a test module.

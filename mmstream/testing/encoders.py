@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +11,21 @@ import numpy as np
 import pytest
 
 from mmstream.interfaces import RESERVED_IDS
-from mmstream.testing.network import LAYER, ROWS, WIDTH, FieldPartContract, assert_close, predict, rows_of, symbols_of
+from mmstream.plugins import registry
+from mmstream.testing.network import (
+    LAYER,
+    ROWS,
+    WIDTH,
+    FieldPartContract,
+    assert_close,
+    disturb,
+    predict,
+    rows_of,
+    symbols_of,
+)
+
+BACKBONE = "backbone"
+"""The name of the backbone in the contract."""
 
 
 class EncoderContract(FieldPartContract):
@@ -50,7 +65,25 @@ class EncoderContract(FieldPartContract):
     @classmethod
     def outputs(cls, layer: Any, inputs: Any) -> dict[str, Any]:
         """{"tokens": float[B, T, D], "mask": float[B, T]}."""
-        return layer(inputs)
+        return layer(layer.backbone(BACKBONE)(inputs) if hasattr(layer, "backbone") else inputs)
+
+    @classmethod
+    def make(cls, policy: str = "float32") -> Any:
+        """The encoder and its network; the weights of its backbone look trained, too."""
+        layer, network = super().make(policy)
+        if hasattr(layer, "backbone"):
+            disturb(network.get_layer(BACKBONE))
+        return layer, network
+
+    def test_its_backbone_keeps_its_arguments(self) -> None:
+        layer, network = self.make()
+        if not hasattr(layer, "backbone"):
+            pytest.skip("the encoder has no backbone")
+        backbone = network.get_layer(BACKBONE)
+        again = type(backbone).from_config(json.loads(json.dumps(backbone.get_config())))
+        assert again.get_config() == backbone.get_config()
+        package = registry.component(self.kind, self.name).distribution.replace("-", "_")
+        assert keras.saving.get_registered_name(type(backbone)) == f"{package}>{type(backbone).__name__}"
 
     def test_gives_tokens_of_the_shared_width_and_their_mask(self, network: keras.Model) -> None:
         encoded = predict(network, self.inputs())
@@ -82,7 +115,9 @@ class EncoderContract(FieldPartContract):
             for name, array in inputs.items()
         }
         symbols = symbols_of(longer)
-        lengthened = keras.Model(symbols, network.get_layer(LAYER)(symbols))
+        encoder = network.get_layer(LAYER)
+        read = network.get_layer(BACKBONE)(symbols) if hasattr(encoder, "backbone") else symbols
+        lengthened = keras.Model(symbols, encoder(read))
         expected, encoded = predict(network, inputs), predict(lengthened, longer)
         count = expected["mask"].shape[1]
         assert not encoded["mask"][:, count:].any()

@@ -260,7 +260,7 @@ def disturb(layer: Any) -> None:
     """Change every weight a little, as training does; a bias of zero would hide its effect on padding."""
     random = np.random.default_rng(7)
     for weight in layer.weights:
-        if "seed_generator" not in weight.path:
+        if "seed_generator" not in weight.path and keras.backend.is_float_dtype(weight.dtype):
             weight.assign(weight + random.uniform(-0.1, 0.1, weight.shape))
 
 

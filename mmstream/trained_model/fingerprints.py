@@ -14,7 +14,7 @@ from typing import Any
 from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError
 from mmstream.records.record import strong_digest_of
-from mmstream.trained_model.model_description import EARLIER_FORMAT
+from mmstream.trained_model.model_description import EARLIER_FORMAT, FORMAT_BEFORE_ORIGINS
 
 PIECES = {
     "network": "the network (layers, wiring, weights)",
@@ -42,6 +42,8 @@ def fingerprints_of(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
         return dict(about["fingerprints"])
     checksums: Mapping[str, str] = about["checksums"]
     rest = {key: about[key] for key in ("format", "epochs", "best_epoch", "versions")}
+    if about["format"] > FORMAT_BEFORE_ORIGINS:
+        rest["origins"] = about["origins"]
     return {
         "network": _digest(checksums.get("network.keras")),
         "heads": _digest([about["heads"], about["fused"]]),

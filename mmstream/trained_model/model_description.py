@@ -14,9 +14,11 @@ from mmstream.errors import MmstreamError
 from mmstream.interfaces import LabelType
 from mmstream.storage import files
 
-FORMAT = 5
+FORMAT = 6
+FORMAT_BEFORE_ORIGINS = 5
+"""The same as the newest format, except that it does not say where weights come from."""
 FORMAT_BEFORE_SPELLING = 4
-"""The same as the newest format, except that newer parameters of fields had the values in `parameters_before`."""
+"""The same as the next format, except that newer parameters of fields had the values in `parameters_before`."""
 EARLIER_FORMAT = 3
 MOST_SHOWN = 300
 """How many characters a message quotes from a library's error or a file of the model."""
@@ -77,7 +79,7 @@ class _Common(_Strict):
     checksums: dict[str, _Sha256]
 
 
-class Description(_Common):
+class _DescriptionWithoutOrigins(_Common):
     """model.json of formats 4 and 5.
 
     Attributes:
@@ -87,6 +89,20 @@ class Description(_Common):
 
     format: Literal[4, 5]
     versions: dict[str, str]
+
+
+class Description(_Common):
+    """model.json of format 6.
+
+    Attributes:
+        format: the number of the format.
+        versions: the versions of the distributions that the model was trained with.
+        origins: where the weights of parts come from, by part: what a backbone says, or the fingerprint of a model.
+    """
+
+    format: Literal[6]
+    versions: dict[str, str]
+    origins: dict[str, str]
 
 
 class EarlierDescription(_Common):
@@ -144,7 +160,9 @@ def validated(description: Mapping[str, Any], path: str) -> dict[str, Any]:
     Raises:
         MmstreamError: a key is missing, unknown, or of another type.
     """
-    kind = EarlierDescription if description["format"] == EARLIER_FORMAT else Description
+    kind: type[_Common] = Description
+    if description["format"] <= FORMAT_BEFORE_ORIGINS:
+        kind = EarlierDescription if description["format"] == EARLIER_FORMAT else _DescriptionWithoutOrigins
     try:
         return kind.model_validate(description).model_dump()
     except pydantic.ValidationError as error:

@@ -11,15 +11,17 @@ from keras import ops
 
 from mmstream.config.schema import Config, HeadConfig, needs_fusion
 from mmstream.models.compose import Composition
+from mmstream.models.multimodal_model import MultimodalModel
 from mmstream.models.shared_space import fusion_name
 
 
-def calibrate_fusions(config: Config, composition: Composition, data: Any) -> None:
+def calibrate_fusions(config: Config, composition: Composition, model: MultimodalModel, data: Any) -> None:
     """Let each fusion that has `calibrate` fit its own weights to the validation split.
 
     Args:
         config: says which heads read which fusion.
         composition: the trained networks.
+        model: what was trained, which says what the network reads of a batch.
         data: the batches of the validation split.
     """
     by_fields: dict[tuple[str, ...], dict[str, HeadConfig]] = {}
@@ -31,7 +33,7 @@ def calibrate_fusions(config: Config, composition: Composition, data: Any) -> No
     }
     if not any(hasattr(fusion, "calibrate") for fusion in fusions.values()):
         return
-    vectors, inputs = _read(composition, data)
+    vectors, inputs = _read(composition, model, data)
     for fields, fusion in fusions.items():
         readings = {name: {"vector": vectors[name], "present": inputs["fields"][name]["present"]} for name in fields}
         anything = np.max([reading["present"] for reading in readings.values()], axis=0)
@@ -67,12 +69,12 @@ class _Losses:
         )
 
 
-def _read(composition: Composition, data: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(composition: Composition, model: MultimodalModel, data: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """{field: float[N, D]}, the vectors of all fields; and of the inputs, the targets and which fields are present."""
-    network = keras.Model(composition.inference.input, composition.inference.output["embeddings"])
+    network = keras.Model(composition.training.input["fields"], composition.training.output["embeddings"])
     vectors, inputs = [], []
     for batch in data:
-        vectors.append(network(batch["fields"], training=False))
+        vectors.append(network(model.read(batch["fields"]), training=False))
         present = {name: {"present": tensors["present"]} for name, tensors in batch["fields"].items()}
         inputs.append({"fields": present, "targets": batch["targets"]})
     return _joined(vectors), _joined(inputs)

@@ -33,9 +33,23 @@ def _rows_at_a_time(trained_with: int) -> int:
 
 
 def save_model(
-    config: Config, composition: Composition, examples_path: str, output: str, checkpoint: Checkpoint
+    config: Config,
+    composition: Composition,
+    examples_path: str,
+    output: str,
+    checkpoint: Checkpoint,
+    origins: Mapping[str, str],
 ) -> TrainedModel:
-    """Write a model directory: network, preprocessing, calibration, golden records, and model.json last of all."""
+    """Write a model directory: network, preprocessing, calibration, golden records, and model.json last of all.
+
+    Args:
+        config: the config of the training.
+        composition: the trained networks.
+        examples_path: output of `mmstream preprocess`.
+        output: the directory.
+        checkpoint: says how the training went.
+        origins: where the weights of parts come from, by part.
+    """
     files.sweep(output)  # half-written files of a run that was killed while saving
     for folder in ("golden", "transform", "engines"):
         if files.exists(files.join(output, folder)):
@@ -63,6 +77,7 @@ def save_model(
         "versions": versions_of(config),
         "epochs": checkpoint.epoch,
         "best_epoch": checkpoint.best_epoch,
+        "origins": dict(origins),
     }
     model = TrainedModel(output, embeddings=True, in_training=about)
     about["calibration"] = json.loads(json.dumps(calibrate(model, examples_path)))  # as it will be read from model.json

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from mmstream import terminal
 from mmstream.config.schema import Config
 from mmstream.errors import MmstreamError
+from mmstream.models.backbones import begun_behind, ended_before
 from mmstream.models.compose import compose
 from mmstream.models.loss_weights import WeighLosses
 from mmstream.models.multimodal_model import MultimodalModel
@@ -24,12 +25,15 @@ from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.record import digest_of
 from mmstream.storage import files
 from mmstream.trained_model.artefact import TrainedModel
-from mmstream.training.batches import training_batches, validation_batches
+from mmstream.training.adaptation import Adaptation, without_lora
+from mmstream.training.batches import examples_of, training_batches, validation_batches
 from mmstream.training.checkpoint import Checkpoint
 from mmstream.training.class_counts import count_classes, draws_of
 from mmstream.training.fusions import calibrate_fusions
+from mmstream.training.kept_features import fixed_layers, keep_features
 from mmstream.training.made_with import fitted_to, read_about_examples
 from mmstream.training.saving import save_model
+from mmstream.training.transfer import take_weights
 from mmstream.training.wide import fit_wide
 
 
@@ -77,13 +81,17 @@ def key_of(config: Config, fingerprint: str) -> str:
             was begun before they came is continued.
         fingerprint: that of the examples.
     """
-    left_out: dict[str, Any] = {"source": True, "resume": True}
-    if config.training.sampling is None:
-        left_out["training"] = {"sampling"}
-    model = {key for key in ("auxiliary", "wide") if not getattr(config.model, key)}
-    if model:
-        left_out["model"] = model
-    return digest_of([config.model_dump(mode="json", exclude=left_out), fingerprint])
+    whole = config.model_dump(mode="json", exclude={"source", "resume"})
+    sections = [(whole["training"], ("sampling", "initialise")), (whole["model"], ("auxiliary", "wide"))]
+    sections += [(part, ("freeze", "adapt")) for part in whole["model"]["encoders"].values()]
+    for section, keys in sections:
+        for key in keys:
+            if not section[key]:
+                del section[key]
+    for part in whole["model"]["encoders"].values():
+        if part["learning_rate_scale"] == 1:
+            del part["learning_rate_scale"]
+    return digest_of([whole, fingerprint])
 
 
 def steps_of(config: Config, examples: int) -> int:
@@ -107,25 +115,32 @@ def _train(
     preprocessor = Preprocessor(config.fields, files.join(examples_path, "transform"))
     if not counts["validation"]:
         terminal.warn("there are no validation examples; the training loss decides which epoch is the best")
+    checkpoint = Checkpoint(Path(output) / "training", config)
     with distribution(config) as replicas:
         composition = compose(config, preprocessor.specs, preprocessor.fitted)
+        origins = take_weights(config, composition, preprocessor, files.join(examples_path, "transform"))
+        data = examples_of(config, preprocessor, examples_path)
+        fixed, inputs = fixed_layers(composition, preprocessor.fields), composition.inference.input
+        data = keep_features(config, inputs, fixed.kept, data)
+        composition = dataclasses.replace(
+            composition, training=begun_behind(composition.training, {**fixed.kept, **fixed.live})
+        )
+        adaptation = Adaptation(config, composition)
         if config.model.wide and not composition.wide:
             terminal.warn(NO_EFFECT)
-        model = MultimodalModel(composition, config, replicas=replicas)
+        model = MultimodalModel(composition, config, replicas=replicas, fixed=ended_before(inputs, fixed.live))
         model.build()
         optimizer = make_optimizer(config, steps)
         optimizer.exclude_from_weight_decay(var_list=model.loss_weights.trainable_variables)
         model.compile(optimizer=optimizer, jit_compile=config.training.jit_compile)
+        adaptation.prepare(optimizer, model, checkpoint.epoch + 1)
 
     draws = draws_of(config, examples_path, preprocessor.fitted)
     count_classes(config, composition.heads, examples_path, preprocessor.fitted, draws)
-    checkpoint = Checkpoint(Path(output) / "training", config)
-    training_data = training_batches(
-        config, preprocessor, examples_path, counts["train"], checkpoint.epoch, steps, draws
-    )
+    training_data = training_batches(config, data, counts["train"], checkpoint.epoch, steps, draws)
     validation_data = None
     if counts["validation"]:
-        validation_data = validation_batches(config, preprocessor, examples_path, counts["validation"], draws)
+        validation_data = validation_batches(config, data, counts["validation"], draws)
     if checkpoint.epoch < config.training.epochs and not checkpoint.stopped:
         model.fit(
             training_data,
@@ -137,15 +152,18 @@ def _train(
             callbacks=[
                 WeighLosses(model.loss_weights, checkpoint.history),
                 checkpoint,
+                adaptation,
                 keras.callbacks.TensorBoard(os.fspath(Path(output) / "logs"), write_graph=False),
             ],
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     checkpoint.restore_best(model)
+    if adaptation.has_lora:
+        composition = without_lora(composition, compose(config, preprocessor.specs, preprocessor.fitted))
     if validation_data is not None:
-        calibrate_fusions(config, composition, validation_data)
+        calibrate_fusions(config, composition, model, validation_data)
         fit_wide(config, composition, preprocessor, examples_path)
-    return save_model(config, composition, examples_path, output, checkpoint)
+    return save_model(config, composition, examples_path, output, checkpoint, origins)
 
 
 def open_model_directory(output: str, work: Path, key: str) -> bool:

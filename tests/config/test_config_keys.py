@@ -12,16 +12,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pydantic
 import pytest
+from mmstream_pretrained.efficientnet_lite import EfficientNetLiteBackbone
 from small_road import emoji_rows, run, write_manifest
 
 from beam_jobs.preprocess import input_of
 from mmstream.config import loading
-from mmstream.config.schema import Config, FieldConfig, PartConfig
+from mmstream.config.schema import Config, EncoderConfig, FieldConfig
 from mmstream.inputs.input import pieces_of, rows_of
 from mmstream.inputs.items import check_row
 from mmstream.inputs.splits import split_for
+from mmstream.models.compose import compose
 from mmstream.models.loss_weights import LossWeights
 from mmstream.outputs.near_keys import Keyed, near_keys
 from mmstream.preprocessing.hashing import Hashing
@@ -29,10 +32,12 @@ from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.records.media import Media
 from mmstream.records.record import Record
 from mmstream.training import train
-from mmstream.training.batches import training_batches
+from mmstream.training.adaptation import Adaptation
+from mmstream.training.batches import examples_of, training_batches
 from mmstream.training.checkpoint import Checkpoint
 from mmstream.training.class_counts import draws_of
 from mmstream.training.description import compose_unfitted
+from mmstream.training.transfer import take_weights
 
 BASE = (
     "fields.other={use: category, column: emoji}",
@@ -93,7 +98,7 @@ def network(config: Config, folder: Path) -> Any:
 def wide(config: Config, folder: Path) -> Any:
     """The network if it reads n-grams, which have linear models."""
     text = FieldConfig(**{**config.fields["text"].model_dump(exclude_defaults=True), "ngrams": 50})
-    encoders = {**config.model.encoders, "text": PartConfig(use="ngrams")}
+    encoders = {**config.model.encoders, "text": EncoderConfig(use="ngrams")}
     heads = {"group": config.model.heads["group"]}
     model = config.model.model_copy(update={"encoders": encoders, "heads": heads})
     read = config.model_copy(update={"fields": {**config.fields, "text": text}, "model": model})
@@ -154,7 +159,7 @@ def drawn(config: Config, folder: Path) -> Any:
     )
     count = json.loads(Path(made, "preprocess.json").read_text())["splits"]["train"]
     draws = draws_of(config, made, preprocessor.fitted)
-    batches = training_batches(config, preprocessor, made, count, 0, 2, draws).take(2)
+    batches = training_batches(config, examples_of(config, preprocessor, made), count, 0, 2, draws).take(2)
     return Counter(int(each) for batch in batches for each in batch["targets"]["group"]["id"])
 
 
@@ -168,6 +173,43 @@ def golden(config: Config, folder: Path) -> Any:
     )
     assert run("preprocess", path, "--output", folder / "out") == 0
     return (folder / "out" / "golden" / "records.jsonl").read_text()
+
+
+def adapted(config: Config, folder: Path) -> Any:
+    """What becomes of the weights that come from elsewhere, in an encoder with a backbone, in three epochs."""
+    image = config.model.encoders["image"]
+    if image.use != "efficientnet_lite":
+        image = EncoderConfig(use="efficientnet_lite")
+    model = config.model.model_copy(update={"encoders": {**config.model.encoders, "image": image}})
+    pictures = {"image": FieldConfig(use="image", column="image", size=[32, 32])}
+    config = config.model_copy(update={"model": model, "fields": {**config.fields, **pictures}})
+    made = Path(config.source.path).parents[1] / "examples"
+    fields = {name: config.fields[name] for name in config.fields if name != "other"}
+    preprocessor = Preprocessor(fields, str(made / "transform"))
+    composition = (
+        compose_unfitted(config)
+        if not config.training.initialise
+        else compose(config, preprocessor.specs, preprocessor.fitted)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EfficientNetLiteBackbone, "load_pretrained", lambda self: "")
+        origins = take_weights(config, composition, preprocessor, str(made / "transform"))
+    adaptation = Adaptation(config, composition)
+    adapted = train.MultimodalModel(composition, config)
+    adapted.build()
+    optimizer = keras.optimizers.SGD(0.1)
+    adaptation.prepare(optimizer, adapted, 1)
+    adaptation.set_model(SimpleNamespace(make_train_function=lambda force: None))
+    trainable = []
+    for epoch in range(3):
+        adaptation.on_epoch_begin(epoch)
+        trainable.append(sorted(weight.path for weight in composition.training.trainable_weights))
+    steps = []
+    for weight in composition.training.trainable_weights if optimizer.built else []:
+        before = np.array(weight)
+        optimizer.update_step(keras.ops.ones_like(weight), weight.value, 0.1)
+        steps.append(round(float(np.max(before - weight)), 4))
+    return origins, trainable, steps
 
 
 def near(config: Config, folder: Path) -> Any:
@@ -196,6 +238,12 @@ KEYS: dict[str, tuple[Observe, str]] = {
     "fields.*.reference": (media, "fields.image.reference='pictures/{}'"),
     "model.width": (network, "model.width=8"),
     "model.encoders.*.use": (network, "model.encoders.text={use: bag_of_words}"),
+    "model.encoders.*.freeze": (adapted, "model.encoders.image={use: efficientnet_lite, freeze: {until_epoch: 1}}"),
+    "model.encoders.*.learning_rate_scale": (
+        adapted,
+        "model.encoders.image={use: efficientnet_lite, freeze: false, learning_rate_scale: 0.5}",
+    ),
+    "model.encoders.*.adapt.lora": (adapted, "model.encoders.image={use: efficientnet_lite, adapt: {lora: 2}}"),
     "model.fusion.use": (network, "model.fusion={use: gated}"),
     "model.heads.*.use": (network, "model.heads.keywords={use: classification, target: group, reads: image}"),
     "model.heads.*.target": (network, "model.heads.group.target=other"),
@@ -228,6 +276,13 @@ KEYS: dict[str, tuple[Observe, str]] = {
     "training.steps_per_epoch": (fitting, "training.steps_per_epoch=2"),
     "training.strategy": (fitting, "training.strategy=mirrored"),
     "training.jit_compile": (fitting, "training.jit_compile=true"),
+    "training.initialise.from": (adapted, "training.initialise={from: model, parts: [shared_space]}"),
+    "training.initialise.parts": (adapted, "training.initialise={from: model, parts: [heads.group]}"),
+    "training.initialise.freeze": (adapted, "training.initialise={from: model, parts: [heads.group], freeze: true}"),
+    "training.initialise.learning_rate_scale": (
+        adapted,
+        "training.initialise={from: model, parts: [heads.keywords], learning_rate_scale: 0.5}",
+    ),
 }
 
 
@@ -236,7 +291,8 @@ def keys_of(section: type[pydantic.BaseModel], above: str = "") -> Iterator[str]
         kinds = [kind for kind in (field.annotation, *typing.get_args(field.annotation)) if inspect.isclass(kind)]
         inner = next((kind for kind in kinds if issubclass(kind, pydantic.BaseModel)), None)
         each = ".*" if typing.get_origin(field.annotation) is dict else ""
-        yield from keys_of(inner, f"{above}{name}{each}.") if inner else [f"{above}{name}"]
+        key = f"{above}{field.alias or name}{each}"
+        yield from keys_of(inner, f"{key}.") if inner else [key]
 
 
 def test_every_key_has_an_entry():

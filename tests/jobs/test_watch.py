@@ -261,7 +261,7 @@ def test_a_watcher_that_is_killed_while_nothing_arrives_is_started_again_however
     (tmp_path / "in").mkdir()
 
     def another_waits(seen: list[int]) -> bool:
-        return has_looked(temporary) and worker_of(process) not in seen
+        return worker_of(process) not in seen and has_looked(temporary)  # in this order: it clears the mark of the last
 
     with watching(road, tmp_path / "in", tmp_path / "out") as process:
         seen = [0]

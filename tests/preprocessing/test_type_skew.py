@@ -128,7 +128,7 @@ def of_format_4(model: Path, to: Path) -> Path:
     terms = [line.split("=") for line in vocabulary.read_text().splitlines()]
     vocabulary.write_text("".join(f"{column}={then[value]}\n" for column, value in terms))
     about = json.loads((to / "model.json").read_text())
-    del about["checksums"]
+    del about["checksums"], about["origins"]
     model_files.write_model_json(str(to), {**about, "format": 4, "golden": 0})
     return to
 

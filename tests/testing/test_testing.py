@@ -19,7 +19,7 @@ HERE = Path(__file__).parents[1]
 WRONG = HERE / "wrong_components"
 SOUND = (
     *("TestSound", "TestSoundFusion", "TestSoundHead", "TestSoundObjective"),
-    *("TestSoundField", "TestSoundSource", "TestSoundSink"),
+    *("TestSoundField", "TestSoundSource", "TestSoundSink", "TestSoundTokenizer"),
 )
 FAULTS = {
     "TestForgetful": (
@@ -66,6 +66,11 @@ FAULTS = {
     "TestMiscountingSource": ("test_an_input_that_is_cut_gives_the_same_rows",),
     "TestCountingSink": ("test_equal_rows_give_equal_bytes_on_another_day",),
     "TestHashingSink": ("test_equal_rows_give_equal_bytes_in_another_process",),
+    "TestEndlessTokenizer": (
+        "test_every_text_has_ids_from_0_on_and_no_more_than_asked_for",
+        "test_a_text_that_is_cut_off_begins_and_ends_as_others_do",
+    ),
+    "TestHashingTokenizer": ("test_another_process_gives_the_same_ids",),
     "TestLossySink": ("test_gives_the_rows_back",),
 }
 """The tests that each wrong component must fail."""

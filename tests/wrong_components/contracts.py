@@ -10,6 +10,7 @@ from mmstream.testing import (
     ObjectiveContract,
     SinkContract,
     SourceContract,
+    TokenizerContract,
 )
 
 
@@ -168,3 +169,15 @@ class TestHashingSink(SinkContract):
 
 class TestLossySink(SinkContract):
     name = "lossy_sink"
+
+
+class TestSoundTokenizer(TokenizerContract):
+    name = "sound_tokenizer"
+
+
+class TestEndlessTokenizer(TokenizerContract):
+    name = "endless_tokenizer"
+
+
+class TestHashingTokenizer(TokenizerContract):
+    name = "hashing_tokenizer"

@@ -177,6 +177,11 @@ class Image(Field):
 
         return {"dense": Colours()(tensors["pixels"])}
 
+    @property
+    def augments(self) -> bool:
+        """Whether there are augmentations."""
+        return bool(self.augmentations)
+
     def augment(self, tensors: dict[str, Any], seed: Any) -> dict[str, Any]:
         """Apply the augmentations to the pixels, uint8[H, W, 3]."""
         return {"pixels": apply(self.augmentations, tensors["pixels"], seed, self.background)}

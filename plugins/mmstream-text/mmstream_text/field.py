@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import annotated_types
+from typing_extensions import TypedDict
 
 from mmstream.errors import brief
-from mmstream.interfaces import END, PADDING, RESERVED_IDS, UNKNOWN, Field, Fitted, Spec, Suggestion, TensorSpec
+from mmstream.interfaces import (
+    END,
+    PADDING,
+    RESERVED_IDS,
+    UNKNOWN,
+    Field,
+    Fitted,
+    Spec,
+    Suggestion,
+    TensorSpec,
+    Tokenizer,
+)
+from mmstream.plugins import registry
 from mmstream_text.similarity import TextHash
 from mmstream_text.tokens import MAX_TOKENS, detokenise, normalise, tokenise
 
 Count = Annotated[int, annotated_types.Ge(1)]
 _LONGEST, _NGRAMS = 1_000, 20_000
 """The length, and the number of n-grams, that are suggested at most."""
+_PIECES = 128
+"""The most pieces of a text, unless `tokens` says otherwise."""
 _BLANKS = " \t\n\v\f\r"
 """Blanks that TensorFlow strips, too."""
+
+
+class Pieces(TypedDict):
+    """The pieces of a pretrained encoder: `preset`, the tokenizer; and `length`, the most pieces of a text."""
+
+    preset: Annotated[str, annotated_types.MinLen(1)]
+    length: NotRequired[Count]
 
 
 class Text(Field):
@@ -28,8 +50,10 @@ class Text(Field):
     Unknown tokens are 1. Tokens are words, or single graphemes in scripts without spaces (see `mmstream_text.tokens`);
     the vocabulary is that of the training split. A text without any token is absent.
 
-    There is no option for sub-words (BPE, SentencePiece): pieces would have to be learnt before a text can be cut, but
-    `decode` knows nothing that was learnt, and tensorflow-transform's graph can neither train nor apply them.
+    With `tokens`, also into the pieces that a pretrained encoder knows, such as `minilm_pieces: int64[N]`: 1 + their
+    ids in its own vocabulary, then 0. There is no option for sub-words (BPE, SentencePiece) that are learnt from the
+    data: they would have to be learnt before a text can be cut, but `decode` knows nothing that was learnt, and
+    tensorflow-transform's graph can neither train nor apply them.
 
     Args:
         columns: columns whose texts are read as one, in that order, with a blank between them.
@@ -41,11 +65,12 @@ class Text(Field):
         missing: texts that stand for a missing value, such as "NA".
         ngrams: the most n-grams of tokens, and as many of characters, that are kept, the most frequent first; None for
             no n-grams, which only the encoder `ngrams` reads.
+        tokens: the tokenizer of a pretrained encoder, such as {preset: minilm}, and the most pieces N of a text, 128 by
+            default, such as {preset: minilm, length: 64}.
     """
 
     encoded_by = "ngrams"
     predicted_by = "caption"
-    served = "string"
     descriptive = ("truncated",)
     similarity = TextHash()
 
@@ -59,6 +84,7 @@ class Text(Field):
         lowercase: bool = False,
         missing: tuple[str, ...] = (),
         ngrams: Count | None = None,
+        tokens: Pieces | None = None,
     ) -> None:
         self.several = columns is not None
         self.length = length
@@ -67,6 +93,17 @@ class Text(Field):
         self.lowercase = lowercase
         self.missing = frozenset(missing)
         self.ngrams = ngrams
+        self._tokenizer: Tokenizer | None = None
+        self._is_open = False
+        if tokens is not None:
+            tokenizer: Any = registry.find("tokenizer", tokens["preset"])
+            self._tokenizer = tokenizer()
+            self.pieces = tokens.get("length", min(_PIECES, tokenizer.longest))
+            if self.pieces > tokenizer.longest:
+                raise ValueError(
+                    f"tokens.length: {tokens['preset']!r} reads at most {tokenizer.longest} pieces of a text"
+                )
+        self.served: Literal["", "string"] = "" if tokens else "string"  # a graph cannot divide texts into pieces
         self.statistics = ("truncated", "ngram_count") if ngrams else ("truncated",)
 
     @classmethod
@@ -85,8 +122,18 @@ class Text(Field):
         why = f"texts of about {usual} words or symbols, mostly up to {most}"
         return Suggestion(0.5, {"length": length}, why, read={"ngrams": _NGRAMS})
 
+    def assets(self) -> dict[str, bytes]:
+        """The files of the tokenizer."""
+        return {} if self._tokenizer is None else self._tokenizer.files()
+
+    def open_assets(self, assets: Mapping[str, bytes]) -> None:
+        """Take the tokenizer's files from examples or a model."""
+        if self._tokenizer is not None:
+            self._tokenizer.open(assets)
+            self._is_open = True
+
     def decode(self, value: Any) -> dict[str, Any] | None:
-        """{"tokens": all tokens}; None for a text without any.
+        """{"tokens": all tokens}, and the pieces if there is a tokenizer; None for a text without any token.
 
         Raises:
             TypeError: it is not a text.
@@ -98,7 +145,14 @@ class Text(Field):
                 raise TypeError(f"expected text; found {type(item).__name__}: {brief(item)}")
         text = normalise(" ".join(item for item in texts if item.strip(_BLANKS) not in self.missing))
         tokens = tokenise(normalise(text.lower()) if self.lowercase else text)
-        return {"tokens": tokens} if tokens else None
+        return {"tokens": tokens, **self._pieces_of(text)} if tokens else None
+
+    def _pieces_of(self, text: str) -> dict[str, list[int]]:
+        if self._tokenizer is None:
+            return {}
+        if not self._is_open:
+            self.open_assets(self.assets())
+        return {self._tokenizer.tensor: [1 + piece for piece in self._tokenizer.encode(text, self.pieces)]}
 
     def text(self, decoded: Mapping[str, Any]) -> str:
         """The whole normalised text."""
@@ -109,8 +163,11 @@ class Text(Field):
         return [decoded["tokens"]]
 
     def raw(self) -> dict[str, Literal["string", "float32", "int64"]]:
-        """The tokens."""
-        return {"tokens": "string"}
+        """The tokens, and the pieces if there is a tokenizer."""
+        pieces: dict[str, Literal["string", "float32", "int64"]] = {}
+        if self._tokenizer is not None:
+            pieces[self._tokenizer.tensor] = "int64"
+        return {"tokens": "string", **pieces}
 
     def spec(self, fitted: Fitted) -> Spec:
         """{"ids": int64[L]}, and the n-grams if they are kept."""
@@ -122,6 +179,8 @@ class Text(Field):
                 "ngram_weights": TensorSpec(shape, "float32"),
                 "ngram_spreads": TensorSpec(shape, "float32"),
             }
+        if self._tokenizer is not None:
+            spec[self._tokenizer.tensor] = TensorSpec((self.pieces,), "int64")
         return spec
 
     def graph(self, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -144,6 +203,9 @@ class Text(Field):
         ends = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(there)], tf.constant(END, tf.int64)), there)
         tensors = {"ids": tf.concat([ids, ends], axis=1).to_tensor(PADDING, shape=[None, self.length])}
         tensors["truncated"] = tf.repeat(_truncated(ids.row_lengths(), self.length), ids.nrows(), axis=0)
+        if self._tokenizer is not None:
+            pieces = tf.RaggedTensor.from_sparse(raw[self._tokenizer.tensor])
+            tensors[self._tokenizer.tensor] = pieces.to_tensor(0, shape=[None, self.pieces])
         if self.ngrams:
             from mmstream_text.ngram_features import ngrams
 

@@ -49,3 +49,8 @@ def register_sources() -> dict[str, str]:
 @hookimpl
 def register_sinks() -> dict[str, str]:
     return references("data", "SoundSink", "CountingSink", "HashingSink", "LossySink")
+
+
+@hookimpl
+def register_tokenizers() -> dict[str, str]:
+    return references("data", "SoundTokenizer", "EndlessTokenizer", "HashingTokenizer")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmstream.errors import MmstreamError
-from mmstream.interfaces import Field, LabelType, Row, SimilarityHash, Sink, Source, Split, TensorSpec
+from mmstream.interfaces import Field, LabelType, Row, SimilarityHash, Sink, Source, Split, TensorSpec, Tokenizer
 
 
 class SoundField(Field):
@@ -194,3 +194,32 @@ class LossySink(SoundSink):
         return [
             {name: value for name, value in row.items() if value is not None} for row in super().loads(data, schema)
         ]
+
+
+class SoundTokenizer(Tokenizer):
+    """The characters of a text, between marks."""
+
+    tensor = "characters"
+    longest = 64
+
+    def files(self) -> dict[str, bytes]:
+        return {"alphabet": b"any"}
+
+    def open(self, files: Mapping[str, bytes]) -> None:
+        assert files["alphabet"] == b"any"
+
+    def encode(self, text: str, length: int) -> list[int]:
+        return [0, *(2 + self.number(character) for character in text[: length - 2]), 1]
+
+    def number(self, character: str) -> int:
+        return ord(character)
+
+
+class EndlessTokenizer(SoundTokenizer):
+    def encode(self, text: str, length: int) -> list[int]:
+        return super().encode(text, self.longest)
+
+
+class HashingTokenizer(SoundTokenizer):
+    def number(self, character: str) -> int:
+        return hash(character) % 1000

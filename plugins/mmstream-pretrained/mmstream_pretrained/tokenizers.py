@@ -1,0 +1,60 @@
+"""The tokenizers of the pretrained encoders of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmstream.interfaces import Tokenizer
+from mmstream_pretrained import sources
+
+
+class MiniLmTokenizer(Tokenizer):
+    """WordPiece with the vocabulary of BERT for English without capitals: what the encoder `minilm` reads.
+
+    Source: Devlin et al., "BERT: Pre-training of deep bidirectional transformers for language understanding" (2019).
+    """
+
+    tensor = "minilm_pieces"
+    longest = 512
+
+    def files(self) -> dict[str, bytes]:
+        """The vocabulary in the format of the library tokenizers."""
+        return {"tokenizer.json": sources.MINILM_TOKENIZER.read()}
+
+    def open(self, files: Mapping[str, bytes]) -> None:
+        """Take the vocabulary."""
+        import tokenizers
+
+        self._tokenizer: Any = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
+        self._tokenizer.no_padding()
+
+    def encode(self, text: str, length: int) -> list[int]:
+        """[CLS], the pieces, [SEP]."""
+        ids = self._tokenizer.encode(text).ids
+        return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+
+
+class SentenceTokenizer(Tokenizer):
+    """SentencePiece with a vocabulary of sixteen languages: what the encoder `multilingual_sentence` reads.
+
+    Source: Kudo and Richardson, "SentencePiece: A simple and language independent subword tokenizer" (2018).
+    """
+
+    tensor = "sentence_pieces"
+    longest = 1024
+
+    def files(self) -> dict[str, bytes]:
+        """The vocabulary in the format of the library sentencepiece."""
+        return {"sp.model": sources.SENTENCE_TOKENIZER.read()}
+
+    def open(self, files: Mapping[str, bytes]) -> None:
+        """Take the vocabulary."""
+        import sentencepiece
+
+        self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=files["sp.model"])
+
+    def encode(self, text: str, length: int) -> list[int]:
+        """<s>, the pieces, </s>."""
+        ids = self._processor.encode(text, out_type=int, add_bos=True, add_eos=True)
+        return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
