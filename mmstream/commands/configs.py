@@ -28,7 +28,8 @@ def init(args: argparse.Namespace, rest: list[str]) -> int:
     chosen = Choice(args.source, taken_for(path, args.source)) if args.source else source_of(path)
     if chosen.note:
         terminal.say(chosen.note)
-    starting = starting_config(path, files.absolute(files.parent(args.output)), args.target, chosen.use)
+    folder = files.absolute(files.parent(args.output))
+    starting = starting_config(path, folder, args.target, chosen.use, pretrained=args.pretrained)
     files.write_bytes(args.output, starting.text.encode())
     terminal.result(starting.text.rstrip("\n"), lines=True)
     for note in starting.notes:

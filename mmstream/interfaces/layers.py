@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, TypedDict
 import numpy as np
 
 from mmstream.interfaces.outcomes import Outcome
+from mmstream.interfaces.suggestion import Suggestion
 from mmstream.interfaces.tensors import Fitted, LabelType, Spec
 
 
@@ -69,6 +70,21 @@ class Encoder(Layer, Protocol):
     @classmethod
     def sizes(cls, spec: Spec, fitted: Fitted) -> dict[str, int]:
         """Return the constructor's integer arguments that follow from the data; `get_config` returns them, too."""
+
+    @classmethod
+    def suggest(cls, field: str, values: Sequence[Any]) -> Suggestion | None:
+        """Suggest how `mmstream init --pretrained` would let it read a column (optional); None if it would not.
+
+        Args:
+            field: the type of the field that reads the column, such as "text".
+            values: a sample of the column, without None; for several columns together, nothing.
+
+        Returns:
+            parameters of the field, and what supports them.
+
+        Raises:
+            MmstreamError: it suits the column, but its weights are not installed.
+        """
 
     def call(self, tensors: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Encode: {tensor: [B, …]} → {"tokens": float[B, T, D], "mask": float[B, T]}."""

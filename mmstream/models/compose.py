@@ -81,9 +81,9 @@ def compose(config: Config, specs: Mapping[str, Spec], fitted: Mapping[str, Fitt
         targets = _targets(plan)
         heads = _connect_heads(plan, encoded, fused, targets)
         layers = {name: head.layer for name, head in heads.items()}
-        wide = linear_models(plan, layers, {name: head.generated for name, head in heads.items()})
-        read = {name: plan.field(name) for layer in wide.values() for name in layer.features}
-        features = features_of(wide.values(), read, encoded.inputs)
+        wide = linear_models(plan, layers, {name: head.generated for name, head in heads.items()}, encoded.fixed)
+        fields = {name: plan.field(name) for name in encoded.inputs} if wide else {}
+        features = features_of(wide.values(), fields, encoded.inputs, encoded.fixed)
         for name, layer in wide.items():
             generated, prediction = heads[name].generated, added_to(layers[name])
             total = layer(generated[prediction], {field: features[field] for field in layer.features})

@@ -18,6 +18,9 @@ NO_EFFECT = (
     "model.wide has no effect: no head that predicts classes, tags or numbers reads a field with features for linear "
     "models; a text field has such features if `ngrams` is set, for example `ngrams: 20000`"
 )
+_FIXED = ".fixed"
+_LENGTH = 5.0
+"""Of the features that fixed layers give: with it, the best penalty lies among those that are tried."""
 _LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
 
@@ -32,7 +35,7 @@ class Wide(ConfiguredLayer):
     Source: Cheng et al., "Wide & deep learning" (2016).
 
     Args:
-        features: {field: F, how many features there are}.
+        features: {name of a set of features, see `features_of`: F, how many there are}.
         outputs: K, how many logits or numbers there are.
     """
 
@@ -58,7 +61,7 @@ class Wide(ConfiguredLayer):
 
         Args:
             deep: float[B, K], what the deep network predicts.
-            features: {field: {"present": float32[B], and either "ids": int[B] or int[B, M], numbers from 1 on, and 0
+            features: {name: {"present": float32[B], and either "ids": int[B] or int[B, M], numbers from 1 on, and 0
                 for none, with "weights": float[B, M] if these are not all 1; or "dense": number[B, F]}}.
         """
         total = self.scale * ops.cast(deep, "float32") + self.bias
@@ -77,13 +80,36 @@ class Wide(ConfiguredLayer):
         return ops.squeeze(ops.matmul(ops.expand_dims(ops.cast(features["weights"], "float32"), 1), rows), 1)
 
 
+@keras.saving.register_keras_serializable(package="mmstream")
+class Direction(ConfiguredLayer):
+    """The mean of a field's valid vectors, all of one length, which suits the penalties of linear models."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def build(self, vectors_shape: Any, valid_shape: Any = None) -> None:
+        """Do nothing: there are no weights."""
+
+    def call(self, vectors: Any, valid: Any = None) -> Any:
+        """Vectors float[B, T, F], and which are valid, float[B, T] or None for all → float32[B, F]."""
+        vectors = ops.cast(vectors, "float32")
+        if valid is not None:
+            vectors *= ops.expand_dims(ops.cast(valid, "float32"), -1)
+        total = ops.sum(vectors, axis=1)
+        norm = ops.sqrt(ops.sum(ops.square(total), axis=-1, keepdims=True))
+        return _LENGTH * total / ops.maximum(norm, 1e-9)
+
+
 def added_to(head: Any) -> str:
     """The name of the prediction that linear models are added to; "" for a head that writes texts."""
     return "" if head.autoregressive else _ADDED_TO[head.label_type]
 
 
 def linear_models(
-    plan: Plan, heads: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Any]]
+    plan: Plan,
+    heads: Mapping[str, Any],
+    predictions: Mapping[str, Mapping[str, Any]],
+    fixed: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Wide]:
     """The linear models of each head that reads fields with features; {} without `model.wide`.
 
@@ -91,6 +117,7 @@ def linear_models(
         plan: of the network.
         heads: the layer of each head.
         predictions: those of each head.
+        fixed: {field: what layers give whose weights never change}, which are features, too.
     """
     layers = {}
     for name, part in plan.config.model.heads.items() if plan.config.model.wide else ():
@@ -98,20 +125,45 @@ def linear_models(
         if prediction not in predictions[name]:
             continue
         outputs = predictions[name][prediction].shape[-1]
-        counts = {
-            field: plan.field(field).count_linear_features(plan.fitted[field]) for field in plan.config.reads(part)
-        }
-        counts = {field: count for field, count in counts.items() if 0 < count * outputs <= _LARGEST_KERNEL}
+        counts = {}
+        for field in plan.config.reads(part):
+            own = plan.field(field)
+            if field in fixed:
+                counts[f"{field}{_FIXED}"] = _vectors(fixed[field]).shape[-1]
+            if field not in fixed or not own.media:  # what was learnt from many pictures says more than their colours
+                counts[field] = own.count_linear_features(plan.fitted[field])
+        counts = {features: count for features, count in counts.items() if 0 < count * outputs <= _LARGEST_KERNEL}
         if counts:
             layers[name] = Wide(counts, outputs, name=f"wide_{name}")
     return layers
 
 
 def features_of(
-    layers: Iterable[Wide], fields: Mapping[str, Field], inputs: Mapping[str, Mapping[str, Any]]
+    layers: Iterable[Wide],
+    fields: Mapping[str, Field],
+    inputs: Mapping[str, Mapping[str, Any]],
+    fixed: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """{field: features}, what some linear models read, from the tensors of the fields."""
-    return {
-        name: {**fields[name].linear_features(inputs[name]), "present": inputs[name]["present"]}
-        for name in sorted({name for layer in layers for name in layer.features})
-    }
+    """What some linear models read: {field: its own features; field + ".fixed": what its fixed layers give}.
+
+    Args:
+        layers: the linear models.
+        fields: the fields.
+        inputs: the tensors of the fields.
+        fixed: {field: what layers give whose weights never change}.
+    """
+    features: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for layer in layers for name in layer.features}):
+        field = name.removesuffix(_FIXED)
+        if field == name:
+            features[name] = {**fields[name].linear_features(inputs[name])}
+        else:
+            given = fixed[field]
+            features[name] = {"dense": Direction(name=f"direction_{field}")(_vectors(given), given.get("mask"))}
+        features[name]["present"] = inputs[field]["present"]
+    return features
+
+
+def _vectors(given: Mapping[str, Any]) -> Any:
+    """float[B, T, F]: the vectors of a backbone, or the tokens of an encoder."""
+    return given["vectors"] if "vectors" in given else given["tokens"]

@@ -52,6 +52,8 @@ def add_init_flags(parser: argparse.ArgumentParser) -> None:
     )
     text = "a column to predict (repeatable; default: guessed)"
     parser.add_argument("--target", action="append", default=[], metavar="COLUMN", help=text)
+    text = "let encoders with pretrained weights, such as those of mmstream-pretrained, read pictures and texts"
+    parser.add_argument("--pretrained", action="store_true", help=text)
     _add_source(parser, "data")
 
 

@@ -10,7 +10,9 @@ from mmstream.starting_config.guess import Guess, StartingConfig
 from mmstream.starting_config.sampling import take_sample
 
 
-def starting_config(path: str, config_folder: str, targets: Sequence[str] = (), use: str = "") -> StartingConfig:
+def starting_config(
+    path: str, config_folder: str, targets: Sequence[str] = (), use: str = "", *, pretrained: bool = False
+) -> StartingConfig:
     """Guess a commented config for an input; it passes `check` and decodes a sample of the rows.
 
     Args:
@@ -18,6 +20,7 @@ def starting_config(path: str, config_folder: str, targets: Sequence[str] = (), 
         config_folder: where the config will be; the paths in it are relative to this folder.
         targets: columns to predict; none to guess them.
         use: the source that reads the input; "" for the one that its suffix implies.
+        pretrained: whether encoders with pretrained weights read the inputs that they suit.
 
     Raises:
         MmstreamError: the input cannot be read, has no rows or readable columns, or a target cannot be predicted.
@@ -29,4 +32,4 @@ def starting_config(path: str, config_folder: str, targets: Sequence[str] = (), 
             raise MmstreamError(f"--target: the column {name!r} has no value in any of {len(sample.rows):,} rows")
         if name not in sample.columns:
             raise MmstreamError(f"--target: the data has no column {name!r}. {choices(name, sample.columns)}")
-    return Guess(use, path, config_folder, sample, targets).config()
+    return Guess(use, path, config_folder, sample, targets, pretrained=pretrained).config()

@@ -34,6 +34,7 @@ class Column:
         same: the share of rows whose value another row has, too.
         reference: the `reference` by which its values name files; None if the values are paths.
         columns: the columns that one field reads together, if there are several.
+        encoder: the encoder with pretrained weights that reads the field; "" for the field's usual one.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Column:
     same: float
     reference: str | None = None
     columns: tuple[str, ...] = ()
+    encoder: str = ""
+
+    @property
+    def encoded_by(self) -> str:
+        """The encoder that reads the field; "" for none."""
+        return self.encoder or self.component.encoded_by
 
     @property
     def reads_several(self) -> bool:

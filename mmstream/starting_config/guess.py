@@ -13,6 +13,7 @@ from mmstream.records.record import split_of_file
 from mmstream.starting_config import levels, lines, roles, trial
 from mmstream.starting_config.columns import Column, look_at, together, why_unread, with_distinct_names
 from mmstream.starting_config.pictures import Pictures
+from mmstream.starting_config.pretrained import with_pretrained
 from mmstream.starting_config.sampling import Sample
 from mmstream.starting_config.unread import Unread
 from mmstream.storage import files, patterns
@@ -39,9 +40,13 @@ class Guess:
         folder: the folder of the config.
         sample: a sample of the input.
         targets: columns to predict; none to guess them.
+        pretrained: whether encoders with pretrained weights read the inputs that they suit.
     """
 
-    def __init__(self, use: str, path: str, folder: str, sample: Sample, targets: Sequence[str]) -> None:
+    def __init__(
+        self, use: str, path: str, folder: str, sample: Sample, targets: Sequence[str], *, pretrained: bool = False
+    ) -> None:
+        self._is_pretrained = pretrained
         self._use, self._path, self._folder = use, path, folder
         self._sample = sample
         self._targets = targets
@@ -81,6 +86,8 @@ class Guess:
         targets, why = self._predicted()
         self._check_inputs([column for column in self._columns if column not in targets])
         inputs = together([column for column in self._columns if column not in targets])
+        if self._is_pretrained and inputs:
+            inputs = with_pretrained(inputs, self._sample)
         if not targets or not inputs:
             read = [f"{column.name} ({column.suggestion.why})" for column in self._columns]
             not_read = [f"{name} ({why})" for name, why in self._left_out.items()]

@@ -109,7 +109,7 @@ def _model_lines(inputs: Sequence[Column], targets: Sequence[Column], why: str, 
     yield "  width: 128"
     yield "  encoders:"
     for column in readable:
-        yield f"    {column.field}: {flow({'use': column.component.encoded_by})}"
+        yield f"    {column.field}: {flow({'use': column.encoded_by})}"
     for key, value, reason in recipe.model(readable):
         yield f"  {key}: {value}  # {reason}"
     reads = {"reads": readable[0].field} if len(readable) == 1 else {}
@@ -127,4 +127,4 @@ def _training_lines(inputs: Sequence[Column], count: int) -> Iterator[str]:
 
 
 def _readable(inputs: Sequence[Column]) -> list[Column]:
-    return [column for column in inputs if column.component.encoded_by]
+    return [column for column in inputs if column.encoded_by]

@@ -19,6 +19,7 @@ _SMALL = 640
 _BUDGET = 2_000_000_000
 """How many numbers of media a training may read: about a quarter of an hour on two cores, for a small CNN."""
 _EPOCHS, _MOST_EPOCHS, _FEWEST_EPOCHS = 30, 40, 10
+_CHEAP_EPOCHS = 60
 _IMBALANCE = 50
 """Classes are weighted if the most frequent one is so many times as frequent as a third of them."""
 
@@ -92,6 +93,9 @@ def training(inputs: Sequence[Column], count: int) -> Choice:
     batch = 64 if count >= _SMALL else max(count // 20, 4)
     epochs = _EPOCHS if count >= _SMALL else _MOST_EPOCHS
     why = ["few rows: smaller batches, more epochs"] if count < _SMALL else []
+    if all(column.encoder for column in inputs if column.component.media) and any(column.encoder for column in inputs):
+        epochs = _CHEAP_EPOCHS
+        why.append("pretrained parts are frozen and run once, so that epochs are cheap")
     affordable = _BUDGET // max(count * _numbers(inputs), 1)
     if affordable < epochs:
         epochs = max(affordable, _FEWEST_EPOCHS)
@@ -106,6 +110,6 @@ def training(inputs: Sequence[Column], count: int) -> Choice:
 
 def _numbers(inputs: Sequence[Column]) -> int:
     """How many numbers the media of a record consist of."""
-    media = {column.field: column.config for column in inputs if column.component.media}
+    media = {column.field: column.config for column in inputs if column.component.media and not column.encoder}
     specs = Preprocessor(media).specs if media else {}
     return sum(math.prod(each.shape) for spec in specs.values() for each in spec.values())

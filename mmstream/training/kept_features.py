@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from mmstream import terminal
 from mmstream.config.schema import Config
-from mmstream.interfaces import Field
+from mmstream.interfaces import Field, Spec, TensorSpec
 from mmstream.models.backbones import Tensors, ended_before, spec_of
 from mmstream.models.compose import Composition
 from mmstream.preprocessing import examples
-from mmstream.preprocessing.preprocessor import PRESENT
 from mmstream.records.record import digest_of
 from mmstream.storage import files
 from mmstream.storage.json_files import write_json
@@ -67,7 +66,6 @@ def keep_features(
     layers = ended_before(inputs, kept)
     if layers is None:
         return data
-    targets = {head.target for head in config.model.heads.values()}
     about = _about(config, layers, data)
     folder = files.join(data.path, _FOLDER, about["key"])
     if files.read_if_there(files.join(folder, _DONE)) is None:
@@ -76,11 +74,17 @@ def keep_features(
         terminal.say(f"computing once what the frozen layers give for {names}; it is kept in {folder}")
         for split in _SPLITS:
             for shard in data.shards(split):
-                _encode(layers, data, targets, shard, files.join(folder, "examples", split, files.name(shard)))
+                _encode(layers, data, shard, files.join(folder, "examples", split, files.name(shard)))
         write_json(files.join(folder, _DONE), about)
-    own = {name: spec if name in targets else {PRESENT: spec[PRESENT]} for name, spec in data.specs.items()}
-    specs = {name: {**own[name], **spec_of(kept[name])} if name in kept else spec for name, spec in data.specs.items()}
+    specs = {
+        name: {**_left(spec), **spec_of(kept[name])} if name in kept else spec for name, spec in data.specs.items()
+    }
     return TrainingExamples(folder, specs, data.fields)
+
+
+def _left(spec: Spec) -> dict[str, TensorSpec]:
+    """Of the tensors that fixed layers have read, those that are small; pixels are kept nowhere else."""
+    return {name: each for name, each in spec.items() if each.dtype != "uint8"}
 
 
 def _about(config: Config, layers: Any, data: TrainingExamples) -> dict[str, Any]:
@@ -112,12 +116,12 @@ def _remove_outdated(examples_path: str, shards: str) -> None:
             files.remove_folder(files.join(folder, kept))
 
 
-def _encode(layers: Any, data: TrainingExamples, targets: Collection[str], shard: str, place: str) -> None:
+def _encode(layers: Any, data: TrainingExamples, shard: str, place: str) -> None:
     """Write a shard with what layers give in place of the tensors that they read."""
     import tensorflow as tf
 
     specs = {name: data.specs[name] for name in layers.input}
-    replaced = [f"{name}/{key}" for name in specs if name not in targets for key in specs[name] if key != PRESENT]
+    replaced = [f"{name}/{key}" for name, spec in specs.items() for key in spec.keys() - _left(spec).keys()]
     temporary = files.temporary_for(place)
     with examples.ExampleWriter(temporary) as writer:
         for serialised in examples.read_examples([shard]).batch(examples.PARSED_AT_ONCE):

@@ -158,11 +158,11 @@ def _train(
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     checkpoint.restore_best(model)
-    if adaptation.has_lora:
-        composition = without_lora(composition, compose(config, preprocessor.specs, preprocessor.fitted))
     if validation_data is not None:
         calibrate_fusions(config, composition, model, validation_data)
-        fit_wide(config, composition, preprocessor, examples_path)
+        fit_wide(config, composition, model, preprocessor, data)
+    if adaptation.has_lora:
+        composition = without_lora(composition, compose(config, preprocessor.specs, preprocessor.fitted))
     return save_model(config, composition, examples_path, output, checkpoint, origins)
 
 

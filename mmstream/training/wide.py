@@ -17,9 +17,11 @@ from mmstream.evaluation.linear_models import LinearModels
 from mmstream.evaluation.outcomes import TrainedHead
 from mmstream.evaluation.simple_features import MOST_RECORDS
 from mmstream.models.compose import Composition
+from mmstream.models.multimodal_model import MultimodalModel
 from mmstream.models.wide import features_of
 from mmstream.preprocessing import examples
 from mmstream.preprocessing.preprocessor import Preprocessor
+from mmstream.training.batches import TrainingExamples
 from mmstream.training.stacking import Stack
 
 _READ_AT_ONCE = 256
@@ -27,7 +29,13 @@ _MOST_WEIGHED = 2_000_000
 """How many numbers of each model decide the weights: records times classes."""
 
 
-def fit_wide(config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str) -> None:
+def fit_wide(
+    config: Config,
+    composition: Composition,
+    model: MultimodalModel,
+    preprocessor: Preprocessor,
+    data: TrainingExamples,
+) -> None:
     """Fit the linear models beside the deep network.
 
     For each head, there is a linear model of each field, and one of all of them: least squares on the training split,
@@ -39,8 +47,9 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
     Args:
         config: says what each head reads and predicts.
         composition: the trained networks.
+        model: what was trained, which says what the network reads of a batch.
         preprocessor: that of the examples.
-        examples_path: output of `mmstream preprocess`.
+        data: the examples of the training.
     """
     for name, part in config.model.heads.items() if config.model.wide else ():
         counts = {
@@ -55,7 +64,7 @@ def fit_wide(config: Config, composition: Composition, preprocessor: Preprocesso
             )
     if not composition.wide:
         return
-    splits = [_Split(config, composition, preprocessor, examples_path, name) for name in ("train", "validation")]
+    splits = [_Split(config, composition, model, data, name) for name in ("train", "validation")]
     for name, layer in composition.wide.items():
         target = config.model.heads[name].target
         head, vocabulary = composition.heads[name], preprocessor.fitted[target].vocabulary
@@ -116,24 +125,22 @@ class _Split:
     """
 
     def __init__(
-        self, config: Config, composition: Composition, preprocessor: Preprocessor, examples_path: str, split: str
+        self, config: Config, composition: Composition, model: MultimodalModel, data: TrainingExamples, split: str
     ) -> None:
         layers = list(composition.wide.values())
-        fields = sorted({field for layer in layers for field in layer.features})
         targets = sorted({config.model.heads[name].target for name in composition.wide})
-        read = list(config.model.encoders) if split == "validation" else fields
-        specs = {name: preprocessor.specs[name] for name in {*read, *targets}}
-        outputs = {name: composition.inference.output["heads"][name] for name in composition.wide}
-        deep = keras.Model(composition.inference.input, outputs)  # linear models are still 0
+        outputs = {name: composition.training.output["heads"][name] for name in composition.wide}
+        deep = keras.Model(composition.training.input["fields"], outputs)  # without the linear models
         inputs, given, tensors, predictions = [], [], [], []
-        data = examples.read_examples(examples.shards_of(examples_path, split))
-        for serialised in data.take(MOST_RECORDS).batch(_READ_AT_ONCE):
-            batch = examples.parse(serialised, specs)
+        rows = examples.read_examples(data.shards(split)).take(MOST_RECORDS)
+        for serialised in rows.batch(_READ_AT_ONCE):
+            batch = examples.parse(serialised, data.specs)
             given.append(examples.given(serialised, targets))
             tensors.append({name: batch[name] for name in targets})
-            inputs.append(features_of(layers, preprocessor.fields, batch))
+            read = model.read(batch)
+            inputs.append(features_of(layers, data.fields, batch, read))
             if split == "validation":
-                predictions.append(deep({name: batch[name] for name in read}, training=False))
+                predictions.append(deep(read, training=False))
         self.given = {
             name: np.concatenate([each[name] for each in given] or [np.array([], object)]) for name in targets
         }
@@ -141,7 +148,7 @@ class _Split:
         self.deep = _joined(predictions)
         sizes = {name: size for layer in layers for name, size in layer.features.items()}
         read_features = _joined(inputs)
-        self.features = {name: _sparse(read_features.get(name), sizes[name]) for name in fields}
+        self.features = {name: _sparse(read_features.get(name), size) for name, size in sizes.items()}
 
     def stack(self, head: TrainedHead, name: str, target: str, models: Sequence[_LinearModel]) -> Stack:
         """The sum of the deep network and linear models for a head, over as many records as decide the weights."""

@@ -21,7 +21,7 @@ UNSUPERVISED = (("--stall-timeout=5",),)
 
 # What each flag is refused with, for it would do nothing there: command lines after the command and its arguments.
 FLAGS: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
-    "init": {"path": ALWAYS, "--output": ALWAYS, "--target": ALWAYS, "--source": ALWAYS},
+    "init": {"path": ALWAYS, "--output": ALWAYS, "--target": ALWAYS, "--pretrained": ALWAYS, "--source": ALWAYS},
     "check": CONFIG,
     "describe": {**CONFIG, "--examples": ALWAYS, "--json": ALWAYS},
     "preprocess": {**CONFIG, **WORK, "--output": ALWAYS, "--stall-timeout": (("--output=out", "--stall-timeout=5"),)},

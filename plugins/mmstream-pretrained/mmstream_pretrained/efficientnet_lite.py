@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import annotated_types
@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmstream.interfaces import Suggestion
 from mmstream.models.configured import ConfiguredLayer
 from mmstream_pretrained.backbone_encoder import BackboneEncoder
 from mmstream_pretrained.sources import EFFICIENTNET_LITE
@@ -26,7 +27,7 @@ _STAGES = (
 )
 """Blocks, size of their kernels, stride of the first, expansion, filters."""
 _FIRST, _LAST = 32, 1280
-_LEAST_SIDE = 32
+_LEAST_SIDE, _SIDE = 32, 224
 Tokens = Literal["pooled", "grid"]
 
 
@@ -58,6 +59,14 @@ class EfficientNetLite(BackboneEncoder):
     ) -> None:
         super().__init__(width, dropout, **kwargs)
         self.tokens = tokens
+
+    @classmethod
+    def suggest(cls, field: str, values: Sequence[Any]) -> Suggestion | None:
+        """Suggest the size of the pictures that it was trained on."""
+        if field != "image":
+            return None
+        EFFICIENTNET_LITE.find()
+        return Suggestion(0.5, {"size": [_SIDE, _SIDE], "augment": []}, "the size that the pretrained network knows")
 
     def backbone(self, name: str) -> EfficientNetLiteBackbone:
         """The pretrained network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import annotated_types
@@ -10,14 +10,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmstream.interfaces import Suggestion
 from mmstream.models.configured import ConfiguredLayer
 from mmstream_pretrained.backbone_encoder import BackboneEncoder
 from mmstream_pretrained.sources import MINILM
-from mmstream_pretrained.tokenizers import MiniLmTokenizer
+from mmstream_pretrained.tokenizers import MiniLmTokenizer, suggestion
 
 _VOCABULARY, _POSITIONS = 30_522, 512
 _LAYERS, _UNITS, _HEADS, _INNER = 6, 384, 12, 1536
 _EPSILON = 1e-12
+_TRAINED_LENGTH = 256
+_PLAIN = 0.8
+"""The share of texts without other letters than a to z from which on they are taken for English."""
 Tokens = Literal["pooled", "all"]
 
 
@@ -53,6 +57,15 @@ class MiniLm(BackboneEncoder):
     ) -> None:
         super().__init__(width, dropout, **kwargs)
         self.tokens = tokens
+
+    @classmethod
+    def suggest(cls, field: str, values: Sequence[Any]) -> Suggestion | None:
+        """Suggest it for texts that are mostly in plain Latin letters, at a length that most of them do not exceed."""
+        texts = [value for value in values if isinstance(value, str)] if field == "text" else []
+        if not texts or sum(map(_is_plain, texts)) < _PLAIN * len(texts):
+            return None
+        MINILM.find()
+        return suggestion(cls.preset, MiniLmTokenizer(), texts, 0.8, _TRAINED_LENGTH)
 
     def backbone(self, name: str) -> MiniLmBackbone:
         """The pretrained network."""
@@ -166,6 +179,11 @@ class _Block(keras.layers.Layer):
             layer.set_weights([kernel.T, bias])
         self.normalised_0.set_weights(_of(tensors, f"{prefix}.attention.output.LayerNorm"))
         self.normalised_1.set_weights(_of(tensors, f"{prefix}.output.LayerNorm"))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether all letters of a text are those of English."""
+    return all(letter.isascii() for letter in text if letter.isalpha())
 
 
 def _gelu(values: Any) -> Any:

