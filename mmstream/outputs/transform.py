@@ -7,6 +7,7 @@ import hashlib
 from mmstream.config.schema import Config
 from mmstream.outputs import lock, ownership
 from mmstream.plugins import registry
+from mmstream.preprocessing.field_assets import assets_of
 from mmstream.preprocessing.preprocessor import Preprocessor
 from mmstream.preprocessing.settings import settings_of
 from mmstream.records.record import digest_of
@@ -33,7 +34,7 @@ def install_transform(config: Config, directory: str, output: str, holder: str) 
         }
         for name, fitted in preprocessor.fitted.items()
     }
-    of_fields = preprocessor.assets()
+    of_fields = assets_of(preprocessor.all_fields)
     assets |= {path: hashlib.sha256(data).hexdigest() for path, data in of_fields.items()}
     fingerprint = digest_of([assets, statistics, settings_of(config.fields), field_versions(config)])
     marker = _marker(output)

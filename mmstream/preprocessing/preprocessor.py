@@ -13,6 +13,7 @@ from mmstream.config.schema import FieldConfig
 from mmstream.errors import MmstreamError, RecordError, choices, describe
 from mmstream.interfaces import Field, Fitted, Spec, TensorSpec
 from mmstream.plugins import components
+from mmstream.preprocessing.field_assets import open_assets
 from mmstream.preprocessing.transform_graph import TransformGraph, load_transform_graph
 from mmstream.records.media import Media
 from mmstream.records.record import Record, digest_of, digest_of_bytes
@@ -22,8 +23,6 @@ from mmstream.storage.exhaustion import check_exhausted
 from mmstream.supervision import worker
 
 PRESENT = "present"
-ASSETS = "fields"
-"""The folder, below the transform directory, of files that fields need."""
 READ = "read"
 """The step of a `worker.Trial` in which a record is loaded."""
 Resume = Literal["values", "metadata", "content"]
@@ -73,20 +72,7 @@ class Preprocessor:
         self.component = {name: f"field:{fields[name].use}" for name in self.fields}
         self._transform = transform
         self._resume = resume
-        for name, field in self.all_fields.items():
-            folder = files.join(transform, ASSETS, name)
-            if transform and type(field).open_assets is not Field.open_assets and files.exists(folder):
-                field.open_assets(
-                    {path: files.read_bytes(files.join(folder, path)) for path in files.list_files(folder)}
-                )
-
-    def assets(self) -> dict[str, bytes]:
-        """The files that the fields need besides their parameters, by path below the transform directory."""
-        return {
-            f"{ASSETS}/{name}/{path}": data
-            for name, field in sorted(self.all_fields.items())
-            for path, data in sorted(field.assets().items())
-        }
+        open_assets(self.all_fields, transform)
 
     def reads(self) -> dict[str, bool]:
         """The columns that the fields read, and whether each is read as media."""

@@ -36,6 +36,7 @@ MODELS = (
 )
 """Tests of `mmstream.models` that need no data on disk, for those are read by TensorFlow."""
 REASONS = {
+    "the encoder has no backbone",
     "the encoder is fitted to one length",
     "the head does not generate",
     "the head does not write texts",
