@@ -47,6 +47,12 @@ class Encoding:
         """The backbone, if there is one, and the encoder."""
         return [self.encoder] if self.backbone is None else [self.backbone, self.encoder]
 
+    @property
+    def fixed_layers(self) -> list[Any]:
+        """Those of the layers whose weights never change."""
+        fixed = [(self.backbone, self.backbone_is_fixed), (self.encoder, self.encoder_is_fixed)]
+        return [layer for layer, is_fixed in fixed if is_fixed]
+
     def fixed_of(self, stages: list[Tensors]) -> Tensors | None:
         """Of what `stages` gives, the last that does not depend on weights that change; None if all of it does."""
         fixed = [self.encoder_is_fixed] if self.backbone is None else [self.backbone_is_fixed, self.encoder_is_fixed]

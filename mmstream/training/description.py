@@ -19,7 +19,7 @@ STAND_IN_VALUES = 1000
 """The length of every vocabulary before the data are analysed."""
 _MIB = 2**20
 _TRAINING_COPIES = 4
-"""The copies of each weight in training with Adam: the weight itself, its gradient and two moments."""
+"""The copies of each weight that Adam trains: the weight itself, its gradient and two moments."""
 
 
 def compose_unfitted(config: Config) -> Composition:
@@ -58,6 +58,7 @@ def describe_config(config: Config, examples: str = "") -> dict[str, Any]:
         *_objectives(config, composition),
     ]
     weights = composition.training.count_params()
+    frozen = sum(layer.count_params() for each in composition.encodings.values() for layer in each.fixed_layers)
     batch = config.training.batch_size
     row = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for spec in specs.values() for shape, kind in spec.values())
     return {
@@ -65,7 +66,7 @@ def describe_config(config: Config, examples: str = "") -> dict[str, Any]:
         "parameters": weights,
         "memory": {
             "weights": round(4 * weights / _MIB, 2),
-            "weights_in_training": round(_TRAINING_COPIES * 4 * weights / _MIB, 2),
+            "weights_in_training": round(4 * (frozen + _TRAINING_COPIES * (weights - frozen)) / _MIB, 2),
             f"tensors_of_a_batch_of_{batch}": round(batch * row / _MIB, 2),
         },
         "vocabularies": {name: len(one.vocabulary) for name, one in fitted.items() if one.vocabulary},
@@ -110,7 +111,8 @@ def _encoders(config: Config, composition: Composition) -> list[dict[str, Any]]:
         layer = composition.training.get_layer(f"encoders_{name}")
         tensors = dict(zip(("mask", "tokens"), keras.tree.flatten(layer.output), strict=True))  # sorted by name
         shapes = {key: _shape(tensor.shape[1:], tensor.dtype) for key, tensor in tensors.items()}
-        rows.append(_row(f"model.encoders.{name}", part.use, name, shapes, layer.count_params()))
+        parameters = sum(each.count_params() for each in composition.encodings[name].layers)
+        rows.append(_row(f"model.encoders.{name}", part.use, name, shapes, parameters))
     return rows
 
 

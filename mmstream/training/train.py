@@ -80,6 +80,9 @@ def key_of(config: Config, fingerprint: str) -> str:
         config: the config of the training. Keys that came later are left out at their defaults, so that a training that
             was begun before they came is continued.
         fingerprint: that of the examples.
+
+    Raises:
+        MmstreamError: a model that parts are taken from cannot be read.
     """
     whole = config.model_dump(mode="json", exclude={"source", "resume"})
     sections = [(whole["training"], ("sampling", "initialise")), (whole["model"], ("auxiliary", "wide"))]
@@ -91,7 +94,8 @@ def key_of(config: Config, fingerprint: str) -> str:
     for part in whole["model"]["encoders"].values():
         if part["learning_rate_scale"] == 1:
             del part["learning_rate_scale"]
-    return digest_of([whole, fingerprint])
+    donors = [TrainedModel(each.donor).fingerprint for each in config.training.initialise]
+    return digest_of([whole, fingerprint, *donors])
 
 
 def steps_of(config: Config, examples: int) -> int:

@@ -16,6 +16,7 @@ from mmstream.errors import ConfigError, MmstreamError
 from mmstream.trained_model.artefact import load
 from mmstream.training import train
 from mmstream.training.checkpoint import Checkpoint
+from mmstream.training.description import describe_config
 
 TWO = (
     "model.encoders={image: {use: cnn, filters: [8, 16]}, text: {use: gru, units: 8}}",
@@ -225,3 +226,33 @@ def test_an_interrupted_training_of_parts_goes_on(road, trained, tmp_path, monke
     model = trained(tmp_path / "m", *begun)
     assert model.about["epochs"] == 3
     assert not is_equal(weights(model, "encoders_image"), weights(load(road.model), "encoders_image"))
+
+
+def test_parts_of_another_donor_do_not_go_into_the_same_model(road, trained, tmp_path):
+    donor = shutil.copytree(road.model, tmp_path / "donor")
+    begun = initialise(donor, ["encoders.image"])
+    trained(tmp_path / "m", begun)
+    shutil.rmtree(donor)
+    shutil.copytree(tmp_path / "m", donor)
+    with pytest.raises(MmstreamError, match="used another config or other examples"):
+        trained(tmp_path / "m", begun)
+    shutil.rmtree(donor)
+    with pytest.raises(MmstreamError, match="donor is not a model"):
+        trained(tmp_path / "other", begun)
+    assert not (tmp_path / "other").exists()
+
+
+def test_describe_counts_the_weights_of_a_backbone(road):
+    overrides = [
+        "fields.image={use: image, size: [32, 32], augment: []}",
+        "model.encoders.image={use: efficientnet_lite}",
+    ]
+    frozen, trained = (
+        describe_config(load_config(str(road.config), [*overrides, f"model.encoders.image.freeze={freeze}"]))
+        for freeze in ("true", "false")
+    )
+    (row,) = (part for part in frozen["parts"] if part["part"] == "model.encoders.image")
+    assert row["parameters"] > 3_400_000
+    assert frozen["memory"]["weights"] == trained["memory"]["weights"]
+    saved = trained["memory"]["weights_in_training"] - frozen["memory"]["weights_in_training"]
+    assert saved > 3 * 3_400_000 * 4 / 2**20 - 1

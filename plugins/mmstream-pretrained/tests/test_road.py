@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from mmstream_pretrained import sources, weight_files
+from mmstream_pretrained.efficientnet_lite import EfficientNetLiteBackbone
 from PIL import Image
 from small_road import read_rows, run, write_manifest
 
@@ -151,3 +152,27 @@ def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
     given = {row["id"]: row["kind"] for row in map(json.loads, (road / "manifest.jsonl").read_text().splitlines())}
     rows = read_rows(tmp_path / "labels")
     assert sum(row["kind"] == given[row["id"]] for row in rows) >= 60
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes"),
+    [
+        ("adapt: {lora: 2}", {"kernel"}),
+        ("freeze: false, learning_rate_scale: 0.5", {"kernel"}),
+        ("freeze: true", set()),
+    ],
+)
+def test_a_backbone_may_be_adapted(road, tmp_path, keys, changes):
+    model = tmp_path / "model"
+    image = f"model.encoders.image={{use: efficientnet_lite, {keys}}}"
+    more = ("--set", image, "--set", "training.epochs=1", "--examples", road / "examples", "--output", model)
+    assert run("train", road / "config.yaml", *more) == 0
+    trained = mmstream.load(model).network.get_layer("backbones_image")
+    original = EfficientNetLiteBackbone(name="backbone")
+    original({"pixels": np.zeros((1, 32, 32, 3), np.uint8)})
+    original.load_pretrained()
+    changed = {
+        one.name for one, other in zip(trained.weights, original.weights, strict=True) if not np.array_equal(one, other)
+    }
+    assert changed == changes
+    assert run("verify", model) == 0
