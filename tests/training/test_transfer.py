@@ -100,6 +100,7 @@ def test_a_part_is_unfrozen_after_its_epoch(road, trained, tmp_path, monkeypatch
     assert not np.array_equal(seen[1][0], seen[2][0])
 
 
+@pytest.mark.slow
 def test_a_part_may_learn_more_slowly(road, trained, tmp_path):
     step = ("training.optimizer={use: sgd, learning_rate: 0.1}", "training.steps_per_epoch=1")
     donor = load(road.model)
@@ -115,6 +116,7 @@ def test_a_part_may_learn_more_slowly(road, trained, tmp_path):
         np.testing.assert_allclose(tenth[key], value / 10, rtol=1e-2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_vocabularies_that_differ_are_mapped_token_by_token(road, tmp_path, said):
     manifest = write_manifest(road.folder / "data" / "others.jsonl", emoji_rows(900)[1::3])
     config = tmp_path / "config.yaml"
@@ -185,6 +187,7 @@ def test_mistakes_in_the_config_are_named(road, override, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.slow
 def test_frozen_parts_that_read_no_augmented_field_run_once(road, trained, examples, tmp_path, monkeypatch, said):
     sgd = "training.optimizer={use: sgd, learning_rate: 0.1}"
     begun = (sgd, initialise(road.model, ["encoders.image"], freeze=True))
@@ -205,11 +208,13 @@ def test_frozen_parts_that_read_no_augmented_field_run_once(road, trained, examp
     assert all(difference.within for model in (once, again) for difference in model.verify())
 
 
+@pytest.mark.slow
 def test_an_augmented_field_is_encoded_in_each_epoch(road, trained, tmp_path, said):
     trained(tmp_path / "m", initialise(road.model, ["encoders.image"], freeze=True), "fields.image.augment=[flip]")
     assert not any("computing once" in line for line in said)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_parts_goes_on(road, trained, tmp_path, monkeypatch):
     begun = (initialise(road.model, ["encoders.image"], freeze={"until_epoch": 1}), "training.epochs=3")
     save = Checkpoint.on_epoch_end
@@ -228,6 +233,7 @@ def test_an_interrupted_training_of_parts_goes_on(road, trained, tmp_path, monke
     assert not is_equal(weights(model, "encoders_image"), weights(load(road.model), "encoders_image"))
 
 
+@pytest.mark.slow
 def test_parts_of_another_donor_do_not_go_into_the_same_model(road, trained, tmp_path):
     donor = shutil.copytree(road.model, tmp_path / "donor")
     begun = initialise(donor, ["encoders.image"])

