@@ -103,6 +103,7 @@ def lines_of(model, split="test"):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else None
 
 
+@pytest.mark.slow
 def test_the_report_and_a_file_hold_what_is_doubted(road):
     assert run("evaluate", road.model, "--examples", road.examples, "--baselines", "none") == 0
     lines, page = lines_of(road.model), (road.model / "evaluation" / "test" / "report.html").read_text()

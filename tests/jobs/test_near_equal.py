@@ -192,6 +192,7 @@ def test_hashes_that_do_not_fit_are_made_again_and_the_examples_are_kept(rows, t
     assert (about(output)["near"], snapshot(output, "examples", "parts", "hashes")) == (near, before)
 
 
+@pytest.mark.slow
 def test_near_equal_records_stay_together_where_the_smallest_id_belongs(rows, tmp_path, capsys):
     folder, made = rows
     shares = "validation: 0.3, test: 0.3"

@@ -109,6 +109,7 @@ def test_a_target_with_one_value_is_warned_of(data, tmp_path, capsys):
     assert said.count("warning: model.heads") == 1
 
 
+@pytest.mark.slow
 def test_a_rerun_gives_the_same_bytes_and_only_changed_parts_are_made_anew(data, tmp_path):
     folders = ("examples", "dead_letters", "parts", "golden")
     preprocess(data, rows_of(40), tmp_path / "out")

@@ -75,6 +75,7 @@ def test_parts_that_are_frozen_stay_as_the_donor_has_them(road, trained, tmp_pat
     assert all(difference.within for difference in model.verify())
 
 
+@pytest.mark.slow
 def test_parts_that_are_not_frozen_begin_where_the_donor_ended(road, trained, tmp_path):
     stays = "training.optimizer={use: sgd, learning_rate: 1.0e-12}"
     model = trained(tmp_path / "m", stays, initialise(road.model, ["heads.group", "encoders.text"]))
@@ -84,6 +85,7 @@ def test_parts_that_are_not_frozen_begin_where_the_donor_ended(road, trained, tm
     assert not is_equal(weights(model, "encoders_image"), weights(donor, "encoders_image"))
 
 
+@pytest.mark.slow
 def test_a_part_is_unfrozen_after_its_epoch(road, trained, tmp_path, monkeypatch):
     seen = []
     save = Checkpoint.on_epoch_end

