@@ -209,7 +209,7 @@ def relabelled(row: Row, seed: int, trained: Path, examples: Path) -> Path:
     model.optimizer.build(model.trainable_variables)
     checkpoint = Checkpoint(output / "training", config)
     checkpoint.restore_best(model)
-    save_model(config, composition, str(examples), str(output), checkpoint)
+    save_model(config, composition, str(examples), str(output), checkpoint, {})
     return output
 
 
