@@ -102,7 +102,7 @@ class FieldConfig(Use):
         return {**super().parameters, **({"columns": self.columns} if self.columns else {})}
 
 
-class PartConfig(Use):
+class FusionConfig(Use):
     """A fusion."""
 
 
@@ -190,7 +190,7 @@ class ModelConfig(Section):
 
     width: Positive = 128
     encoders: dict[str, EncoderConfig]
-    fusion: PartConfig | None = None
+    fusion: FusionConfig | None = None
     heads: dict[str, HeadConfig] = {}
     objectives: dict[str, ObjectiveConfig] = {}
     impute: Text | None = None
@@ -276,20 +276,19 @@ class Config(Section):
         """All parts that have a loss, heads first."""
         return {**self.model.heads, **self.model.objectives}
 
-    def freeze_of(self, part: str) -> FreezeConfig:
+    def freeze_of(self, part: str, default: FreezeConfig = NEVER) -> FreezeConfig:
         """The epochs in which a part, such as "encoders.image", does not change because `training.initialise` says so.
 
-        A part whose weights come from nowhere else is never frozen.
+        Args:
+            part: the part.
+            default: for a part that no model is named for.
         """
         donors = (each for each in self.training.initialise if part in each.parts)
-        return next((each.freeze for each in donors if each.freeze is not None), NEVER)
+        return next((each.freeze or NEVER for each in donors), default)
 
     def freeze_of_backbone(self, field: str) -> FreezeConfig:
         """The epochs in which the backbone of a field's encoder does not change."""
-        named, part = self.freeze_of(f"encoders.{field}"), self.model.encoders[field]
-        if named != NEVER:
-            return named
-        return FOREVER if part.freeze is None else part.freeze
+        return self.freeze_of(f"encoders.{field}", self.model.encoders[field].freeze or FOREVER)
 
     def reads(self, head: HeadConfig) -> tuple[str, ...]:
         """The fields that a head reads, directly or through a fusion."""

@@ -20,7 +20,7 @@ NO_EFFECT = (
 )
 _FIXED = ".fixed"
 _LENGTH = 5.0
-"""Of the features that fixed layers give: with it, the best penalty lies among those that are tried."""
+"""The length to which the features from fixed layers are scaled, so that the penalties that are tried suit them."""
 _LARGEST_KERNEL = 50_000_000
 """A field whose kernel would hold more numbers is left out: the model would be hundreds of megabytes larger."""
 

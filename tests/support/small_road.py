@@ -71,6 +71,25 @@ def snapshot(output: Path, *folders: str) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in found}
 
 
+def interrupt_after(patch: Any, epoch: int) -> None:
+    """Let a training end as by Ctrl-C once an epoch, counted from 0, is saved.
+
+    Args:
+        patch: a MonkeyPatch.
+        epoch: the epoch.
+    """
+    from mmstream.training.checkpoint import Checkpoint
+
+    save = Checkpoint.on_epoch_end
+
+    def interrupted(self: Any, ended: int, logs: Any = None) -> None:
+        save(self, ended, logs)
+        if ended == epoch:
+            raise KeyboardInterrupt
+
+    patch.setattr(Checkpoint, "on_epoch_end", interrupted)
+
+
 COMMITTED = ("labels", "dead_letters", "parts")
 
 

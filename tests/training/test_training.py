@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from small_road import CONFIG, emoji_rows, run, write_manifest
+from small_road import CONFIG, emoji_rows, interrupt_after, run, write_manifest
 
 from mmstream.config.loading import load_config
 from mmstream.errors import MmstreamError
@@ -43,15 +43,8 @@ def test_a_trained_model_holds_all_that_it_needs(road):
 @pytest.mark.parametrize("sampling", SAMPLING)
 def test_an_interrupted_training_goes_on_where_it_stopped(road, tmp_path, monkeypatch, sampling):
     config = load_config(str(road.config), ["training.epochs=3", *PLAIN, *sampling])
-    save = Checkpoint.on_epoch_end
-
-    def interrupted(self, epoch, logs=None):
-        save(self, epoch, logs)
-        if epoch == 1:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "on_epoch_end", interrupted)
+        interrupt_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, str(road.examples), str(tmp_path / "model"))
     assert not (tmp_path / "model" / "model.json").exists()

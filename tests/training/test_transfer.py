@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from mmstream_image.field import Image
-from small_road import CONFIG, emoji_rows, run, write_manifest
+from small_road import CONFIG, emoji_rows, interrupt_after, run, write_manifest
 
 from mmstream import terminal
 from mmstream.config.loading import load_config
@@ -16,7 +16,7 @@ from mmstream.errors import ConfigError, MmstreamError
 from mmstream.trained_model.artefact import load
 from mmstream.training import train
 from mmstream.training.checkpoint import Checkpoint
-from mmstream.training.description import describe_config
+from mmstream.training.description import compose_unfitted, describe_config
 
 TWO = (
     "model.encoders={image: {use: cnn, filters: [8, 16]}, text: {use: gru, units: 8}}",
@@ -219,15 +219,8 @@ def test_an_augmented_field_is_encoded_in_each_epoch(road, trained, tmp_path, sa
 @pytest.mark.slow
 def test_an_interrupted_training_of_parts_goes_on(road, trained, tmp_path, monkeypatch):
     begun = (initialise(road.model, ["encoders.image"], freeze={"until_epoch": 1}), "training.epochs=3")
-    save = Checkpoint.on_epoch_end
-
-    def interrupted(self, epoch, logs=None):
-        save(self, epoch, logs)
-        if epoch == 1:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "on_epoch_end", interrupted)
+        interrupt_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path / "m", *begun)
     model = trained(tmp_path / "m", *begun)
@@ -264,3 +257,11 @@ def test_describe_counts_the_weights_of_a_backbone(road):
     assert frozen["memory"]["weights"] == trained["memory"]["weights"]
     saved = trained["memory"]["weights_in_training"] - frozen["memory"]["weights_in_training"]
     assert saved > 3 * 3_400_000 * 4 / 2**20 - 1
+
+
+@pytest.mark.parametrize(("more", "is_fixed"), [({}, False), ({"freeze": False}, False), ({"freeze": True}, True)])
+def test_a_backbone_from_another_model_is_frozen_only_if_that_is_said(road, more, is_fixed):
+    pictures = "fields.image={use: image, size: [32, 32], augment: []}"
+    begun = initialise(road.model, ["encoders.image"], **more)
+    config = load_config(str(road.config), [pictures, "model.encoders.image={use: efficientnet_lite}", begun])
+    assert list(compose_unfitted(config).fixed) == ["image"] * is_fixed

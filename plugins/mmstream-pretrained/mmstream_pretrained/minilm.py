@@ -21,7 +21,7 @@ _LAYERS, _UNITS, _HEADS, _INNER = 6, 384, 12, 1536
 _EPSILON = 1e-12
 _TRAINED_LENGTH = 256
 _PLAIN = 0.8
-"""The share of texts without other letters than a to z from which on they are taken for English."""
+"""Texts are taken for English if at least this share of them has no letters but a to z."""
 Tokens = Literal["pooled", "all"]
 
 

@@ -58,7 +58,7 @@ _SHAPES = {
 
 @keras.saving.register_keras_serializable(package="mmstream_pretrained")
 class MultilingualSentence(BackboneEncoder):
-    """Universal Sentence Encoder Multilingual: one token for a text, near those of like meaning in its other languages.
+    """Universal Sentence Encoder Multilingual: one token for a text; similar meanings lie close, also across languages.
 
     These are Arabic, Chinese (both scripts), Dutch, English, French, German, Italian, Japanese, Korean, Polish,
     Portuguese, Russian, Spanish, Thai and Turkish. It reads the pieces of a `text` field with `tokens: {preset:

@@ -33,8 +33,7 @@ class MiniLmTokenizer(Tokenizer):
 
     def encode(self, text: str, length: int) -> list[int]:
         """[CLS], the pieces, [SEP]."""
-        ids = self._tokenizer.encode(text).ids
-        return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+        return _cut_off(self._tokenizer.encode(text).ids, length)
 
 
 class SentenceTokenizer(Tokenizer):
@@ -58,8 +57,12 @@ class SentenceTokenizer(Tokenizer):
 
     def encode(self, text: str, length: int) -> list[int]:
         """<s>, the pieces, </s>."""
-        ids = self._processor.encode(text, out_type=int, add_bos=True, add_eos=True)
-        return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+        return _cut_off(self._processor.encode(text, out_type=int, add_bos=True, add_eos=True), length)
+
+
+def _cut_off(ids: Sequence[int], length: int) -> list[int]:
+    """The first ids of a text that is too long, and the last one, which marks its end."""
+    return list(ids) if len(ids) <= length else [*ids[: length - 1], ids[-1]]
 
 
 def suggestion(preset: str, tokenizer: Tokenizer, texts: Sequence[str], fit: float, most: int) -> Suggestion:

@@ -63,4 +63,4 @@ class WeightFile:
     @property
     def told(self) -> str:
         """Where the weights come from, in one line."""
-        return f"{self.origin}, from {self.package}, sha256 {self.sha256}"
+        return f"{self.origin}; {self.licence}; from {self.package}, sha256 {self.sha256}"

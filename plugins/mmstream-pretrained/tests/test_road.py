@@ -104,6 +104,9 @@ def test_an_encoder_of_pieces_that_the_field_does_not_make_says_what_to_set(road
     more = ("--set", "fields.text.tokens={preset: minilm, length: 600}")
     assert run("check", road / "config.yaml", *more) == 1
     assert "reads at most 512 pieces" in capsys.readouterr().err
+    more = ("--set", "fields.text.tokens={preset: minilm, lenght: 6}")
+    assert run("check", road / "config.yaml", *more) == 1
+    assert "tokens: unknown key 'lenght'. Did you mean 'length'?" in capsys.readouterr().err
 
 
 def test_init_lets_pretrained_encoders_read_what_they_suit(road, tmp_path, capsys):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 import annotated_types
 from typing_extensions import TypedDict
 
-from mmstream.errors import brief
+from mmstream.errors import brief, choices
 from mmstream.interfaces import (
     END,
     PADDING,
@@ -36,6 +36,8 @@ _BLANKS = " \t\n\v\f\r"
 
 class Pieces(TypedDict):
     """The pieces of a pretrained encoder: `preset`, the tokenizer; and `length`, the most pieces of a text."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # the field names keys that it does not know
 
     preset: Annotated[str, annotated_types.MinLen(1)]
     length: NotRequired[Count]
@@ -96,6 +98,8 @@ class Text(Field):
         self._tokenizer: Tokenizer | None = None
         self._is_open = False
         if tokens is not None:
+            for key in tokens.keys() - Pieces.__annotations__.keys():
+                raise ValueError(f"tokens: unknown key {key!r}. {choices(key, Pieces.__annotations__)}")
             tokenizer: Any = registry.find("tokenizer", tokens["preset"])
             self._tokenizer = tokenizer()
             self.pieces = tokens.get("length", min(_PIECES, tokenizer.longest))
